@@ -1,0 +1,1 @@
+"""Rules and vocabulary of battery telemetry; knows no input or output."""

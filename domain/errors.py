@@ -1,0 +1,135 @@
+"""One tree of errors. The first line of a class's docstring is its title; instances carry the facts."""
+
+from typing import Any
+
+
+class BpmError(Exception):
+    """The engine refused or failed."""
+
+    code = "error"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        field: str | None = None,
+        limit: str | float | None = None,
+        **facts: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.limit = limit
+        self.facts = facts
+
+    @property
+    def title(self) -> str:
+        return (type(self).__doc__ or "").splitlines()[0].rstrip(".")
+
+
+class BodyUnreadableError(BpmError):
+    """The body can't be read as what it claims to be."""
+
+    code = "body_unreadable"
+
+
+class BodyTooLargeError(BpmError):
+    """The body is over a limit."""
+
+    code = "body_too_large"
+
+
+class UnsupportedFormatError(BpmError):
+    """The format of the body, or its encoding, is not one of those accepted."""
+
+    code = "unsupported_format"
+
+
+class NotAcceptableError(BpmError):
+    """None of the formats asked for can be given."""
+
+    code = "not_acceptable"
+
+
+class InvalidRequestError(BpmError):
+    """A parameter or a field is wrong."""
+
+    code = "invalid_request"
+
+
+class UnauthenticatedError(BpmError):
+    """The request carries no valid credential."""
+
+    code = "unauthenticated"
+
+
+class ForbiddenError(BpmError):
+    """The credential does not allow this."""
+
+    code = "forbidden"
+
+
+class NotFoundError(BpmError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class ConflictError(BpmError):
+    """The request contradicts what is stored."""
+
+    code = "conflict"
+
+
+class InFlightError(ConflictError):
+    """A request with this idempotency key is being worked on."""
+
+    code = "in_flight"
+
+
+class KeyReusedError(BpmError):
+    """This idempotency key was used with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class PreconditionRequiredError(BpmError):
+    """An edit needs If-Match with the version that it is based on."""
+
+    code = "precondition_required"
+
+
+class PreconditionFailedError(BpmError):
+    """The record has changed since the version that the edit is based on."""
+
+    code = "precondition_failed"
+
+
+class BusyError(BpmError):
+    """A queue is full; try again after `retry_after_s`."""
+
+    code = "busy"
+
+
+class UnavailableError(BpmError):
+    """The engine can't accept this now; try again after `retry_after_s`."""
+
+    code = "unavailable"
+
+
+class DatabaseRefusedError(BpmError):
+    """The database can't be started or used as it is."""
+
+    code = "database_refused"
+
+
+class SettingsRefusedError(BpmError):
+    """The settings contradict each other or the environment."""
+
+    code = "settings_refused"
+
+
+class DecodeError(BpmError):
+    """A recording or a description file can't be decoded."""
+
+    code = "decode_error"

@@ -1,0 +1,166 @@
+"""Readings as columns: the shape in which batches travel from the edge to the store."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
+from domain.receipts import Mode, QuarantinedItem, Receipt
+from domain.tenancy import TenantId
+
+ABSENT: Final = int(np.iinfo(np.int32).min)
+"""Marks a measure that a reading doesn't carry, in arrays of thousandths."""
+
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+def to_thousandths(values: npt.NDArray[np.floating]) -> Int32Array:
+    """Whole thousandths of a unit, rounded half to even; NaN becomes ABSENT.
+
+    values: float32 or float64 of any shape, |value| <= 2,000,000. Multiplied in float64, so that a stored
+    float4 comes back exactly.
+
+    >>> to_thousandths(np.array([3.7, float("nan"), 58.4], dtype=np.float32)).tolist()
+    [3700, -2147483648, 58400]
+    """
+    absent = np.isnan(values)
+    scaled = np.rint(values.astype(np.float64) * THOUSANDTHS_PER_UNIT)
+    scaled[absent] = ABSENT
+    return scaled.astype(np.int32)
+
+
+def to_values(thousandths: Int32Array) -> Float64Array:
+    """Float64 values of thousandths, ABSENT as NaN; the shortest decimal of each is the measured one.
+
+    >>> to_values(np.array([3700, ABSENT], dtype=np.int32)).tolist()
+    [3.7, nan]
+    """
+    values = thousandths / float(THOUSANDTHS_PER_UNIT)
+    values[thousandths == ABSENT] = np.nan
+    return values
+
+
+def _require(
+    name: str, array: npt.NDArray[np.generic], dtype: type[np.generic], shape: tuple[int, ...]
+) -> None:
+    if array.dtype != dtype or array.shape != shape:
+        raise TypeError(f"{name}: expected {dtype.__name__}{shape}, got {array.dtype}{array.shape}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadingBatch:
+    """Valid readings of one batch, in their order of arrival, n of them.
+
+    index: int32[n], position in the body.
+    tenant: int32[n], whose the reading is, by the pack's tenure at its time.
+    pack: int32[n], pack numbers.
+    ts_ms: int64[n], event time, milliseconds since 1970 in UTC.
+    thousandths: int32[measures, n], rows as in MEASURES, ABSENT where the reading has none.
+    """
+
+    index: Int32Array
+    tenant: Int32Array
+    pack: Int32Array
+    ts_ms: Int64Array
+    thousandths: Int32Array
+
+    def __post_init__(self) -> None:
+        n = len(self.index)
+        _require("index", self.index, np.int32, (n,))
+        _require("tenant", self.tenant, np.int32, (n,))
+        _require("pack", self.pack, np.int32, (n,))
+        _require("ts_ms", self.ts_ms, np.int64, (n,))
+        _require("thousandths", self.thousandths, np.int32, (len(MEASURES), n))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IncomingBatch:
+    """One request or message on its way in: its valid readings, and what was set aside at the edge.
+
+    id: the client's idempotency key as a UUID, or ours; unique per tenant.
+    body_hash: SHA-256 of the body when the client gave a key, else None (no retry can name it).
+    subject: who sent it. arrived_at_ms: given once, at the edge.
+    """
+
+    id: UUID
+    tenant_id: TenantId
+    subject: str
+    source: str
+    mode: Mode
+    import_id: UUID | None
+    arrived_at_ms: int
+    body_hash: bytes | None
+    received: int
+    readings: ReadingBatch
+    quarantined: tuple[QuarantinedItem, ...]
+    ignored_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadingKeys:
+    """Identities to look up in the store: pack int32[n] and ts_ms int64[n]."""
+
+    pack: Int32Array
+    ts_ms: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredReadings:
+    """Readings as the store has them: pack int32[n], ts_ms int64[n], thousandths int32[measures, n]."""
+
+    pack: Int32Array
+    ts_ms: Int64Array
+    thousandths: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+    @staticmethod
+    def none() -> "StoredReadings":
+        return StoredReadings(
+            np.empty(0, np.int32), np.empty(0, np.int64), np.empty((len(MEASURES), 0), np.int32)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewReadings:
+    """Rows to insert, sorted by (pack, ts_ms); `batch` int32[n] is the position of the row's batch in its group."""
+
+    tenant: Int32Array
+    pack: Int32Array
+    ts_ms: Int64Array
+    batch: Int32Array
+    thousandths: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """A batch with its receipt, and everything of it that was set aside, conflicts included."""
+
+    batch: IncomingBatch
+    receipt: Receipt
+    quarantined: tuple[QuarantinedItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one group of batches changes: committed as one transaction, or not at all."""
+
+    rows: NewReadings
+    results: tuple[BatchResult, ...]

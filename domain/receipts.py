@@ -1,0 +1,94 @@
+"""What becomes of each reading, and the receipt that says so."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+
+class QuarantineReason(StrEnum):
+    """Why a reading was set aside instead of stored."""
+
+    NOT_AN_OBJECT = "not_an_object"
+    MISSING_FIELD = "missing_field"
+    INVALID_TYPE = "invalid_type"
+    INVALID_TIME = "invalid_time"
+    TIME_WITHOUT_OFFSET = "time_without_offset"
+    TOO_FAR_IN_FUTURE = "too_far_in_future"
+    TOO_LATE = "too_late"
+    TOO_OLD = "too_old"
+    NOT_A_NUMBER = "not_a_number"
+    OUT_OF_RANGE = "out_of_range"
+    NO_MEASURE = "no_measure"
+    UNKNOWN_PACK = "unknown_pack"
+    NOT_HELD_THEN = "not_held_then"
+    CONFLICT = "conflict"
+
+
+class Mode(StrEnum):
+    """Live readings come from the field as they arise; imports bring the past and run no rules."""
+
+    LIVE = "live"
+    IMPORT = "import"
+
+
+class ReceiptStatus(StrEnum):
+    COMMITTED = "committed"
+    PENDING = "pending"
+
+
+class ItemOutcome(StrEnum):
+    """Outcome of one reading that a receipt lists by itself."""
+
+    QUARANTINED = "quarantined"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptItem:
+    """One reading that did not simply go in. `index` counts the body's readings from 0.
+
+    `field` names what is wrong and `limit` the bound that it broke, where there is one.
+    """
+
+    index: int
+    outcome: ItemOutcome
+    reason: QuarantineReason
+    field: str | None = None
+    limit: str | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Counts of readings: accepted + duplicate + quarantined = received.
+
+    `late` is part of accepted, `conflicting` of quarantined. `items_omitted` counts the items beyond the
+    limit of a receipt.
+    """
+
+    id: UUID
+    status: ReceiptStatus
+    received: int
+    accepted: int
+    duplicate: int
+    quarantined: int
+    late: int
+    conflicting: int
+    items: tuple[ReceiptItem, ...]
+    ignored_keys: tuple[str, ...]
+    items_omitted: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every reading went in or was there already, with no conflict in any measure."""
+        return self.accepted + self.duplicate == self.received and not self.items
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedItem:
+    """One reading set aside: where it stood, why, and its raw text, so that it can be sent again."""
+
+    index: int
+    reason: QuarantineReason
+    field: str | None
+    limit: str | float | None
+    raw: str

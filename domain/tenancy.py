@@ -1,0 +1,44 @@
+"""Who acts, for which tenant, within which sites."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NewType
+
+TenantId = NewType("TenantId", int)
+"""Internal number of a tenant; never leaves the engine."""
+
+PackNumber = NewType("PackNumber", int)
+"""Dense number of a pack, global over tenants and never reused; never leaves the engine."""
+
+PARTITION_ZERO: Final = 0
+"""The only partition of the embedded runner."""
+
+
+class Role(StrEnum):
+    """What a credential is for; `domain.policy` says what each may do."""
+
+    TENANT_ADMIN = "tenant_admin"
+    OPERATOR = "operator"
+    ANALYST = "analyst"
+    DEVICE = "device"
+    IMPORTER = "importer"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """An authenticated caller.
+
+    `sites` is None when the credential is not limited to certain sites, else their names.
+    `device_pack` is the external id of the pack whose own device this is, or None.
+    """
+
+    subject: str
+    tenant_id: TenantId
+    tenant_name: str
+    roles: frozenset[Role]
+    sites: frozenset[str] | None = None
+    device_pack: str | None = None
+
+    def sees_site(self, site: str | None) -> bool:
+        """Whether the credential's site limits let it see what stands at `site`."""
+        return self.sites is None or site in self.sites
