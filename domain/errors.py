@@ -133,3 +133,9 @@ class DecodeError(BpmError):
     """A recording or a description file can't be decoded."""
 
     code = "decode_error"
+
+
+class FencedError(BpmError):
+    """Another process has become the writer of this partition."""
+
+    code = "fenced"

@@ -1,5 +1,6 @@
 """Readings as columns: the shape in which batches travel from the edge to the store."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -90,6 +91,8 @@ class IncomingBatch:
     id: the client's idempotency key as a UUID, or ours; unique per tenant.
     body_hash: SHA-256 of the body when the client gave a key, else None (no retry can name it).
     subject: who sent it. arrived_at_ms: given once, at the edge.
+    registry_version: of the tenant's packs and tenures by which the readings were judged.
+    raw_of: the raw text of the reading at an index of the body.
     """
 
     id: UUID
@@ -100,10 +103,12 @@ class IncomingBatch:
     import_id: UUID | None
     arrived_at_ms: int
     body_hash: bytes | None
+    registry_version: int
     received: int
     readings: ReadingBatch
     quarantined: tuple[QuarantinedItem, ...]
     ignored_keys: tuple[str, ...]
+    raw_of: Callable[[int], str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +137,27 @@ class StoredReadings:
     def none() -> "StoredReadings":
         return StoredReadings(
             np.empty(0, np.int32), np.empty(0, np.int64), np.empty((len(MEASURES), 0), np.int32)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackStates:
+    """What follows from the stored readings of p packs.
+
+    pack int32[p]; watermark_ms int64[p], the largest stored time; latest_ts_ms int64[measures, p] and latest
+    int32[measures, p], time and thousandths of each measure's latest value.
+    """
+
+    pack: Int32Array
+    watermark_ms: Int64Array
+    latest_ts_ms: Int64Array
+    latest: Int32Array
+
+    @staticmethod
+    def none() -> "PackStates":
+        by_measure = (len(MEASURES), 0)
+        return PackStates(
+            np.empty(0, np.int32), np.empty(0, np.int64), np.empty(by_measure, np.int64), np.empty(by_measure, np.int32)
         )
 
 

@@ -1,0 +1,28 @@
+-- name: insert
+INSERT INTO batches (
+    tenant_id, id, batch_no, partition_no, position, mode, source, import_id, subject, arrived_at, body_hash,
+    received, accepted, duplicate, quarantined, late, conflicting, items, items_omitted, ignored_keys
+) VALUES (
+    %(tenant_id)s, %(id)s, %(batch_no)s, %(partition_no)s, %(position)s, %(mode)s, %(source)s, %(import_id)s,
+    %(subject)s, %(arrived_at)s, %(body_hash)s, %(received)s, %(accepted)s, %(duplicate)s, %(quarantined)s,
+    %(late)s, %(conflicting)s, %(items)s, %(items_omitted)s, %(ignored_keys)s
+)
+
+-- name: find
+-- Receipts of batches that were committed before, by (tenant, id).
+SELECT
+    tenant_id, id, body_hash, received, accepted, duplicate, quarantined, late, conflicting, items,
+    items_omitted, ignored_keys
+FROM batches JOIN unnest(%(tenants)s::int4[], %(ids)s::uuid[]) AS wanted (tenant, batch)
+    ON tenant_id = wanted.tenant AND id = wanted.batch
+
+-- name: insert_quarantined
+INSERT INTO quarantine (
+    tenant_id, source, item_hash, reason, field, limit_value, raw, times, first_at, last_at
+)
+SELECT * FROM unnest(
+    %(tenant_id)s::int4[], %(source)s::text[], %(item_hash)s::bytea[], %(reason)s::text[], %(field)s::text[],
+    %(limit_value)s::text[], %(raw)s::text[], %(times)s::int8[], %(at)s::timestamptz[], %(at)s::timestamptz[]
+)
+ON CONFLICT (tenant_id, source, item_hash, reason) DO UPDATE SET
+    times = quarantine.times + excluded.times, last_at = greatest(quarantine.last_at, excluded.last_at)

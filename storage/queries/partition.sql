@@ -1,0 +1,50 @@
+-- name: lock
+-- Every transaction of a partition's owner begins here (rule E7).
+SELECT epoch, next FROM partitions WHERE partition_no = %(partition_no)s FOR UPDATE
+
+-- name: take_over
+-- Raises the epoch, so that whoever wrote before is fenced off (rule E8).
+INSERT INTO partitions (partition_no, epoch) VALUES (%(partition_no)s, 1)
+ON CONFLICT (partition_no) DO UPDATE SET epoch = partitions.epoch + 1
+RETURNING epoch, next, applied_batch_no
+
+-- name: try_writer_lock
+SELECT pg_try_advisory_lock(hashtext('bpm.partition'), %(partition_no)s)
+
+-- name: batch_numbers
+SELECT array_agg(nextval('batch_numbers')) FROM generate_series(1, %(count)s)
+
+-- name: advance
+UPDATE partitions SET next = next + 1, last_batch_no = %(last_batch_no)s
+WHERE partition_no = %(partition_no)s AND epoch = %(epoch)s AND next = %(next)s
+
+-- name: registry_versions
+-- Held until commit: a change of tenure waits for the readings validated before it.
+SELECT tenant_id, registry_version FROM tenants WHERE tenant_id = ANY(%(tenants)s) FOR SHARE
+
+-- name: latest_arrival
+SELECT max(arrived_at) FROM batches WHERE batch_no > (SELECT max(last_batch_no) - 1000 FROM partitions)
+
+-- name: load_state
+SELECT array_agg(pack_id), array_agg(watermark_ms), array_agg(latest_ts_ms), array_agg(latest) FROM pack_state
+
+-- name: readings_after
+-- The readings that pack_state doesn't hold yet; BRIN on the batch number finds their blocks.
+SELECT array_agg(pack_id), array_agg(ts), {measure_arrays} FROM readings WHERE batch_no > %(batch_no)s
+
+-- name: save_state
+INSERT INTO pack_state (pack_id, watermark_ms, latest_ts_ms, latest)
+SELECT
+    given.pack_id,
+    given.watermark_ms,
+    (%(latest_ts_ms)s::int8[])[(given.n - 1) * %(measures)s::int8 + 1 : given.n * %(measures)s::int8],
+    (%(latest)s::int4[])[(given.n - 1) * %(measures)s::int8 + 1 : given.n * %(measures)s::int8]
+FROM unnest(%(pack)s::int4[], %(watermark_ms)s::int8[]) WITH ORDINALITY AS given (pack_id, watermark_ms, n)
+ON CONFLICT (pack_id) DO UPDATE SET
+    watermark_ms = excluded.watermark_ms, latest_ts_ms = excluded.latest_ts_ms, latest = excluded.latest
+
+-- name: mark_applied
+UPDATE partitions SET applied_batch_no = %(batch_no)s WHERE partition_no = %(partition_no)s
+
+-- name: clock_confirmed_at
+SELECT clock_confirmed_at FROM installation

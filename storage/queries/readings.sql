@@ -1,0 +1,23 @@
+-- name: find
+-- Stored readings of the given packs and times. LATERAL with OFFSET 0 keeps one index probe a key, where a
+-- join falls into a bad plan at 100,000 keys; the constant bounds leave out partitions when planning.
+SELECT array_agg(pack_id), array_agg(ts), {measure_arrays}
+FROM unnest(%(pack)s::int4[], %(ts)s::timestamptz[]) AS wanted (pack, moment)
+CROSS JOIN LATERAL (
+    SELECT pack_id, ts, {measures} FROM readings
+    WHERE pack_id = wanted.pack AND ts = wanted.moment AND ts >= %(from)s AND ts <= %(to)s
+    OFFSET 0
+) AS stored
+
+-- name: copy
+COPY readings (tenant_id, pack_id, ts, batch_no, {measures}) FROM STDIN (FORMAT BINARY)
+
+-- name: partition_names
+SELECT child.relname FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
+WHERE inhparent = 'readings'::regclass
+
+-- name: make_partition
+SELECT make_readings_partition(%(name)s, %(starts)s, %(ends)s)
+
+-- name: first_day
+SELECT first_day FROM installation
