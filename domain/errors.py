@@ -88,7 +88,7 @@ class InFlightError(ConflictError):
 
 
 class KeyReusedError(BpmError):
-    """This idempotency key was used with another body."""
+    """The idempotency key was used with another body."""
 
     code = "idempotency_key_reused"
 

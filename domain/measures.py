@@ -1,4 +1,4 @@
-"""The measures a battery pack reports: one table, from which columns, SQL, schemas and documentation follow."""
+"""The measures of a battery pack: one table, from which columns, SQL, schemas and documentation follow."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +9,10 @@ THOUSANDTHS_PER_UNIT: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One measured quantity. `minimum` and `maximum` (inclusive, in `unit`) bound what is plausible for any pack."""
+    """One measured quantity.
+
+    `minimum` and `maximum` (inclusive, in `unit`) bound what is plausible for any pack.
+    """
 
     name: str
     unit: str
@@ -31,4 +34,4 @@ MEASURES: Final[tuple[Measure, ...]] = (
 MEASURE_NAMES: Final[tuple[str, ...]] = tuple(measure.name for measure in MEASURES)
 
 MEASURE_INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(MEASURE_NAMES)}
-"""Row of each measure in two-dimensional arrays (measure × reading)."""
+"""Row of each measure in two-dimensional arrays (measures by readings)."""

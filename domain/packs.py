@@ -15,7 +15,10 @@ FOREVER_MS: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Plausible values of each measure for one model: inclusive bounds in the measure's unit, as in MEASURES."""
+    """Plausible values of each measure for one model.
+
+    Inclusive bounds in the measure's unit, in the order of MEASURES.
+    """
 
     minimum: tuple[float, ...]
     maximum: tuple[float, ...]

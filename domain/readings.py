@@ -157,13 +157,19 @@ class PackStates:
     def none() -> "PackStates":
         by_measure = (len(MEASURES), 0)
         return PackStates(
-            np.empty(0, np.int32), np.empty(0, np.int64), np.empty(by_measure, np.int64), np.empty(by_measure, np.int32)
+            np.empty(0, np.int32),
+            np.empty(0, np.int64),
+            np.empty(by_measure, np.int64),
+            np.empty(by_measure, np.int32),
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewReadings:
-    """Rows to insert, sorted by (pack, ts_ms); `batch` int32[n] is the position of the row's batch in its group."""
+    """Rows to insert, sorted by (pack, ts_ms).
+
+    batch: int32[n], position of the row's batch in its group. The others are as in ReadingBatch.
+    """
 
     tenant: Int32Array
     pack: Int32Array
