@@ -1,0 +1,57 @@
+# Paths are relative and unquoted on purpose: they hold no space, whatever the checkout's own path is.
+PYTHON ?= python3.11
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+SPHINX := $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench docs clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo '  PYTHON=… picks the interpreter (default python3.11), ARGS=… is handed to the command.'
+
+up: .venv/installed-runtime ## Install the runtime and start everything in the foreground, for development
+	@echo 'Starting in development (BPM_ENV=development). For production, see docs/reference/settings.md.'
+	@BPM_ENV=development exec $(BIN)/bpm up $(ARGS)
+
+test: .venv/installed-test ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed-check ## Check format, lint, types, imports and the documentation
+	@echo 'ruff format' && $(BIN)/ruff format --check .
+	@echo 'ruff check' && $(BIN)/ruff check .
+	@echo 'mypy' && $(BIN)/python -m mypy
+	@echo 'lint-imports' && $(BIN)/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+docs: .venv/installed-check ## Build the documentation into docs/_build/html
+	@echo 'documentation' && $(SPHINX) -b html docs docs/_build/html
+	@echo 'The pages are in docs/_build/html.'
+
+bench: .venv/installed-bench ## Measure beside peers and floors
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove what the tools made, but neither .venv nor var
+	@rm -rf build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The stamps say what is installed, so that a second run installs nothing. The stamp is made inside the
+# pipe and asked for after it, because a pipe's status is that of its last command.
+.venv/created:
+	@echo 'Creating .venv with $(PYTHON)'
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+# `runtime` is the project without any extra.
+.venv/installed-%: EXTRA = $(if $(filter runtime,$*),,[$*])
+.venv/installed-%: pyproject.toml constraints.txt .venv/created
+	@rm -f $@
+	@printf 'Installing ($*): one dot is one package '
+	@{ $(PIP) install --constraint constraints.txt --editable '.$(EXTRA)' && touch $@; } \
+		| awk '/^ *Collecting/ {printf "."; fflush()} END {print ""}'
+	@test -f $@
