@@ -1,0 +1,27 @@
+"""The examples in docstrings of the pure packages are true."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PURE = ("domain", "kernels", "aggregations")
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package in PURE
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_of_a_module_are_true(name: str) -> None:
+    failed, attempted = doctest.testmod(importlib.import_module(name))
+    assert attempted > 0
+    assert failed == 0
+
+
+def test_examples_are_found() -> None:
+    assert {"domain.clock", "domain.packs", "domain.readings"} <= set(WITH_EXAMPLES)
