@@ -4,7 +4,7 @@ ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-SPHINX := $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going
+SPHINX := $(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check bench docs clean

@@ -1,0 +1,118 @@
+"""Tables of the reference pages, made from the code when the pages are built, so that both agree."""
+
+import importlib
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from docutils import nodes
+from pydantic_settings import BaseSettings
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from api.errors import STATUS
+from domain.measures import MEASURES
+from domain.policy import GRANTS
+from domain.receipts import QuarantineReason
+
+Rows = Iterable[tuple[str, ...]]
+
+
+def markdown_table(head: tuple[str, ...], rows: Rows) -> str:
+    """A table in Markdown; a bar inside a cell doesn't end it."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+class TableDirective(SphinxDirective):
+    """A directive that stands for one table."""
+
+    head: ClassVar[tuple[str, ...]]
+
+    def rows(self) -> Rows:
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(markdown_table(self.head, self.rows()))
+
+
+class MeasuresTable(TableDirective):
+    """The measures with their units and plausible ranges."""
+
+    head = ("Measure", "Unit", "Least", "Most", "What it is")
+
+    def rows(self) -> Rows:
+        return [
+            (f"`{one.name}`", one.unit, f"{one.minimum:g}", f"{one.maximum:g}", one.description)
+            for one in MEASURES
+        ]
+
+
+class RolesTable(TableDirective):
+    """The roles with all that each may do."""
+
+    head = ("Role", "May")
+
+    def rows(self) -> Rows:
+        return [
+            (f"`{role}`", ", ".join(f"`{action}`" for action in sorted(actions)))
+            for role, actions in GRANTS.items()
+        ]
+
+
+class ErrorsTable(TableDirective):
+    """The errors that a request can meet: status, code and title."""
+
+    head = ("Status", "Code", "Title")
+
+    def rows(self) -> Rows:
+        return sorted((str(status), f"`{kind.code}`", kind("").title) for kind, status in STATUS.items())
+
+
+class ReasonsTable(TableDirective):
+    """The reasons of quarantine; the directive's lines, `reason: meaning`, must name each exactly once."""
+
+    head = ("Reason", "What was wrong, and what to do")
+    has_content = True
+
+    def rows(self) -> Rows:
+        named = [
+            (reason, meaning.strip()) for reason, _, meaning in (line.partition(":") for line in self.content)
+        ]
+        if sorted(reason for reason, _ in named) != sorted(QuarantineReason):
+            raise self.error(f"expected each of these reasons once: {', '.join(sorted(QuarantineReason))}")
+        return [(f"`{reason}`", meaning) for reason, meaning in named]
+
+
+class SettingsTable(TableDirective):
+    """The settings of the class that the argument names as `module:Class`."""
+
+    head = ("Variable", "Default", "What it sets")
+    required_arguments = 1
+
+    def rows(self) -> Rows:
+        module, _, name = self.arguments[0].partition(":")
+        settings: type[BaseSettings] = getattr(importlib.import_module(module), name)
+        prefix = settings.model_config.get("env_prefix", "")
+        return [
+            (f"`{(prefix + field).upper()}`", default_text(info), info.description or "")
+            for field, info in settings.model_fields.items()
+        ]
+
+
+def default_text(info: Any) -> str:
+    """The default as one would write it in the environment."""
+    if info.is_required():
+        return "must be set"
+    return "not set" if info.default is None else f"`{info.default}`"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    for name, directive in {
+        "measures-table": MeasuresTable,
+        "roles-table": RolesTable,
+        "errors-table": ErrorsTable,
+        "reasons-table": ReasonsTable,
+        "settings-table": SettingsTable,
+    }.items():
+        app.add_directive(name, directive)
+    return {"parallel_read_safe": True}
