@@ -27,7 +27,7 @@ check: .venv/installed-check ## Check format, lint, types, imports and the docum
 	@echo 'ruff format' && $(BIN)/ruff format --check .
 	@echo 'ruff check' && $(BIN)/ruff check .
 	@echo 'mypy' && $(BIN)/python -m mypy
-	@echo 'lint-imports' && $(BIN)/lint-imports
+	@echo 'lint-imports' && $(BIN)/lint-imports --no-logo
 	@$(MAKE) --no-print-directory docs
 
 docs: .venv/installed-check ## Build the documentation into docs/_build/html
