@@ -140,7 +140,7 @@ def _column(key: str | int, section: Section) -> ColumnRule:
 
 
 class Series:
-    """A table read by a map. `rows` counts its rows, `dropped` those that gave no reading.
+    """A table read by a map. `rows` counts its rows, `dropped()` those that gave no reading.
 
     start: the time of the first row when the map says how far rows are apart.
     """
@@ -153,9 +153,23 @@ class Series:
             )
         self.path = path
         self.rows = 0
-        self.dropped: Counter[RowDropped] = Counter()
+        self.position_bytes = 0
+        self._dropped: Counter[RowDropped] = Counter()
         self._map = series_map
         self._start_ms = 0 if start is None else to_ms(start)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the table."""
+        return self.path.stat().st_size
+
+    def counts(self) -> dict[str, int]:
+        """Rows seen."""
+        return {"rows": self.rows}
+
+    def dropped(self) -> dict[str, int]:
+        """Rows that gave nothing, by reason."""
+        return {reason.value: self._dropped[reason] for reason in RowDropped if self._dropped[reason]}
 
     def batches(self) -> Iterator[RecordedReadings]:
         """The readings of the table in its order, at most 20,000 at a time.
@@ -165,6 +179,7 @@ class Series:
         try:
             with self.path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
                 yield from self._read(csv.DictReader(file))
+                self.position_bytes = self.size_bytes
         except OSError as error:
             raise DecodeError(f"{self.path.name} can't be read: {error.strerror}.", field="series") from error
         except csv.Error as error:
@@ -183,7 +198,7 @@ class Series:
             reading = self._reading(row)
             self.rows += 1
             if isinstance(reading, RowDropped):
-                self.dropped[reading] += 1
+                self._dropped[reading] += 1
                 continue
             times.append(reading[0])
             values.append(reading[1])

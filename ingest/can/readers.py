@@ -61,7 +61,7 @@ class Lines:
         self._binary = binary
         self._no_frame = NO_FRAME_BY_FORMAT.get(recording_format)
         self._prepare: Callable[[str], str] = str
-        self._resume_with: str | None = None
+        self._waiting: list[str] = []
         self.unexplained = 0
         self.read = 0
 
@@ -71,15 +71,16 @@ class Lines:
         return self
 
     def resume(self, header: str | None) -> None:
-        self._resume_with = header
+        """Hand out `header` before the next line."""
+        if header is not None:
+            self._waiting.append(header)
 
     def __iter__(self) -> "Lines":
         return self
 
     def __next__(self) -> str:
-        if self._resume_with is not None:
-            header, self._resume_with = self._resume_with, None
-            return header
+        if self._waiting:
+            return self._waiting.pop()
         line = _read_line(self._binary)
         if not line:
             raise StopIteration
@@ -87,7 +88,11 @@ class Lines:
         stripped = line.strip()
         if stripped and not (self._no_frame and self._no_frame.match(stripped)):
             self.unexplained += 1
-        return self._prepare(line)
+        prepared = self._prepare(line)
+        if prepared.startswith("\n") and len(prepared) > 1:
+            self._waiting.append(prepared[1:])
+            return "\n"
+        return prepared
 
     def close(self) -> None:
         """Nothing: the recording closes its file."""
@@ -96,17 +101,18 @@ class Lines:
 class AscPreparation:
     """Makes the lines of a Vector recording what python-can's reader expects, and learns when it began.
 
-    python-can takes dates as local time, stops at dates with a comma, and reads relative times (each counted
-    from the line before) as if they were absolute.
+    python-can takes dates as local time, stops at dates with a comma, loses a frame right after the
+    header, and reads relative times (each counted from the line before) as if they were absolute.
     """
 
     def __init__(self) -> None:
         self.began_s = 0.0
         self._relative = False
         self._elapsed_s = 0.0
+        self._header_ended = False
 
     def prepare(self, line: str) -> str:
-        """The line to hand on."""
+        """The line to hand on; after a line end of its own, where that must end the header."""
         stripped = line.strip()
         lowered = stripped.lower()
         if lowered.startswith("date"):
@@ -118,11 +124,15 @@ class AscPreparation:
         if lowered.startswith("base"):
             self._relative = "relative" in lowered
             return line
-        match = re.match(r"(\d+\.\d+)(\s.*)", stripped, re.DOTALL) if self._relative else None
+        match = re.match(r"(\d+\.\d+)(\s.*)", stripped, re.DOTALL)
         if match is None:
             return line
+        end_of_header = "" if self._header_ended else "\n"
+        self._header_ended = True
+        if not self._relative:
+            return end_of_header + line
         self._elapsed_s += float(match[1])
-        return f"{self._elapsed_s:.9f}{match[2]}\n"
+        return f"{end_of_header}{self._elapsed_s:.9f}{match[2]}\n"
 
     def _learn_date(self, text: str) -> None:
         moment = parse_asc_date(text)
