@@ -139,3 +139,9 @@ class FencedError(BpmError):
     """Another process has become the writer of this partition."""
 
     code = "fenced"
+
+
+class RegistryChangedError(BpmError):
+    """Packs or tenures changed while readings were on their way; they are judged again."""
+
+    code = "registry_changed"

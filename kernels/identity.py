@@ -7,7 +7,11 @@ from numba import njit
 ABSENT = np.iinfo(np.int32).min
 
 
-@njit("void(int64[::1], int32[::1], int64[::1], int32[:, ::1], int64, uint32[::1], uint32[::1])", nogil=True, cache=True)
+@njit(
+    "void(int64[::1], int32[::1], int64[::1], int32[:, ::1], int64, uint32[::1], uint32[::1])",
+    nogil=True,
+    cache=True,
+)
 def classify_into(order, pack, ts_ms, thousandths, stored, fresh, conflicting):  # type: ignore[no-untyped-def]
     measures = thousandths.shape[0]
     kept = np.empty(measures, np.int32)

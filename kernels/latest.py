@@ -1,13 +1,15 @@
 """Latest value and largest time of each pack, kept up to date from committed readings."""
 
-from numba import njit
 import numpy as np
+from numba import njit
 
 ABSENT = np.iinfo(np.int32).min
 
 
 @njit(
-    "void(int32[::1], int64[::1], int32[:, ::1], int64[::1], int64[:, ::1], int32[:, ::1])", nogil=True, cache=True
+    "void(int32[::1], int64[::1], int32[:, ::1], int64[::1], int64[:, ::1], int32[:, ::1])",
+    nogil=True,
+    cache=True,
 )
 def advance(pack, ts_ms, thousandths, watermark_ms, latest_ts_ms, latest):  # type: ignore[no-untyped-def]
     """Apply readings, in any order, to the state of their packs, in place.

@@ -68,7 +68,9 @@ def encode_rows(
     timestamps are microseconds since 2000.
     """
     present = ~np.isnan(values)
-    size = len(pack) * (FIXED_BYTES + NULL_BYTES * len(values)) + int(present.sum()) * (VALUE_BYTES - NULL_BYTES)
+    size = len(pack) * (FIXED_BYTES + NULL_BYTES * len(values)) + int(present.sum()) * (
+        VALUE_BYTES - NULL_BYTES
+    )
     out = np.empty(size, np.uint8)
     ts_us = (ts_ms - EPOCH_2000_MS) * 1000
     bits = np.ascontiguousarray(values, np.float32).view(np.int32)

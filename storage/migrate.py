@@ -73,7 +73,9 @@ def _ensure_roles(connection: psycopg.Connection, service_login: str | None) -> 
             granted = [APP_ROLE, INGEST_ROLE] + ([OWNER_ROLE] if member != service_login else [])
             for role in granted:
                 if not _can_act_as(connection, member, role):
-                    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)))
+                    connection.execute(
+                        sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member))
+                    )
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseRefusedError(
             "this login can't make the roles bpm_owner, bpm_app and bpm_ingest (with BYPASSRLS); "
@@ -99,13 +101,17 @@ def _ensure_schema(connection: psycopg.Connection) -> None:
         ).format(sql.Identifier(SCHEMA))
     )
     connection.execute(
-        sql.SQL("ALTER TABLE {}.migrations OWNER TO {}").format(sql.Identifier(SCHEMA), sql.Identifier(OWNER_ROLE))
+        sql.SQL("ALTER TABLE {}.migrations OWNER TO {}").format(
+            sql.Identifier(SCHEMA), sql.Identifier(OWNER_ROLE)
+        )
     )
 
 
 def _apply_missing(connection: psycopg.Connection) -> list[str]:
     known = {migration.number: migration for migration in migrations()}
-    applied = dict(connection.execute(f"SELECT number, digest FROM {SCHEMA}.migrations").fetchall())
+    applied: dict[int, str] = dict(
+        connection.execute(f"SELECT number, digest FROM {SCHEMA}.migrations").fetchall()
+    )
     for number, digest in applied.items():
         if number not in known:
             raise DatabaseRefusedError(

@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from domain.clock import from_ms, to_ms
 from domain.errors import FencedError
@@ -81,7 +81,7 @@ class PartitionStore:
             raise FencedError(f"another process ingests into partition {self._partition_no} of this database")
         taken = self._one("partition.take_over")
         self._epoch, self._next = taken["epoch"], taken["next"]
-        self._applied_batch_no = self._last_batch_no = taken["applied_batch_no"]
+        self._applied_batch_no, self._last_batch_no = taken["applied_batch_no"], taken["last_batch_no"]
         self._first_day = self._one("readings.first_day")["first_day"]
         self._known_partitions = {row["relname"] for row in self._rows("readings.partition_names")}
 
@@ -93,9 +93,11 @@ class PartitionStore:
 
     def load(self) -> tuple[PackStates, StoredReadings]:
         """The saved state, and the readings committed after it was saved."""
-        saved = list(self._one("partition.load_state", binary=True).values())
-        states = PackStates.none() if saved[0] is None else PackStates(saved[0], saved[1], saved[2].T, saved[3].T)
-        later = self._rows("partition.readings_after", {"batch_no": self._applied_batch_no}, binary=True)
+        saved = self._columns("partition.load_state")
+        states = (
+            PackStates.none() if saved[0] is None else PackStates(saved[0], saved[1], saved[2].T, saved[3].T)
+        )
+        later = self._columns("partition.readings_after", {"batch_no": self._applied_batch_no})
         return states, _stored(later)
 
     def latest_arrival_ms(self) -> int | None:
@@ -134,9 +136,10 @@ class PartitionStore:
             locked = self._one("partition.lock", {"partition_no": self._partition_no})
             if (locked["epoch"], locked["next"]) != (self._epoch, self._next):
                 raise FencedError(f"partition {self._partition_no} has been taken over by another process")
-            yield GroupTransaction(self)
+            transaction = GroupTransaction(self)
+            yield transaction
         # The position moves in memory only now, after COMMIT was confirmed.
-        self._next += 1
+        self._next += transaction.written
 
     def save_state(self, states: PackStates) -> None:
         """Save packs' states, which hold every reading committed so far."""
@@ -168,17 +171,19 @@ class PartitionStore:
             raise psycopg.OperationalError("not connected")
         return self._connection
 
-    def _rows(
-        self, name: str, parameters: dict[str, Any] | None = None, *, binary: bool = False
-    ) -> list[dict[str, Any]]:
+    def _rows(self, name: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         given = {"partition_no": self._partition_no} | (parameters or {})
-        return self._required().execute(query(name), given, binary=binary).fetchall()
+        return self._required().execute(query(name), given).fetchall()
 
-    def _one(
-        self, name: str, parameters: dict[str, Any] | None = None, *, binary: bool = False
-    ) -> dict[str, Any]:
-        (row,) = self._rows(name, parameters, binary=binary)
+    def _one(self, name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        (row,) = self._rows(name, parameters)
         return row
+
+    def _columns(self, name: str, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
+        """The only row of a query that gathers each column as an array."""
+        with self._required().cursor(row_factory=tuple_row) as cursor:
+            row = cursor.execute(query(name), parameters, binary=True, prepare=False).fetchone()
+        return row or ()
 
 
 class GroupTransaction:
@@ -186,6 +191,7 @@ class GroupTransaction:
 
     def __init__(self, store: PartitionStore) -> None:
         self._store = store
+        self.written = 0
 
     def registry_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, int]:
         """The version of each tenant's registry, held still until commit."""
@@ -212,12 +218,12 @@ class GroupTransaction:
             "from": from_ms(int(keys.ts_ms.min())),
             "to": from_ms(int(keys.ts_ms.max())),
         }
-        return _stored(self._store._rows("readings.find", parameters, binary=True))
+        return _stored(self._store._columns("readings.find", parameters))
 
     def write(self, outcome: Outcome) -> None:
         """Readings, receipts, what was set aside, and the position."""
         store, results = self._store, outcome.results
-        (numbers,) = store._one("partition.batch_numbers", {"count": len(results)}, binary=True).values()
+        (numbers,) = store._columns("partition.batch_numbers", {"count": len(results)})
         _copy_readings(store._required(), outcome.rows, numbers)
         _insert_batches(store._required(), results, numbers, store._partition_no, store._next)
         _insert_quarantined(store._required(), results)
@@ -233,20 +239,23 @@ class GroupTransaction:
         if advanced.rowcount != 1:
             raise FencedError(f"partition {store._partition_no} has been taken over by another process")
         store._last_batch_no = int(numbers[-1])
+        self.written = 1
 
 
-def _stored(rows: list[dict[str, Any]]) -> StoredReadings:
-    pack, ts_ms, *values = rows[0].values()
+def _stored(columns: tuple[Any, ...]) -> StoredReadings:
+    pack, ts_ms, *values = columns
     if pack is None:
         return StoredReadings.none()
     return StoredReadings(pack, ts_ms, to_thousandths(np.stack(values)))
 
 
-def _copy_readings(connection: psycopg.Connection[Any], rows: NewReadings, numbers: npt.NDArray[np.int64]) -> None:
+def _copy_readings(
+    connection: psycopg.Connection[Any], rows: NewReadings, numbers: npt.NDArray[np.int64]
+) -> None:
     if len(rows) == 0:
         return
     values = to_values(rows.thousandths).astype(np.float32)
-    encoded = memoryview(pgcopy.encode_rows(rows.tenant, rows.pack, rows.ts_ms, numbers[rows.batch], values))
+    encoded = pgcopy.encode_rows(rows.tenant, rows.pack, rows.ts_ms, numbers[rows.batch], values).data
     with connection.cursor().copy(query("readings.copy")) as copy:
         copy.write(pgcopy.HEADER)
         for start in range(0, len(encoded), COPY_CHUNK_BYTES):

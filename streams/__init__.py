@@ -1,0 +1,1 @@
+"""The engine: what happens between a decoded batch and its commit."""

@@ -127,7 +127,9 @@ CREATE TABLE batches (
     FOREIGN KEY (tenant_id, import_id) REFERENCES imports (tenant_id, id),
     CHECK (accepted + duplicate + quarantined = received)
 );
+CREATE INDEX batches_by_import ON batches (tenant_id, import_id) WHERE import_id IS NOT NULL;
 CREATE INDEX batches_arrived ON batches USING brin (arrived_at);
+CREATE INDEX batches_by_number ON batches USING brin (batch_no);
 COMMENT ON TABLE batches IS 'One row a request: its receipt. id is the idempotency key, unique per tenant.';
 
 CREATE TABLE readings (

@@ -6,7 +6,7 @@ SELECT epoch, next FROM partitions WHERE partition_no = %(partition_no)s FOR UPD
 -- Raises the epoch, so that whoever wrote before is fenced off (rule E8).
 INSERT INTO partitions (partition_no, epoch) VALUES (%(partition_no)s, 1)
 ON CONFLICT (partition_no) DO UPDATE SET epoch = partitions.epoch + 1
-RETURNING epoch, next, applied_batch_no
+RETURNING epoch, next, applied_batch_no, last_batch_no
 
 -- name: try_writer_lock
 SELECT pg_try_advisory_lock(hashtext('bpm.partition'), %(partition_no)s)

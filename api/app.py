@@ -1,0 +1,105 @@
+"""The ASGI application of an engine."""
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware import Middleware
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from swagger_ui_bundle import swagger_ui_path
+
+from api import errors
+from api.bootstrap import Engine
+from api.metrics import Metrics
+from api.models.routes import routes as models
+from api.operation.routes import ASSETS_PATH
+from api.operation.routes import routes as operation
+from api.packs.routes import routes as packs
+from api.routing import Allowed
+from api.sites.routes import routes as sites
+from api.telemetry.routes import routes as telemetry
+from api.trends.routes import routes as trends
+
+VERSION = "0.1.0"
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")
+
+
+class RequestObserver:
+    """Gives every request an id, which its answer names, and measures it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        scope["request_id"] = request_id.decode()
+        began_s = time.perf_counter()
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            route = scope.get("route")
+            path = route.path if isinstance(route, APIRoute) else "none"
+            self._metrics.observe(scope["method"], path, status, time.perf_counter() - began_s)
+
+
+def create_app(engine: Engine) -> FastAPI:
+    """The application; it runs the engine between start-up and shutdown."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with engine.running():
+            yield
+
+    app = FastAPI(
+        title="BPM-OS engine",
+        version=VERSION,
+        summary="Battery pack telemetry, counted exactly once",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[Middleware(RequestObserver, metrics=engine.metrics)],
+        responses={
+            "default": {
+                "description": "Any error, as RFC 9457 problem+json",
+                "content": {errors.MEDIA_TYPE: {"schema": {"type": "object"}}},
+            }
+        },
+    )
+    app.state.engine = engine
+    errors.install(app)
+    for routes in (telemetry, trends, packs, models, sites, operation):
+        app.include_router(routes)
+    app.mount(ASSETS_PATH, StaticFiles(directory=swagger_ui_path), name="assets")
+    require_actions(app)
+    return app
+
+
+def require_actions(app: FastAPI) -> None:
+    """Raises AssertionError when a route under /v1 doesn't ask the policy."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path.startswith("/v1"):
+            asked = [
+                needed.call for needed in route.dependant.dependencies if isinstance(needed.call, Allowed)
+            ]
+            if len(asked) != 1:
+                raise AssertionError(f"{route.path} names {len(asked)} actions of the policy, expected one")

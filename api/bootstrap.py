@@ -1,0 +1,195 @@
+"""The one place where the concrete parts are made and joined."""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from api.auth import TokenVerifier, make_verifier
+from api.metrics import Metrics
+from api.packs.cache import PackCache
+from api.settings import Environment, Settings
+from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
+from domain.errors import SettingsRefusedError, UnauthenticatedError
+from domain.tenancy import PARTITION_ZERO, Actor
+from ingest.columns import BodyLimits
+from ingest.validate import TimeLimits
+from storage.checks import check_database
+from storage.database import APP_ROLE, INGEST_ROLE, conninfo_as
+from storage.migrate import migrate
+from storage.partition import PartitionStore
+from storage.registry import Registry, Tenant
+from storage.transactions import Pool, Transactions, open_pool
+from streams.embedded import EmbeddedRunner, RunnerLimits
+from streams.pipeline import PipelineLimits
+from streams.ports import Stage
+
+_REGISTRY_CONNECTIONS_MAX = 4
+_CONNECT_TIMEOUT_S = 10
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+@dataclass(slots=True, eq=False)
+class Engine:
+    """Everything that serves requests, joined. Opened and closed by `running`."""
+
+    settings: Settings
+    clock: AnchoredClock
+    verifier: TokenVerifier
+    registry: Registry
+    packs: PackCache
+    transactions: Transactions
+    runner: EmbeddedRunner
+    metrics: Metrics
+    _pools: tuple[Pool, ...]
+    _tenants: dict[str, tuple[float, Tenant]]
+
+    async def actor_of(self, authorization: str | None) -> Actor:
+        """The caller behind an Authorization header. Raises UnauthenticatedError."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise UnauthenticatedError("send Authorization: Bearer with an access token")
+        claims = self.verifier.verify(token.strip())
+        tenant = await self._tenant(claims.tenant_name)
+        return Actor(
+            claims.subject, tenant.tenant_id, tenant.name, claims.roles, claims.sites, claims.device_pack
+        )
+
+    async def _tenant(self, name: str) -> Tenant:
+        cached = self._tenants.get(name)
+        if cached is not None and time.monotonic() - cached[0] < self.settings.tenant_cache_s:
+            return cached[1]
+        found = await self.registry.tenant(name)
+        if found is None:
+            self._tenants.pop(name, None)
+            raise UnauthenticatedError("the token's tenant doesn't exist")
+        self._tenants[name] = (time.monotonic(), found)
+        return found
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the pools and let the writer work; on the way out, commit what is queued and close."""
+        for pool in self._pools:
+            await pool.open(wait=False)
+        self.runner.start()
+        try:
+            yield
+        finally:
+            self.runner.stop()
+            for pool in self._pools:
+                await pool.close()
+
+    @property
+    def body_limits_json(self) -> BodyLimits:
+        return self._body_limits(self.settings.json_readings_max)
+
+    @property
+    def body_limits_arrow(self) -> BodyLimits:
+        return self._body_limits(self.settings.arrow_readings_max)
+
+    def _body_limits(self, readings_max: int) -> BodyLimits:
+        return BodyLimits(
+            readings_max, self.settings.ignored_keys_max, self.settings.pack_name_characters_max
+        )
+
+    @property
+    def time_limits(self) -> TimeLimits:
+        earliest = datetime(self.settings.import_from_year, 1, 1, tzinfo=UTC)
+        return TimeLimits(self.settings.future_s_max, self.settings.late_s_max, to_ms(earliest))
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAccess:
+    """How to reach the database: as administrator, and as the login that serves (None: the administrator)."""
+
+    admin: str
+    service: str | None = None
+
+    def as_role(self, role: str, settings: Settings) -> str:
+        timeout_s = settings.statement_s_max if role == APP_ROLE else 0
+        return conninfo_as(
+            self.service or self.admin, role, application=f"bpm {role}", statement_timeout_s=timeout_s
+        )
+
+
+def prepare_database(access: DatabaseAccess, service_login: str | None) -> list[str]:
+    """Migrate, and refuse to go on when tenants aren't kept apart. Returns what was applied."""
+    applied = migrate(access.admin, service_login)
+    check_database(access.admin, access.service)
+    return applied
+
+
+def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
+    """An engine on a prepared database; it doesn't run yet. Raises SettingsRefusedError."""
+    clock = AnchoredClock(wall_ms, monotonic_ms, settings.clock_jump_s_max * MILLISECONDS_PER_SECOND)
+    requests = open_pool(
+        access.as_role(APP_ROLE, settings),
+        connections_max=settings.database_connections_max,
+        wait_s_max=settings.database_wait_s_max,
+    )
+    directory = open_pool(
+        access.as_role(INGEST_ROLE, settings),
+        connections_max=_REGISTRY_CONNECTIONS_MAX,
+        wait_s_max=settings.database_wait_s_max,
+    )
+    runner = EmbeddedRunner(
+        PartitionStore(access.as_role(INGEST_ROLE, settings), PARTITION_ZERO, _CONNECT_TIMEOUT_S),
+        RunnerLimits(
+            queue_readings_max=settings.queue_readings_max,
+            bulk_readings_min=settings.bulk_readings_min,
+            group_readings_max=settings.group_readings_max,
+            recover_s_max=settings.recover_s_max,
+            save_state_s=settings.save_state_s,
+            retry_after_s=settings.retry_after_s,
+        ),
+        PipelineLimits(settings.late_after_s, settings.receipt_items_max),
+        clock,
+        time.monotonic,
+        _failpoint(settings),
+    )
+    registry = Registry(directory)
+    return Engine(
+        settings=settings,
+        clock=clock,
+        verifier=make_verifier(settings, time.time),
+        registry=registry,
+        packs=PackCache(registry),
+        transactions=Transactions(requests),
+        runner=runner,
+        metrics=Metrics(runner.queued_readings),
+        _pools=(requests, directory),
+        _tenants={},
+    )
+
+
+def _failpoint(settings: Settings) -> Callable[[Stage], None]:
+    """What ends the process at a named stage, for fault tests; nothing by default.
+
+    Raises SettingsRefusedError in production, or when the setting can't be read.
+    """
+    if settings.failpoint is None:
+        return lambda stage: None
+    if settings.env is not Environment.DEVELOPMENT:
+        raise SettingsRefusedError("failpoints are refused in production", field="BPM_FAILPOINT")
+    name, _, count = settings.failpoint.partition(":")
+    if name not in set(Stage) or not count.isdigit():
+        raise SettingsRefusedError(f"expected STAGE:N, with one of {', '.join(Stage)}", field="BPM_FAILPOINT")
+    wanted, left = Stage(name), [int(count)]
+
+    def reached(stage: Stage) -> None:
+        if stage is wanted:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached

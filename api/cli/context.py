@@ -1,0 +1,97 @@
+"""What commands share: settings, a way to the database, tokens, exit codes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import psycopg
+from pydantic import ValidationError
+from rich.console import Console
+from rich.text import Text
+
+from api import auth
+from api.bootstrap import DatabaseAccess, prepare_database
+from api.settings import Settings
+from domain.errors import BpmError, SettingsRefusedError
+from domain.tenancy import Role
+from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres, connections_of_running
+
+SERVICE_LOGIN = "bpm_service"
+"""Login of the embedded server that serves requests and ingests; it holds no privilege by itself."""
+
+
+class Exit(IntEnum):
+    """Exit codes of every command."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Where people read; standard output is for results."""
+
+
+def read_settings() -> Settings:
+    """The settings. Raises SettingsRefusedError that names the first wrong one."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "BPM_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsRefusedError(f"{name}: {first['msg']}", field=name) from error
+
+
+def embedded(settings: Settings) -> EmbeddedPostgres:
+    """The embedded server of these settings, not started."""
+    config = EmbeddedConfig(
+        data_dir=settings.data_dir.absolute(),
+        shared_buffers_mb=settings.postgres_shared_buffers_mb,
+        run_as=settings.postgres_run_as,
+    )
+    return EmbeddedPostgres(config, console.print)
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[DatabaseAccess]:
+    """The database for one command: the external one, that of a running engine, or one started for the while.
+
+    It is migrated, unless an engine runs on it, which has done so itself.
+    """
+    if settings.database_url is not None:
+        access = DatabaseAccess(settings.database_url.get_secret_value())
+        prepare_database(access, None)
+        yield access
+        return
+    running = connections_of_running(settings.data_dir.absolute())
+    if running is not None:
+        yield DatabaseAccess(running.admin, running.service)
+        return
+    server = embedded(settings)
+    connections = server.start()
+    try:
+        access = DatabaseAccess(connections.admin, connections.service)
+        prepare_database(access, SERVICE_LOGIN)
+        yield access
+    finally:
+        server.stop()
+
+
+def development_token(
+    tenant: str, role: str, *, sites: list[str] | None = None, pack: str | None = None
+) -> str:
+    """A token of the development issuer. Raises SettingsRefusedError in production."""
+    return auth.development_token(read_settings(), tenant, Role(role), time.time(), sites=sites, pack=pack)
+
+
+def exit_with(error: Exception) -> int:
+    """Say what went wrong, to people; returns the exit code."""
+    if isinstance(error, BpmError):
+        console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
+        return Exit.REFUSED
+    if isinstance(error, psycopg.OperationalError):
+        console.print(Text.assemble(("The database can't be reached: ", "bold red"), str(error)))
+        return Exit.FAILED
+    raise error

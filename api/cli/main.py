@@ -1,0 +1,116 @@
+"""`bpm`: runs the engine, and does by hand what belongs to an installation."""
+
+import sys
+from typing import Annotated
+
+import psycopg
+import typer
+
+from api.cli import context
+from api.cli.context import Exit, console
+from api.cli.replay import replay
+from api.cli.server import serve as serve_engine
+from domain.errors import BpmError, InvalidRequestError, SettingsRefusedError
+from domain.tenancy import Role
+from storage.database import INGEST_ROLE
+from storage.registry import confirm_clock, create_tenant
+
+app = typer.Typer(
+    name="bpm",
+    help="Battery pack telemetry, counted exactly once.\n\nSettings come from the environment (BPM_…). "
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 refused.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+tenant_commands = typer.Typer(help="Tenants of this installation.", no_args_is_help=True)
+clock_commands = typer.Typer(help="The clock by which readings are judged.", no_args_is_help=True)
+app.add_typer(tenant_commands, name="tenant")
+app.add_typer(clock_commands, name="clock")
+app.command()(replay)
+
+
+@app.command()
+def up() -> None:
+    """Start everything in the foreground: the embedded PostgreSQL (unless BPM_DATABASE_URL is set) and the API."""
+    raise typer.Exit(serve_engine(context.read_settings()))
+
+
+@app.command()
+def serve() -> None:
+    """Start the API alone, on the PostgreSQL of BPM_DATABASE_URL."""
+    settings = context.read_settings()
+    if settings.database_url is None:
+        raise SettingsRefusedError("set BPM_DATABASE_URL, or use `bpm up`", field="BPM_DATABASE_URL")
+    raise typer.Exit(serve_engine(settings))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to date."""
+    settings = context.read_settings()
+    if settings.database_url is None:
+        with context.database(settings):
+            console.print("The database is up to date.")
+        return
+    from api.bootstrap import DatabaseAccess, prepare_database
+
+    for name in prepare_database(DatabaseAccess(settings.database_url.get_secret_value()), None):
+        console.print(f"migrated: {name}")
+    console.print("The database is up to date.")
+
+
+@tenant_commands.command("create")
+def tenant_create(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits, - and _; up to 63.")],
+    register_unknown_packs: Annotated[
+        bool,
+        typer.Option(
+            "--register-unknown-packs", help="Let packs register themselves by their first reading."
+        ),
+    ] = False,
+) -> None:
+    """Create a tenant. One that exists already is left as it is."""
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        conninfo = access.as_role(INGEST_ROLE, settings)
+        try:
+            new = create_tenant(conninfo, name, register_unknown_packs=register_unknown_packs)
+        except psycopg.errors.CheckViolation as error:
+            raise InvalidRequestError(
+                "a tenant's name has lower-case letters, digits, - and _, up to 63, and begins with a letter or digit",
+                field="name",
+                limit=63,
+            ) from error
+    console.print(f"Tenant {name} is {'created' if new else 'there already; nothing was changed'}.")
+
+
+@app.command()
+def token(
+    tenant: Annotated[str, typer.Option(help="The tenant's name.")],
+    role: Annotated[Role, typer.Option(help="What the token is for.")],
+    site: Annotated[list[str] | None, typer.Option(help="Limit it to a site; may be repeated.")] = None,
+    pack: Annotated[
+        str | None, typer.Option(help="For role device: the pack whose own device this is.")
+    ] = None,
+) -> None:
+    """Print a development token, valid for 12 hours, alone on standard output."""
+    print(context.development_token(tenant, role, sites=site, pack=pack))  # noqa: T201 - the result
+
+
+@clock_commands.command("confirm")
+def clock_confirm() -> None:
+    """Tell a running engine that the clock is right, after it jumped; live readings are accepted again."""
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        confirm_clock(access.as_role(INGEST_ROLE, settings))
+    console.print("Confirmed. A running engine takes it up within some seconds.")
+
+
+def main() -> None:
+    """Entry point: domain errors become a sentence and exit code 3, other refusals 1 and 2."""
+    try:
+        app(standalone_mode=True)
+    except (BpmError, psycopg.OperationalError) as error:
+        sys.exit(context.exit_with(error))
+    except KeyboardInterrupt:
+        sys.exit(Exit.FAILED)

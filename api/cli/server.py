@@ -1,0 +1,104 @@
+"""Runs the engine in the foreground: the embedded server beside it, when that is used."""
+
+import asyncio
+import logging
+import time
+
+import uvicorn
+
+from api.app import create_app
+from api.bootstrap import DatabaseAccess, Engine, make_engine, prepare_database
+from api.cli.context import SERVICE_LOGIN, console, embedded
+from api.settings import Environment, Settings
+from domain.errors import DatabaseRefusedError
+from storage.embedded_postgres import EmbeddedPostgres
+
+log = logging.getLogger(__name__)
+
+_WATCH_S = 0.2
+_RESTART_WAIT_S_MAX = 30.0
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; returns the exit code. Raises BpmError when it can't be started."""
+    began_s = time.monotonic()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if settings.env is Environment.DEVELOPMENT:
+        console.print("[yellow]Development:[/] tokens come from a key of this machine. Not for production.")
+    if settings.database_url is not None:
+        access = DatabaseAccess(settings.database_url.get_secret_value())
+        return _serve_on(settings, access, None, None, began_s)
+    server = embedded(settings)
+    connections = server.start()
+    try:
+        access = DatabaseAccess(connections.admin, connections.service)
+        return _serve_on(settings, access, SERVICE_LOGIN, server, began_s)
+    finally:
+        server.stop()
+
+
+def _serve_on(
+    settings: Settings,
+    access: DatabaseAccess,
+    service_login: str | None,
+    server: EmbeddedPostgres | None,
+    began_s: float,
+) -> int:
+    for name in prepare_database(access, service_login):
+        console.print(f"migrated: {name}")
+    engine = make_engine(settings, access)
+    config = uvicorn.Config(
+        create_app(engine),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=10,
+    )
+    return asyncio.run(_serve(uvicorn.Server(config), engine, server, began_s))
+
+
+async def _serve(web: uvicorn.Server, engine: Engine, server: EmbeddedPostgres | None, began_s: float) -> int:
+    tasks = [asyncio.create_task(_announce(web, engine, began_s))]
+    if server is not None:
+        tasks.append(asyncio.create_task(_watch(web, server)))
+    try:
+        await web.serve()
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, Exception):
+            raise result
+    return 0 if web.started else 1
+
+
+async def _announce(web: uvicorn.Server, engine: Engine, began_s: float) -> None:
+    while not web.started or engine.runner.trouble is not None:
+        await asyncio.sleep(0.05)
+    address = f"http://{engine.settings.host}:{engine.settings.port}"
+    console.print(
+        f"[green]Ready[/] after {time.monotonic() - began_s:.1f} s: {address} (documentation: {address}/docs)"
+    )
+
+
+async def _watch(web: uvicorn.Server, server: EmbeddedPostgres) -> None:
+    """Start the embedded server again when it dies; give up, and stop serving, when that goes on failing."""
+    failing_since_s: float | None = None
+    while True:
+        await asyncio.sleep(_WATCH_S)
+        ended = server.exit_code()
+        if ended is None:
+            failing_since_s = None
+            continue
+        failing_since_s = failing_since_s or time.monotonic()
+        log.error("the embedded PostgreSQL ended with %s; it is started again", ended)
+        try:
+            # In the main thread, because the child must not depend on a thread that ends.
+            server.restart()
+        except DatabaseRefusedError:
+            if time.monotonic() - failing_since_s > _RESTART_WAIT_S_MAX:
+                web.should_exit = True
+                raise

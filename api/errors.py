@@ -1,0 +1,137 @@
+"""Errors as problem+json (RFC 9457); what was sent is never echoed."""
+
+import logging
+from typing import Any
+
+import orjson
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from domain import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[errors.BpmError], int] = {
+    errors.BodyUnreadableError: 400,
+    errors.UnauthenticatedError: 401,
+    errors.ForbiddenError: 403,
+    errors.NotFoundError: 404,
+    errors.NotAcceptableError: 406,
+    errors.ConflictError: 409,
+    errors.InFlightError: 409,
+    errors.RegistryChangedError: 409,
+    errors.PreconditionFailedError: 412,
+    errors.BodyTooLargeError: 413,
+    errors.UnsupportedFormatError: 415,
+    errors.InvalidRequestError: 422,
+    errors.KeyReusedError: 422,
+    errors.PreconditionRequiredError: 428,
+    errors.BusyError: 429,
+    errors.UnavailableError: 503,
+}
+
+MEDIA_TYPE = "application/problem+json"
+
+_CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
+_RETRY_AFTER_S = "1"
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    **facts: Any,
+) -> Response:
+    """A problem+json answer; facts that are None are left out."""
+    body = {
+        "type": f"urn:bpm:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request.scope.get("request_id", ""),
+    } | {name: value for name, value in facts.items() if value is not None}
+    return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+
+
+async def on_bpm_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.BpmError)  # noqa: S101 - registered for this class alone
+    status = STATUS.get(type(error), 500)
+    facts = dict(error.facts)
+    headers = {}
+    if "retry_after_s" in facts:
+        headers["Retry-After"] = str(facts.pop("retry_after_s"))
+    if status == 401:  # noqa: PLR2004 - the status itself
+        headers["WWW-Authenticate"] = "Bearer"
+    if status >= 500:  # noqa: PLR2004 - the class of server errors
+        log.error("%s: %s", error.code, error.detail)
+    return problem(
+        request,
+        status,
+        error.code,
+        error.title,
+        error.detail,
+        headers,
+        field=error.field,
+        limit=error.limit,
+        **facts,
+    )
+
+
+async def on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
+    found: list[dict[str, Any]] = list(error.errors())
+    first: dict[str, Any] = found[0] if found else {"loc": (), "msg": "invalid"}
+    facts = first.get("ctx", {})
+    limit = next(
+        (facts[name] for name in ("le", "lt", "ge", "gt", "max_length", "min_length") if name in facts), None
+    )
+    field = ".".join(str(part) for part in first["loc"][1:]) or None
+    errors_ = [{"field": ".".join(map(str, item["loc"][1:])), "message": item["msg"]} for item in found[:20]]
+    return problem(
+        request, 422, "invalid_request", "A parameter or a field is wrong", f"{field}: {first['msg']}",
+        field=field, limit=limit, errors=errors_,
+    )  # fmt: skip
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+    code = _CODE_OF_STATUS.get(error.status_code, "invalid_request")
+    headers = dict(error.headers) if error.headers else None
+    return problem(request, error.status_code, code, str(error.detail), str(error.detail), headers)
+
+
+async def on_database_error(request: Request, error: Exception) -> Response:
+    log.warning("the database did not answer: %s", error)
+    detail = "the database did not answer in time; try again"
+    return problem(
+        request,
+        503,
+        "unavailable",
+        "The engine can't accept this now",
+        detail,
+        {"Retry-After": _RETRY_AFTER_S},
+    )
+
+
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
+    return problem(request, 500, "internal", "The engine failed", "an unexpected error; it has been logged")
+
+
+def install(app: FastAPI) -> None:
+    """Let the app answer every error as problem+json."""
+    app.add_exception_handler(errors.BpmError, on_bpm_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(psycopg.OperationalError, on_database_error)
+    app.add_exception_handler(psycopg.InterfaceError, on_database_error)
+    app.add_exception_handler(PoolTimeout, on_database_error)
+    app.add_exception_handler(Exception, on_unexpected)

@@ -1,0 +1,39 @@
+"""What the engine counts of itself, for Prometheus."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from domain.receipts import Receipt
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """Counters of one engine."""
+
+    def __init__(self, queued_readings: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self._readings = Counter(
+            "bpm_readings_total", "Readings answered, by outcome", ["outcome"], registry=self._registry
+        )
+        self._requests = Histogram(
+            "bpm_request_seconds", "Time to answer, by route and status", ["method", "route", "status"],
+            registry=self._registry,
+        )  # fmt: skip
+        Gauge(
+            "bpm_queued_readings", "Readings that wait to be committed", registry=self._registry
+        ).set_function(queued_readings)
+
+    def count(self, receipt: Receipt) -> None:
+        """Count a receipt that was given."""
+        for outcome in ("accepted", "duplicate", "quarantined", "late", "conflicting"):
+            self._readings.labels(outcome).inc(getattr(receipt, outcome))
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self._registry)

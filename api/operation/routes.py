@@ -1,0 +1,50 @@
+"""Whether the engine lives, accepts readings, and what it counts; its documentation, without internet."""
+
+from fastapi import APIRouter
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import Response
+
+from api.metrics import CONTENT_TYPE
+from api.routing import EngineOf, answer
+
+routes = APIRouter(tags=["operation"])
+
+ASSETS_PATH = "/docs/assets"
+HTTP_UNAVAILABLE = 503
+
+
+@routes.get("/healthz")
+async def healthz() -> Response:
+    """The process answers."""
+    return answer({"status": "alive"})
+
+
+@routes.get("/readyz")
+async def readyz(engine: EngineOf) -> Response:
+    """Readings are accepted; else 503 with the reason."""
+    engine.clock.now_ms()
+    trouble = engine.runner.trouble
+    if trouble is None and engine.clock.jumped_by_ms is not None:
+        trouble = f"the clock jumped by {engine.clock.jumped_by_ms} ms: confirm it with `bpm clock confirm`"
+    if trouble is None:
+        return answer({"status": "ready"})
+    headers = {"Retry-After": str(engine.settings.retry_after_s)}
+    return answer({"status": "not ready", "reason": trouble}, HTTP_UNAVAILABLE, headers)
+
+
+@routes.get("/metrics")
+async def metrics(engine: EngineOf) -> Response:
+    """Counters in Prometheus' text format."""
+    return Response(engine.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+@routes.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """The interface's documentation, to try out."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="BPM-OS engine",
+        swagger_js_url=f"{ASSETS_PATH}/swagger-ui-bundle.js",
+        swagger_css_url=f"{ASSETS_PATH}/swagger-ui.css",
+        swagger_favicon_url=f"{ASSETS_PATH}/favicon-32x32.png",
+    )

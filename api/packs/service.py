@@ -1,0 +1,154 @@
+"""Use cases of packs: register, find, move, and what they reported last."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from api.bootstrap import Engine
+from api.packs.schemas import NewPack
+from api.registration import Registration, RowProblem, read_rows
+from domain.clock import from_ms
+from domain.errors import ConflictError
+from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
+from domain.tenancy import Actor
+from storage import packs as stored
+from storage.transactions import Transaction
+
+Row = dict[str, Any]
+
+_PUBLIC = ("id", "pack", "model", "site", "region", "zone", "created_at", "version")
+
+
+async def create(engine: Engine, actor: Actor, request_id: str, new: NewPack) -> Row:
+    """The new pack. Raises ConflictError when its external id is taken, NotFoundError for model or site."""
+    async with engine.transactions.begin(actor, request_id) as transaction:
+        made = await stored.register(transaction, [stored.NewPack(new.pack, new.model, new.site)])
+        if not made:
+            raise ConflictError("a pack of this external id is registered already", field="pack")
+        return _public(await stored.get(transaction, made[new.pack]))
+
+
+async def page(
+    engine: Engine, actor: Actor, request_id: str, cursor: str | None, limit: int
+) -> tuple[list[Row], str | None]:
+    """Packs by external id, and the cursor of the next page."""
+    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+        rows, after = await stored.page(transaction, cursor, limit)
+    return [_public(row) for row in rows], after
+
+
+async def get(engine: Engine, actor: Actor, request_id: str, pack_id: UUID) -> Row:
+    """The pack with its tenures and latest values. Raises NotFoundError."""
+    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+        row = await stored.get(transaction, pack_id)
+        tenures = await stored.tenures(transaction, row["pack_id"])
+        latest = await _latest(engine, transaction, row["pack_id"], tenures)
+    return _public(row) | {"tenures": [_tenure(tenure) for tenure in tenures], "latest": latest}
+
+
+async def latest(engine: Engine, actor: Actor, request_id: str, pack_id: UUID) -> Row:
+    """The latest value of each measure. Raises NotFoundError."""
+    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+        row = await stored.get(transaction, pack_id)
+        tenures = await stored.tenures(transaction, row["pack_id"])
+        found = await _latest(engine, transaction, row["pack_id"], tenures)
+    return {"pack": row["pack"], "latest": found}
+
+
+async def _latest(engine: Engine, transaction: Transaction, number: int, tenures: list[Row]) -> Row:
+    found: Row = {}
+    for index, (measure, value) in enumerate(zip(MEASURES, engine.runner.latest_of(number), strict=True)):
+        if value is None:
+            continue
+        known: tuple[float, int] | None = (value.thousandths / THOUSANDTHS_PER_UNIT, value.ts_ms)
+        if not any(_within(value.ts_ms, tenure) for tenure in tenures):
+            known = await stored.latest_held(transaction, number, index)
+        if known is not None:
+            found[measure.name] = {"value": known[0], "ts": _text(from_ms(known[1])), "unit": measure.unit}
+    return found
+
+
+def _within(ts_ms: int, tenure: Row) -> bool:
+    moment = from_ms(ts_ms)
+    starts, ends = _bound(tenure["held_from"]), _bound(tenure["held_to"])
+    return (starts is None or moment >= starts) and (ends is None or moment < ends)
+
+
+def _bound(text: str) -> datetime | None:
+    return None if text.endswith("infinity") else datetime.fromisoformat(text)
+
+
+def _tenure(row: Row) -> Row:
+    starts, ends = _bound(row["held_from"]), _bound(row["held_to"])
+    return {
+        "from": None if starts is None else _text(starts),
+        "to": None if ends is None else _text(ends),
+        "site": row["site"],
+        "model": row["model"],
+    }
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _public(row: Row) -> Row:
+    return {name: row[name] for name in _PUBLIC}
+
+
+async def change(
+    engine: Engine, actor: Actor, request_id: str, pack_id: UUID, version: int, changes: Row
+) -> Row:
+    """The pack, put right. Raises NotFoundError, PreconditionFailedError, ConflictError."""
+    async with engine.transactions.begin(actor, request_id) as transaction:
+        return _public(await stored.update(transaction, pack_id, version, changes))
+
+
+async def move(
+    engine: Engine,
+    actor: Actor,
+    request_id: str,
+    pack_id: UUID,
+    starts: datetime,
+    site: str | None,
+    model: str | None,
+) -> Row:
+    """The pack in its new tenure. Raises NotFoundError, ConflictError when it begins before the last one."""
+    async with engine.transactions.begin(actor, request_id) as transaction:
+        return _public(await stored.move(transaction, pack_id, starts, site, model))
+
+
+async def register(
+    engine: Engine, actor: Actor, request_id: str, body: bytes, *, dry_run: bool
+) -> Registration:
+    """Register packs from CSV, all or none. External ids that are taken count as existing and stay as they are."""
+    read = read_rows(body, NewPack, frozenset(), engine.settings.csv_rows_max)
+    problems = list(read.problems)
+    seen: dict[str, int] = {}
+    new: list[stored.NewPack] = []
+    for number, row in read.rows:
+        if row.pack in seen:
+            problem = f"the pack stands in row {seen[row.pack]} too"
+            problems.append(RowProblem(row=number, field="pack", problem=problem))
+        else:
+            seen[row.pack] = number
+            new.append(stored.NewPack(row.pack, row.model, row.site))
+    async with engine.transactions.begin(actor, request_id) as transaction:
+        unknown = await stored.unknown_references(transaction, new)
+        problems += [
+            RowProblem(row=seen[pack.pack], field=field, problem=f"there is no such {field}")
+            for pack in new
+            for field in ("model", "site")
+            if getattr(pack, field) in unknown[field]
+        ]
+        existing = len(await stored.taken(transaction, list(seen)))
+        created = len(new) - existing
+        if not problems and not dry_run:
+            created = len(await stored.register(transaction, new))
+    return Registration(
+        dry_run=dry_run,
+        rows=read.total,
+        created=0 if problems else created,
+        existing=existing,
+        problems=sorted(problems, key=lambda found: found.row),
+    )

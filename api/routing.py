@@ -1,0 +1,236 @@
+"""What all routes share: strict requests, permission, paging, versions, formats."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from starlette.responses import Response
+
+from api.bootstrap import Engine
+from domain.clock import from_ms
+from domain.errors import (
+    BodyTooLargeError,
+    BodyUnreadableError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotAcceptableError,
+    PreconditionRequiredError,
+    UnsupportedFormatError,
+)
+from domain.policy import Action, decide
+from domain.tenancy import Actor
+from ingest.bodies import moments
+from ingest.bodies.native import decode_strictly
+
+JSON = "application/json"
+CSV = "text/csv"
+ARROW = "application/vnd.apache.arrow.stream"
+NDJSON = "application/x-ndjson"
+
+
+def engine_of(request: Request) -> Engine:
+    """The engine that the app was made for."""
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+EngineOf = Annotated[Engine, Depends(engine_of)]
+
+
+def request_id_of(request: Request) -> str:
+    return str(request.scope["request_id"])
+
+
+RequestId = Annotated[str, Depends(request_id_of)]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Dependency of every route under /v1: the actor, if the policy lets it do the action."""
+
+    action: Action
+
+    async def __call__(
+        self,
+        request: Request,
+        authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+    ) -> Actor:
+        actor = await engine_of(request).actor_of(authorization)
+        decision = decide(actor, self.action)
+        if not decision.allowed:
+            raise ForbiddenError(decision.reason)
+        return actor
+
+
+async def read_body(request: Request, bytes_max: int) -> bytes:
+    """The request's body. Raises BodyTooLargeError as soon as it passes the limit."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedFormatError(
+            "encoded bodies are not accepted: send it as it is", field="Content-Encoding"
+        )
+    declared = request.headers.get("content-length", "0")
+    chunks: list[bytes] = []
+    size = int(declared) if declared.isdigit() else 0
+    if size <= bytes_max:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > bytes_max:
+                break
+            chunks.append(chunk)
+    if size > bytes_max:
+        raise BodyTooLargeError(f"the body is larger than {bytes_max} bytes", limit=bytes_max)
+    return b"".join(chunks)
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses unknown parameters, and JSON bodies that parsers read differently."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = {field.alias for field in get_flat_params(self.dependant)}
+        reads_body = self.body_field is not None
+
+        async def handle_strictly(request: Request) -> Response:
+            for name in request.query_params:
+                if name not in known:
+                    raise InvalidRequestError("there is no such parameter", field=_printable(name))
+            if reads_body:
+                await _check_body(request)
+            return await handle(request)
+
+        return handle_strictly
+
+
+def _printable(name: str) -> str:
+    return name[:100].encode("ascii", "replace").decode()
+
+
+async def _check_body(request: Request) -> None:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != JSON:
+        raise UnsupportedFormatError("send the body as application/json", field="Content-Type")
+    body = await read_body(request, engine_of(request).settings.record_body_bytes_max)
+    try:
+        decode_strictly(body)
+    except BodyUnreadableError as error:
+        # Records answer 422 to what is JSON in form; 400 is for what isn't text or nests too deeply.
+        if error.facts.get("unreadable"):
+            raise BodyUnreadableError(error.detail) from error
+        raise InvalidRequestError(error.detail) from error
+    request._body = body  # noqa: SLF001 - Starlette's own cache, since the stream has been read
+
+
+def router(tag: str) -> APIRouter:
+    """A router whose routes are strict and documented under a tag."""
+    return APIRouter(prefix="/v1", tags=[tag], route_class=StrictRoute)
+
+
+class Strict(BaseModel):
+    """Base of request bodies: no unknown fields, no conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _without_control_characters(text: str) -> str:
+    if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=False),
+    AfterValidator(_without_control_characters),
+]
+
+
+def _moment(text: object) -> object:
+    if not isinstance(text, str):
+        raise ValueError("expected RFC 3339 text with an offset, such as 2026-01-31T12:00:00Z")  # noqa: TRY004 - Pydantic's contract
+    found = moments.parse_one(text)
+    if not isinstance(found, int):
+        raise ValueError("expected RFC 3339 text with an offset, such as 2026-01-31T12:00:00Z")
+    return from_ms(found)
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment, json_schema_input_type=str),
+]
+"""RFC 3339 text with an offset, read to the millisecond."""
+
+
+class PageOf(BaseModel):
+    """Which part of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Query(ge=1, le=1000, description="items on a page")] = 100
+    cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before")] = (
+        None
+    )
+
+
+def version_of(if_match: str | None) -> int:
+    """The version that an edit is based on. Raises PreconditionRequiredError, InvalidRequestError."""
+    if if_match is None:
+        raise PreconditionRequiredError(
+            "send If-Match with the ETag that the record was read with", field="If-Match"
+        )
+    digits = if_match.strip().removeprefix('"').removesuffix('"')
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):  # noqa: PLR2004 - int4
+        raise InvalidRequestError("If-Match is not an ETag of this record", field="If-Match")
+    return int(digits)
+
+
+IfMatch = Annotated[str | None, Header(description="ETag of the version that the edit is based on")]
+
+
+def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(content, default=str), status, headers, JSON)
+
+
+def etag(version: int) -> dict[str, str]:
+    return {"ETag": f'"{version}"'}
+
+
+def listed(request: Request, items: list[dict[str, Any]], next_cursor: str | None) -> Response:
+    """A page of a list as JSON, or as lines of JSON with the cursor in a header."""
+    if chosen_format(request, JSON, NDJSON) == NDJSON:
+        body = b"".join(orjson.dumps(item, default=str, option=orjson.OPT_APPEND_NEWLINE) for item in items)
+        return Response(
+            body, headers={"Next-Cursor": next_cursor} if next_cursor else None, media_type=NDJSON
+        )
+    return answer({"items": items, "next_cursor": next_cursor})
+
+
+def chosen_format(request: Request, *offered: str) -> str:
+    """The first of the offered formats that Accept allows best. Raises NotAcceptableError."""
+    accept = request.headers.get("accept", "*/*")
+    best, best_weight = None, 0.0
+    for offer in offered:
+        weight = max((_weight(part, offer) for part in accept.split(",")), default=0.0)
+        if weight > best_weight:
+            best, best_weight = offer, weight
+    if best is None:
+        raise NotAcceptableError(f"offered are {', '.join(offered)}", field="Accept")
+    return best
+
+
+def _weight(part: str, offer: str) -> float:
+    kind, *parameters = (piece.strip() for piece in part.split(";"))
+    if kind not in (offer, "*/*", offer.split("/")[0] + "/*"):
+        return 0.0
+    quality = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
+    try:
+        return min(max(float(quality), 0.0), 1.0)
+    except ValueError:
+        return 0.0

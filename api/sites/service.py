@@ -1,0 +1,6 @@
+"""Use cases of sites."""
+
+from api.records import RecordService
+from storage.records import SITES
+
+SERVICE = RecordService(SITES)

@@ -1,0 +1,216 @@
+"""From a body to its receipt."""
+
+import asyncio
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from api.bootstrap import Engine
+from api.routing import ARROW, JSON, NDJSON
+from domain.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    RegistryChangedError,
+    UnavailableError,
+    UnsupportedFormatError,
+)
+from domain.packs import KnownPack
+from domain.policy import Action, decide
+from domain.readings import IncomingBatch
+from domain.receipts import Mode, Receipt
+from domain.tenancy import Actor, Role
+from ingest.bodies.arrow import read_arrow
+from ingest.bodies.native import read_json, read_ndjson
+from ingest.columns import RawReadings
+from ingest.validate import Sender, judge
+from storage import packs as stored_packs
+from storage import telemetry as stored
+from storage.registry import RegistryVersion
+
+_JUDGE_TRIES_MAX = 10
+_IN_THREAD_BYTES_MIN = 65_536
+_KEY_CHARACTERS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body as it was sent, with what its headers and parameters say."""
+
+    content: bytes
+    content_type: str
+    idempotency_key: str | None
+    import_id: UUID | None
+
+
+def bytes_max_of(engine: Engine, content_type: str) -> int:
+    """The largest body of a type. Raises UnsupportedFormatError for other types."""
+    sizes = {
+        JSON: engine.settings.json_body_bytes_max,
+        NDJSON: engine.settings.json_body_bytes_max,
+        ARROW: engine.settings.arrow_body_bytes_max,
+    }
+    if content_type not in sizes:
+        raise UnsupportedFormatError(f"send {JSON}, {NDJSON} or {ARROW}", field="Content-Type")
+    return sizes[content_type]
+
+
+async def take_in(engine: Engine, actor: Actor, request_id: str, body: Body) -> Receipt:
+    """The receipt of a body whose readings are committed, or were before under the same key.
+
+    Raises BodyUnreadableError, BodyTooLargeError, ForbiddenError, NotFoundError (import), InFlightError,
+    KeyReusedError, BusyError, UnavailableError.
+    """
+    if body.import_id is not None:
+        await _check_import(engine, actor, body.import_id)
+    elif engine.clock.now_ms() and engine.clock.jumped_by_ms is not None:
+        raise UnavailableError(
+            f"the clock jumped by {engine.clock.jumped_by_ms} ms: confirm it with `bpm clock confirm`",
+            retry_after_s=engine.settings.retry_after_s,
+        )
+    arrived_at_ms = engine.clock.now_ms()
+    raw = await _decode(engine, body)
+    batch_id = uuid.uuid4() if body.idempotency_key is None else batch_id_of(actor, body.idempotency_key)
+    for _ in range(_JUDGE_TRIES_MAX):
+        engine.runner.reserve(actor.tenant_id, batch_id)
+        try:
+            batch = await _judged(engine, actor, request_id, body, raw, batch_id, arrived_at_ms)
+        except BaseException:
+            engine.runner.release(actor.tenant_id, batch_id)
+            raise
+        try:
+            receipt = await engine.runner.submit(batch)
+        except RegistryChangedError:
+            continue
+        engine.metrics.count(receipt)
+        return receipt
+    raise UnavailableError("packs keep changing", retry_after_s=engine.settings.retry_after_s)
+
+
+def batch_id_of(actor: Actor, key: str) -> UUID:
+    """The batch's id under an Idempotency-Key: the key itself when it is a UUID, else one derived from it.
+
+    Raises InvalidRequestError.
+    """
+    if not (0 < len(key) <= _KEY_CHARACTERS_MAX and key.isascii() and key.isprintable()):
+        raise InvalidRequestError(
+            "expected up to 200 printable ASCII characters",
+            field="Idempotency-Key",
+            limit=_KEY_CHARACTERS_MAX,
+        )
+    try:
+        return UUID(key)
+    except ValueError:
+        return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:bpm:batch:{actor.tenant_name}:{key}")
+
+
+async def _check_import(engine: Engine, actor: Actor, import_id: UUID) -> None:
+    decision = decide(actor, Action.TELEMETRY_IMPORT)
+    if not decision.allowed:
+        raise ForbiddenError(decision.reason)
+    if not await engine.registry.import_exists(actor.tenant_id, import_id):
+        raise NotFoundError("there is no such import", field="import")
+
+
+async def _decode(engine: Engine, body: Body) -> RawReadings:
+    if body.content_type == ARROW:
+        read, limits = read_arrow, engine.body_limits_arrow
+    else:
+        read = read_ndjson if body.content_type == NDJSON else read_json
+        limits = engine.body_limits_json
+    if len(body.content) < _IN_THREAD_BYTES_MIN:
+        return read(body.content, limits)
+    return await asyncio.to_thread(read, body.content, limits)
+
+
+async def _judged(
+    engine: Engine,
+    actor: Actor,
+    request_id: str,
+    body: Body,
+    raw: RawReadings,
+    batch_id: UUID,
+    arrived_at_ms: int,
+) -> IncomingBatch:
+    mode = Mode.LIVE if body.import_id is None else Mode.IMPORT
+    version, packs = await _known_packs(engine, actor, request_id, raw.pack_names)
+    sender = Sender(actor.tenant_id, actor.device_pack if Role.DEVICE in actor.roles else None)
+    arguments = (raw, packs, sender, mode, arrived_at_ms, engine.time_limits)
+    in_thread = len(body.content) >= _IN_THREAD_BYTES_MIN
+    judged = await asyncio.to_thread(judge, *arguments) if in_thread else judge(*arguments)
+    return IncomingBatch(
+        id=batch_id,
+        tenant_id=actor.tenant_id,
+        subject=actor.subject,
+        source="http" if body.import_id is None else f"import {body.import_id}",
+        mode=mode,
+        import_id=body.import_id,
+        arrived_at_ms=arrived_at_ms,
+        body_hash=None if body.idempotency_key is None else _hash_of(body),
+        registry_version=version.version,
+        received=raw.received,
+        readings=judged.readings,
+        quarantined=judged.quarantined,
+        ignored_keys=raw.ignored_keys,
+        raw_of=raw.raw_of,
+    )
+
+
+def _hash_of(body: Body) -> bytes:
+    scope = f"{body.content_type} {body.import_id}\n".encode()
+    return hashlib.sha256(scope + body.content).digest()
+
+
+async def _known_packs(
+    engine: Engine, actor: Actor, request_id: str, names: tuple[str, ...]
+) -> tuple[RegistryVersion, dict[str, KnownPack]]:
+    """The packs that the actor may report for; unknown ones register themselves where the tenant allows it."""
+    version = await engine.registry.version(actor.tenant_id)
+    packs = await engine.packs.lookup(actor.tenant_id, version.version, names)
+    unknown = [name for name in names if name and name not in packs]
+    if unknown and version.register_unknown_packs and actor.sites is None and actor.device_pack is None:
+        async with engine.transactions.begin(actor, request_id) as transaction:
+            await stored_packs.register(transaction, [stored_packs.NewPack(name) for name in unknown])
+        packs = await engine.packs.lookup(actor.tenant_id, version.version, names)
+    return version, {name: pack for name, pack in packs.items() if _may_report(actor, name, pack)}
+
+
+def _may_report(actor: Actor, name: str, pack: KnownPack) -> bool:
+    if Role.DEVICE in actor.roles and actor.device_pack is not None and name != actor.device_pack:
+        return False
+    own = [tenure for tenure in pack.tenures if tenure.tenant_id == actor.tenant_id]
+    return bool(own) and actor.sees_site(own[-1].site)
+
+
+async def create_import(engine: Engine, actor: Actor, request_id: str, source: str) -> dict[str, Any]:
+    async with engine.transactions.begin(actor, request_id) as transaction:
+        return await stored.create_import(transaction, source)
+
+
+async def get_import(engine: Engine, actor: Actor, request_id: str, import_id: UUID) -> dict[str, Any]:
+    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+        return await stored.get_import(transaction, import_id)
+
+
+async def list_imports(
+    engine: Engine, actor: Actor, request_id: str, cursor: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+        return await stored.page_of_imports(transaction, cursor, limit)
+
+
+async def get_receipt(engine: Engine, actor: Actor, request_id: str, receipt_id: UUID) -> Receipt:
+    """A committed batch's receipt; devices see their own only. Raises NotFoundError."""
+    only = actor.subject if actor.roles == {Role.DEVICE} else None
+    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+        return await stored.get_receipt(transaction, receipt_id, only)
+
+
+async def list_quarantined(
+    engine: Engine, actor: Actor, request_id: str, reason: str | None, cursor: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+        rows, after = await stored.page_of_quarantined(transaction, reason, cursor, limit)
+    return [row | {"id": str(row["id"])} for row in rows], after

@@ -1,0 +1,50 @@
+"""Routes of trends."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from api.routing import ARROW, CSV, JSON, Allowed, EngineOf, Moment, RequestId, chosen_format, router
+from api.trends import encode, schemas, service
+from domain.policy import Action
+from domain.tenancy import Actor
+
+routes = router("trends")
+
+
+@routes.get(
+    "/trends",
+    response_model=schemas.Trend,
+    responses={
+        200: {
+            "content": {
+                CSV: {"schema": {"type": "string"}},
+                ARROW: {"schema": {"type": "string", "format": "binary"}},
+            }
+        }
+    },
+)
+async def trend(
+    request: Request,
+    engine: EngineOf,
+    request_id: RequestId,
+    actor: Annotated[Actor, Depends(Allowed(Action.TELEMETRY_READ))],
+    pack: Annotated[str, Query(min_length=1, max_length=200, description="external id of the pack")],
+    measure: Annotated[list[str], Query(min_length=1, max_length=7, description="may be repeated")],
+    starts: Annotated[Moment, Query(alias="from", description="RFC 3339 with offset, inclusive")],
+    ends: Annotated[Moment, Query(alias="to", description="RFC 3339 with offset, exclusive")],
+) -> Response:
+    """Every reading of a pack's measures in from <= t < to, in order of time."""
+    chosen = chosen_format(request, JSON, CSV, ARROW)
+    measures = list(dict.fromkeys(measure))
+    points = await service.read(engine, actor, request_id, pack, measures, starts, ends)
+    if chosen == CSV:
+        chunks = encode.csv_chunks(measures, points)
+    elif chosen == ARROW:
+        chunks = encode.arrow_chunks(pack, measures, points)
+    else:
+        chunks = encode.json_chunks(pack, measures, points)
+    if len(points) <= encode.CHUNK_POINTS:
+        return Response(b"".join(chunks), media_type=chosen)
+    return StreamingResponse(chunks, media_type=chosen)

@@ -1,0 +1,46 @@
+"""Readings as a body gave them: columns, not yet judged against packs, limits and time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from domain.readings import Float64Array, Int32Array, Int64Array
+from domain.receipts import QuarantineReason
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one reading by itself: its index in the body, the reason, the field."""
+
+    index: int
+    reason: QuarantineReason
+    field: str | None = None
+    limit: str | float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawReadings:
+    """The readable readings of a body, n of `received`; the others stand in `problems`, one each.
+
+    index int32[n], position in the body, ascending. pack_code int32[n], into pack_names.
+    ts_ms int64[n], milliseconds since 1970. values float64[measures, n], NaN where absent.
+    raw_of: the text of the reading at an index of the body.
+    """
+
+    received: int
+    index: Int32Array
+    pack_names: tuple[str, ...]
+    pack_code: Int32Array
+    ts_ms: Int64Array
+    values: Float64Array
+    problems: tuple[Problem, ...]
+    ignored_keys: tuple[str, ...]
+    raw_of: Callable[[int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Bounds of one body: readings_max readings in it, names_max unknown keys named in the answer."""
+
+    readings_max: int
+    ignored_keys_max: int
+    pack_name_characters_max: int

@@ -1,0 +1,168 @@
+"""Readings judged against packs, tenures, limits and time; what is wrong is set aside, with a reason."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from domain.measures import MEASURE_NAMES
+from domain.packs import KnownPack, Limits, Tenure
+from domain.readings import BoolArray, Int32Array, ReadingBatch, to_thousandths
+from domain.receipts import Mode, QuarantinedItem, QuarantineReason
+from domain.tenancy import TenantId
+from ingest.columns import Problem, RawReadings
+
+MS_PER_SECOND = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How far from its arrival a reading's time may lie, and the earliest time of an import."""
+
+    future_s_max: int
+    late_s_max: int
+    import_from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose readings these are: the tenant, and the pack whose own device sends them, if one does."""
+
+    tenant_id: TenantId
+    device_pack: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Valid readings as a batch, and the rest with reasons."""
+
+    readings: ReadingBatch
+    quarantined: tuple[QuarantinedItem, ...]
+
+
+def judge(
+    raw: RawReadings,
+    packs: Mapping[str, KnownPack],
+    sender: Sender,
+    mode: Mode,
+    arrived_at_ms: int,
+    limits: TimeLimits,
+) -> Judged:
+    """The readings that may be stored, rounded to the resolution, and those that may not.
+
+    packs: the packs that the sender may name, by external id; others are unknown. The first thing found wrong
+    with a reading is its reason, in the order type, time, pack, tenure, measures.
+    """
+    problems = _Problems(raw)
+    _judge_times(raw, mode, arrived_at_ms, limits, problems)
+    pack, tenure_of, tenures = _judge_packs(raw, packs, sender, problems)
+    _judge_measures(raw, tenure_of, tenures, problems)
+    kept = np.flatnonzero(~problems.wrong)
+    thousandths = to_thousandths(raw.values[:, kept])
+    tenants = np.array([int(tenure.tenant_id) for tenure in tenures] or [0], np.int32)
+    readings = ReadingBatch(
+        raw.index[kept], tenants[tenure_of[kept]], pack[kept], raw.ts_ms[kept], thousandths
+    )
+    return Judged(readings, problems.items())
+
+
+class _Problems:
+    """Collects the first problem of each reading."""
+
+    def __init__(self, raw: RawReadings) -> None:
+        self._raw = raw
+        self._found = list(raw.problems)
+        self.wrong: BoolArray = np.zeros(len(raw.index), np.bool_)
+
+    def add(
+        self,
+        rows: BoolArray,
+        reason: QuarantineReason,
+        field: str | None = None,
+        limit: str | float | None = None,
+    ) -> None:
+        new = rows & ~self.wrong
+        if not new.any():
+            return
+        self.wrong |= new
+        self._found += [Problem(int(index), reason, field, limit) for index in self._raw.index[new]]
+
+    def items(self) -> tuple[QuarantinedItem, ...]:
+        ordered = sorted(self._found, key=lambda problem: problem.index)
+        return tuple(
+            QuarantinedItem(
+                problem.index, problem.reason, problem.field, problem.limit, self._raw.raw_of(problem.index)
+            )
+            for problem in ordered
+        )
+
+
+def _judge_times(
+    raw: RawReadings, mode: Mode, arrived_at_ms: int, limits: TimeLimits, problems: _Problems
+) -> None:
+    latest_ms = arrived_at_ms + limits.future_s_max * MS_PER_SECOND
+    problems.add(raw.ts_ms > latest_ms, QuarantineReason.TOO_FAR_IN_FUTURE, "ts", limits.future_s_max)
+    if mode is Mode.LIVE:
+        earliest_ms = arrived_at_ms - limits.late_s_max * MS_PER_SECOND
+        problems.add(raw.ts_ms < earliest_ms, QuarantineReason.TOO_LATE, "ts", limits.late_s_max)
+    else:
+        problems.add(raw.ts_ms < limits.import_from_ms, QuarantineReason.TOO_OLD, "ts", limits.import_from_ms)
+
+
+def _judge_packs(
+    raw: RawReadings, packs: Mapping[str, KnownPack], sender: Sender, problems: _Problems
+) -> tuple[Int32Array, Int32Array, list[Tenure]]:
+    """Pack number and position of the tenure for each reading; tenures in a list of their own."""
+    tenures: list[Tenure] = []
+    number_of_code = np.full(max(len(raw.pack_names), 1), -1, np.int32)
+    whole_tenure_of_code = np.full(max(len(raw.pack_names), 1), -1, np.int32)
+    moved: list[tuple[int, list[Tenure]]] = []
+    for code, name in enumerate(raw.pack_names):
+        known = packs.get(name)
+        if known is None:
+            continue
+        number_of_code[code] = known.number
+        usable = [tenure for tenure in known.tenures if _may_use(tenure, name, sender)]
+        if len(usable) == 1:
+            whole_tenure_of_code[code] = len(tenures)
+            tenures.append(usable[0])
+        else:
+            moved.append((code, usable))
+    pack = number_of_code[raw.pack_code]
+    problems.add(pack < 0, QuarantineReason.UNKNOWN_PACK, "pack")
+    tenure_of = whole_tenure_of_code[raw.pack_code]
+    for code, usable in moved:
+        rows = np.flatnonzero(raw.pack_code == code)
+        for tenure in usable:
+            within = (raw.ts_ms[rows] >= tenure.from_ms) & (raw.ts_ms[rows] < tenure.to_ms)
+            tenure_of[rows[within]] = len(tenures)
+            tenures.append(tenure)
+    starts = np.array([tenure.from_ms for tenure in tenures] or [0], np.int64)
+    ends = np.array([tenure.to_ms for tenure in tenures] or [0], np.int64)
+    outside = (tenure_of < 0) | (raw.ts_ms < starts[tenure_of]) | (raw.ts_ms >= ends[tenure_of])
+    problems.add(outside, QuarantineReason.NOT_HELD_THEN, "ts")
+    return pack, tenure_of, tenures
+
+
+def _may_use(tenure: Tenure, name: str, sender: Sender) -> bool:
+    """A sender reports for its own tenant's time; a pack's own device for all of the pack's life."""
+    return tenure.tenant_id == sender.tenant_id or name == sender.device_pack
+
+
+def _judge_measures(
+    raw: RawReadings, tenure_of: Int32Array, tenures: list[Tenure], problems: _Problems
+) -> None:
+    problems.add(np.isnan(raw.values).all(axis=0), QuarantineReason.NO_MEASURE)
+    distinct: dict[Limits, int] = {}
+    code_of_tenure = np.array(
+        [distinct.setdefault(tenure.limits, len(distinct)) for tenure in tenures] or [0], np.int32
+    )
+    limits_of = code_of_tenure[tenure_of]
+    for limits, code in distinct.items():
+        rows: BoolArray = limits_of == code
+        for measure, name in enumerate(MEASURE_NAMES):
+            values = raw.values[measure]
+            low, high = limits.minimum[measure], limits.maximum[measure]
+            below, above = values < low, values > high
+            problems.add(below & rows, QuarantineReason.OUT_OF_RANGE, name, low)
+            problems.add(above & rows, QuarantineReason.OUT_OF_RANGE, name, high)

@@ -1,0 +1,184 @@
+"""Packs and their tenures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import DictRow
+
+from domain.clock import to_ms
+from domain.errors import ConflictError, NotFoundError
+from domain.measures import MEASURES
+from storage.database import query
+from storage.records import MODELS, SITES, decode_cursor, page_of, require_version
+from storage.transactions import Transaction
+
+ALWAYS = "-infinity"
+
+
+@dataclass(frozen=True, slots=True)
+class NewPack:
+    """A pack to register: its external id, and its model and site by name or id."""
+
+    pack: str
+    model: str | None = None
+    site: str | None = None
+
+
+async def register(transaction: Transaction, new: Sequence[NewPack]) -> dict[str, UUID]:
+    """The ids of the packs that are new; external ids that are taken are passed over.
+
+    Raises NotFoundError for an unknown model or site.
+    """
+    sites = await SITES.ids_of(transaction, {pack.site for pack in new}, "site")
+    models = await MODELS.ids_of(transaction, {pack.model for pack in new}, "model")
+    made = await transaction.rows(
+        "packs.insert_many",
+        {
+            "packs": [pack.pack for pack in new],
+            "site_ids": [sites[pack.site] for pack in new],
+            "model_ids": [models[pack.model] for pack in new],
+            "subject": transaction.actor.subject,
+            "request_id": transaction.request_id,
+        },
+    )
+    return {row["pack"]: row["id"] for row in made}
+
+
+async def taken(transaction: Transaction, names: Sequence[str]) -> set[str]:
+    """Those of the external ids that are registered already."""
+    return {row["pack"] for row in await transaction.rows("packs.taken", {"packs": list(names)})}
+
+
+async def get(transaction: Transaction, pack_id: UUID) -> DictRow:
+    """The pack as it is now. Raises NotFoundError, also for a pack at a site that the actor doesn't see."""
+    return await _found(transaction, {"id": pack_id, "pack": None})
+
+
+async def get_by_name(transaction: Transaction, pack: str) -> DictRow:
+    """The pack of an external id. Raises NotFoundError."""
+    return await _found(transaction, {"id": None, "pack": pack})
+
+
+async def _found(transaction: Transaction, key: dict[str, Any]) -> DictRow:
+    row = await transaction.one("packs.get", key | {"sites": visible_sites(transaction)})
+    if row is None:
+        raise NotFoundError("there is no such pack")
+    return row
+
+
+def visible_sites(transaction: Transaction) -> list[str] | None:
+    """The sites to which the actor is limited, as a parameter."""
+    return None if transaction.actor.sites is None else sorted(transaction.actor.sites)
+
+
+async def page(transaction: Transaction, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
+    """Packs in order of their external id, and the cursor of the next page."""
+    rows = await transaction.rows(
+        "packs.list",
+        {"after": decode_cursor(cursor), "limit": limit + 1, "sites": visible_sites(transaction)},
+    )
+    return page_of(rows, limit, "pack")
+
+
+async def update(transaction: Transaction, pack_id: UUID, version: int, changes: dict[str, Any]) -> DictRow:
+    """The pack with another external id, or with the model or site of its last tenure put right.
+
+    Raises NotFoundError, PreconditionFailedError, ConflictError (external id taken).
+    """
+    before = await _locked(transaction, pack_id)
+    require_version(before["version"], version)
+    site_id = (
+        await SITES.id_of(transaction, changes["site"], "site") if "site" in changes else before["site_id"]
+    )
+    model_id = (
+        await MODELS.id_of(transaction, changes["model"], "model")
+        if "model" in changes
+        else before["model_id"]
+    )
+    last = (await tenures(transaction, before["pack_id"]))[-1]
+    await transaction.rows(
+        "packs.describe_tenure",
+        {
+            "pack_id": before["pack_id"],
+            "held_from": last["held_from"],
+            "site_id": site_id,
+            "model_id": model_id,
+        },
+    )
+    try:
+        await transaction.rows(
+            "packs.rename", {"pack_id": before["pack_id"], "pack": changes.get("pack", before["pack"])}
+        )
+    except psycopg.errors.UniqueViolation as error:
+        raise ConflictError("a pack of this external id is registered already", field="pack") from error
+    await transaction.rows("records.registry_changed")
+    after = await get(transaction, pack_id)
+    await transaction.audit("packs.changed", "packs", str(pack_id), before, after)
+    return after
+
+
+async def _locked(transaction: Transaction, pack_id: UUID) -> DictRow:
+    if await transaction.one("packs.lock", {"id": pack_id}) is None:
+        raise NotFoundError("there is no such pack")
+    return await get(transaction, pack_id)
+
+
+async def tenures(transaction: Transaction, number: int) -> list[DictRow]:
+    """The tenant's tenures of a pack number, oldest first; unbounded ends are the texts of infinity."""
+    return await transaction.rows("packs.tenures", {"pack_id": number})
+
+
+async def move(
+    transaction: Transaction, pack_id: UUID, starts: datetime, site: str | None, model: str | None
+) -> DictRow:
+    """The pack in a new tenure from `starts` on, which ends the last one; what isn't given stays as it was.
+
+    Raises NotFoundError, ConflictError when `starts` isn't after the start of the last tenure.
+    """
+    before = await _locked(transaction, pack_id)
+    last = (await tenures(transaction, before["pack_id"]))[-1]
+    if last["held_from"] != ALWAYS and starts <= datetime.fromisoformat(last["held_from"]):
+        raise ConflictError("the last tenure begins later", field="from", limit=last["held_from"])
+    key = {"pack_id": before["pack_id"], "held_from": last["held_from"]}
+    await transaction.rows("packs.end_tenure", key | {"held_to": starts})
+    await transaction.rows(
+        "packs.insert_tenure",
+        {
+            "pack_id": before["pack_id"],
+            "held_from": starts,
+            "site_id": last["site_id"] if site is None else await SITES.id_of(transaction, site, "site"),
+            "model_id": last["model_id"]
+            if model is None
+            else await MODELS.id_of(transaction, model, "model"),
+        },
+    )
+    await transaction.rows("packs.touch", {"pack_id": before["pack_id"]})
+    await transaction.rows("records.registry_changed")
+    after = await get(transaction, pack_id)
+    await transaction.audit("packs.moved", "packs", str(pack_id), before, after)
+    return after
+
+
+async def latest_held(transaction: Transaction, number: int, measure: int) -> tuple[float, int] | None:
+    """The latest value of a measure among the tenant's own readings, and its time in milliseconds.
+
+    For packs that changed hands, whose latest value of all may be another tenant's.
+    """
+    text = query("packs.latest_held").replace(b"{measure}", MEASURES[measure].name.encode())
+    parameters = {"tenant_id": transaction.actor.tenant_id, "pack_id": number}
+    row = await (await transaction.connection.execute(text, parameters)).fetchone()
+    return None if row is None else (round(float(row["value"]), 3), to_ms(row["ts"]))
+
+
+async def unknown_references(transaction: Transaction, new: Sequence[NewPack]) -> dict[str, set[str]]:
+    """The names of models and of sites that new packs refer to, and that don't exist."""
+    models = {pack.model for pack in new if pack.model is not None}
+    sites = {pack.site for pack in new if pack.site is not None}
+    return {
+        "model": models - await MODELS.known(transaction, models),
+        "site": sites - await SITES.known(transaction, sites),
+    }

@@ -1,0 +1,94 @@
+-- name: insert_many
+-- Packs with their first tenure and an audit row each; external ids that are taken are passed over.
+WITH given AS (
+    SELECT * FROM unnest(%(packs)s::text[], %(site_ids)s::uuid[], %(model_ids)s::uuid[])
+        AS given (pack, site_id, model_id)
+), made AS (
+    INSERT INTO packs (tenant_id, external_id) SELECT %(tenant_id)s, pack FROM given
+    ON CONFLICT (tenant_id, external_id) DO NOTHING
+    RETURNING pack_id, id, external_id
+), held AS (
+    INSERT INTO tenures (tenant_id, pack_id, held_from, site_id, model_id)
+    SELECT %(tenant_id)s, pack_id, '-infinity', site_id, model_id FROM made JOIN given ON pack = external_id
+), noted AS (
+    INSERT INTO audit_log (tenant_id, subject, action, resource, resource_id, after, request_id)
+    SELECT
+        %(tenant_id)s, %(subject)s, 'packs.created', 'packs', id::text,
+        jsonb_build_object('pack', external_id, 'site_id', site_id, 'model_id', model_id), %(request_id)s
+    FROM made JOIN given ON pack = external_id
+)
+SELECT id, external_id AS pack FROM made
+
+-- name: taken
+SELECT external_id AS pack FROM packs WHERE tenant_id = %(tenant_id)s AND external_id = ANY(%(packs)s)
+
+-- name: insert_tenure
+INSERT INTO tenures (tenant_id, pack_id, held_from, site_id, model_id)
+VALUES (%(tenant_id)s, %(pack_id)s, %(held_from)s, %(site_id)s, %(model_id)s)
+
+-- name: end_tenure
+UPDATE tenures SET held_to = %(held_to)s
+WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND held_from = %(held_from)s
+
+-- name: describe_tenure
+UPDATE tenures SET site_id = %(site_id)s, model_id = %(model_id)s
+WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND held_from = %(held_from)s
+
+-- name: rename
+UPDATE packs SET external_id = %(pack)s, version = version + 1
+WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s
+
+-- name: touch
+UPDATE packs SET version = version + 1 WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s
+
+-- name: lock
+SELECT pack_id FROM packs WHERE tenant_id = %(tenant_id)s AND id = %(id)s FOR UPDATE
+
+-- name: get
+-- A pack as it is now: with the site and model of its last tenure.
+SELECT
+    packs.pack_id, packs.id, external_id AS pack, models.name AS model, sites.name AS site, sites.region, sites.zone,
+    last.site_id, last.model_id, packs.created_at, packs.version
+FROM packs
+JOIN LATERAL (
+    SELECT site_id, model_id FROM tenures
+    WHERE tenures.tenant_id = packs.tenant_id AND tenures.pack_id = packs.pack_id
+    ORDER BY held_from DESC LIMIT 1
+) AS last ON true
+LEFT JOIN sites ON sites.tenant_id = packs.tenant_id AND sites.id = last.site_id
+LEFT JOIN models ON models.tenant_id = packs.tenant_id AND models.id = last.model_id
+WHERE packs.tenant_id = %(tenant_id)s
+    AND (packs.id = %(id)s::uuid OR external_id = %(pack)s::text)
+    AND (%(sites)s::text[] IS NULL OR sites.name = ANY(%(sites)s::text[]))
+
+-- name: list
+SELECT
+    packs.pack_id, packs.id, external_id AS pack, models.name AS model, sites.name AS site, sites.region, sites.zone,
+    last.site_id, last.model_id, packs.created_at, packs.version
+FROM packs
+JOIN LATERAL (
+    SELECT site_id, model_id FROM tenures
+    WHERE tenures.tenant_id = packs.tenant_id AND tenures.pack_id = packs.pack_id
+    ORDER BY held_from DESC LIMIT 1
+) AS last ON true
+LEFT JOIN sites ON sites.tenant_id = packs.tenant_id AND sites.id = last.site_id
+LEFT JOIN models ON models.tenant_id = packs.tenant_id AND models.id = last.model_id
+WHERE packs.tenant_id = %(tenant_id)s
+    AND (%(sites)s::text[] IS NULL OR sites.name = ANY(%(sites)s::text[]))
+    AND (%(after)s::text IS NULL OR external_id > %(after)s)
+ORDER BY external_id LIMIT %(limit)s
+
+-- name: tenures
+SELECT
+    held_from::text AS held_from, held_to::text AS held_to, sites.name AS site, models.name AS model, tenures.site_id, tenures.model_id
+FROM tenures
+LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = tenures.site_id
+LEFT JOIN models ON models.tenant_id = tenures.tenant_id AND models.id = tenures.model_id
+WHERE tenures.tenant_id = %(tenant_id)s AND tenures.pack_id = %(pack_id)s
+ORDER BY tenures.held_from
+
+-- name: latest_held
+-- The latest value of one measure among the tenant's own readings of a pack.
+SELECT ts, {measure} AS value FROM readings
+WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND {measure} IS NOT NULL
+ORDER BY ts DESC LIMIT 1

@@ -1,0 +1,9 @@
+-- name: set_tenant
+SELECT set_config('bpm.tenant_id', %(tenant)s, true)
+
+-- name: audit
+INSERT INTO audit_log (tenant_id, subject, action, resource, resource_id, before, after, request_id)
+VALUES (%(tenant_id)s, %(subject)s, %(action)s, %(resource)s, %(resource_id)s, %(before)s, %(after)s, %(request_id)s)
+
+-- name: registry_changed
+UPDATE tenants SET registry_version = registry_version + 1 WHERE tenant_id = %(tenant_id)s

@@ -1,0 +1,69 @@
+"""Imports, receipts and quarantine as requests see them."""
+
+from uuid import UUID
+
+from psycopg.rows import DictRow
+
+from domain.errors import InvalidRequestError, NotFoundError
+from domain.receipts import Receipt
+from storage.receipts import receipt_of
+from storage.records import decode_cursor, page_of
+from storage.transactions import Transaction
+
+
+async def create_import(transaction: Transaction, source: str) -> DictRow:
+    """The new import, under whose id bodies may bring the past."""
+    row = await transaction.one(
+        "telemetry.insert_import", {"source": source, "subject": transaction.actor.subject}
+    )
+    assert row is not None  # noqa: S101 - INSERT … RETURNING
+    await transaction.audit("imports.created", "imports", str(row["id"]), None, row)
+    return row
+
+
+async def get_import(transaction: Transaction, import_id: UUID) -> DictRow:
+    """The import with the sums of its receipts. Raises NotFoundError."""
+    row = await transaction.one("telemetry.list_imports", {"id": import_id, "after": None, "limit": 1})
+    if row is None:
+        raise NotFoundError("there is no such import")
+    return row
+
+
+async def page_of_imports(
+    transaction: Transaction, cursor: str | None, limit: int
+) -> tuple[list[DictRow], str | None]:
+    """Imports with the sums of their receipts, and the cursor of the next page."""
+    after = _uuid(decode_cursor(cursor))
+    rows = await transaction.rows("telemetry.list_imports", {"id": None, "after": after, "limit": limit + 1})
+    return page_of(rows, limit, "id")
+
+
+async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: str | None) -> Receipt:
+    """The receipt of a committed batch. Raises NotFoundError.
+
+    only_subject: whose receipts may be seen; None means everybody's in the tenant.
+    """
+    row = await transaction.one("telemetry.receipt", {"id": receipt_id})
+    if row is None or only_subject not in (None, row["subject"]):
+        raise NotFoundError("there is no such receipt")
+    return receipt_of(row)
+
+
+async def page_of_quarantined(
+    transaction: Transaction, reason: str | None, cursor: str | None, limit: int
+) -> tuple[list[DictRow], str | None]:
+    """What was set aside, oldest first, and the cursor of the next page."""
+    after = decode_cursor(cursor)
+    if after is not None and not (after.isascii() and after.isdigit() and len(after) < 19):  # noqa: PLR2004 - int8
+        raise InvalidRequestError("this is not a cursor of this list", field="cursor")
+    rows = await transaction.rows(
+        "telemetry.list_quarantined", {"reason": reason, "after": after, "limit": limit + 1}
+    )
+    return page_of(rows, limit, "id")
+
+
+def _uuid(key: str | None) -> UUID | None:
+    try:
+        return None if key is None else UUID(key)
+    except ValueError as error:
+        raise InvalidRequestError("this is not a cursor of this list", field="cursor") from error

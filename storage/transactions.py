@@ -1,0 +1,98 @@
+"""One way to a connection for requests: a transaction that belongs to an actor."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from domain.tenancy import Actor
+from storage.database import adapt_columns, query
+
+Pool = AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]
+
+
+def open_pool(conninfo: str, *, connections_max: int, wait_s_max: float) -> Pool:
+    """A pool, not yet open; waiting longer than `wait_s_max` for a connection raises PoolTimeout."""
+
+    async def configure(connection: psycopg.AsyncConnection[DictRow]) -> None:
+        adapt_columns(connection)
+
+    return AsyncConnectionPool(
+        conninfo,
+        connection_class=psycopg.AsyncConnection[DictRow],
+        kwargs={"row_factory": dict_row, "autocommit": True},
+        configure=configure,
+        check=AsyncConnectionPool.check_connection,
+        min_size=1,
+        max_size=connections_max,
+        timeout=wait_s_max,
+        open=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction on behalf of an actor; row-level security holds it to the actor's tenant."""
+
+    connection: psycopg.AsyncConnection[DictRow]
+    actor: Actor
+    request_id: str
+
+    async def rows(
+        self, name: str, parameters: dict[str, Any] | None = None, *, binary: bool = False
+    ) -> list[DictRow]:
+        """All rows of the query `file.name`; `tenant_id` is among its parameters by itself."""
+        given = {"tenant_id": self.actor.tenant_id} | (parameters or {})
+        cursor = await self.connection.execute(query(name), given, binary=binary)
+        return await cursor.fetchall() if cursor.description else []
+
+    async def one(
+        self, name: str, parameters: dict[str, Any] | None = None, *, binary: bool = False
+    ) -> DictRow | None:
+        """The only row, or None."""
+        rows = await self.rows(name, parameters, binary=binary)
+        return rows[0] if rows else None
+
+    async def audit(
+        self, action: str, resource: str, resource_id: str, before: DictRow | None, after: DictRow | None
+    ) -> None:
+        """Write who changed what into the audit log, in this transaction."""
+        await self.rows(
+            "records.audit",
+            {
+                "subject": self.actor.subject,
+                "action": action,
+                "resource": resource,
+                "resource_id": resource_id,
+                "before": _json(before),
+                "after": _json(after),
+                "request_id": self.request_id,
+            },
+        )
+
+
+def _json(row: DictRow | None) -> str | None:
+    return None if row is None else orjson.dumps(row, default=str).decode()
+
+
+class Transactions:
+    """Begins transactions for actors."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def begin(
+        self, actor: Actor, request_id: str, *, read_only: bool = False
+    ) -> AsyncIterator[Transaction]:
+        """A transaction that commits when left cleanly. One snapshot serves all reads of a read-only one."""
+        async with self._pool.connection() as connection, connection.transaction():
+            if read_only:
+                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await connection.execute(query("records.set_tenant"), {"tenant": str(actor.tenant_id)})
+            yield Transaction(connection, actor, request_id)

@@ -1,0 +1,388 @@
+"""The embedded runner: the API's own process writes partition 0, in one thread, by group commit."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+
+from domain.clock import AnchoredClock
+from domain.errors import (
+    BpmError,
+    BusyError,
+    InFlightError,
+    KeyReusedError,
+    RegistryChangedError,
+    UnavailableError,
+)
+from domain.readings import IncomingBatch
+from domain.receipts import Mode, Receipt
+from domain.tenancy import TenantId
+from streams import pipeline
+from streams.ports import Group, Stage, Store
+from streams.state import LatestValue, State
+
+log = logging.getLogger(__name__)
+
+_IDLE_WAIT_S: Final = 0.25
+_RETRY_WAIT_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerLimits:
+    """Sizes of the queues and of a group, and how long the runner tries to get the store back.
+
+    queue_readings_max: readings waiting, of each of live and bulk; at the limit 429.
+    bulk_readings_min: live batches at least this large queue with the imports when they are late.
+    group_readings_max: readings committed together.
+    recover_s_max: how long batches with an unknown outcome wait for the store; then 503.
+    save_state_s: time between savings of the state. retry_after_s: what refused clients are told.
+    """
+
+    queue_readings_max: int
+    bulk_readings_min: int
+    group_readings_max: int
+    recover_s_max: float
+    save_state_s: float
+    retry_after_s: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    batch: IncomingBatch
+    answer: "asyncio.Future[Receipt]"
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def key(self) -> tuple[TenantId, UUID]:
+        return self.batch.tenant_id, self.batch.id
+
+    def resolve(self, result: Receipt | BpmError) -> None:
+        def settle() -> None:
+            if self.answer.cancelled():
+                return
+            if isinstance(result, BpmError):
+                self.answer.set_exception(result)
+            else:
+                self.answer.set_result(result)
+
+        try:
+            self.loop.call_soon_threadsafe(settle)
+        except RuntimeError:
+            log.info("the event loop has ended before batch %s was answered", self.batch.id)
+
+
+class EmbeddedRunner:
+    """Takes batches from the event loop and commits what has queued up, again and again, in one thread.
+
+    A batch's state is one of: refused at the door (BusyError, InFlightError, UnavailableError), queued, in the
+    group being committed, answered. An answer is given only after COMMIT.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        limits: RunnerLimits,
+        pipeline_limits: pipeline.PipelineLimits,
+        clock: AnchoredClock,
+        monotonic_s: Callable[[], float],
+        reached: Callable[[Stage], None],
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._pipeline_limits = pipeline_limits
+        self._clock = clock
+        self._clock_confirmed_at_ms: int | None = None
+        self._monotonic_s = monotonic_s
+        self._reached = reached
+        self._changed = threading.Condition()
+        self._live: deque[_Waiting] = deque()
+        self._bulk: deque[_Waiting] = deque()
+        self._in_flight: set[tuple[TenantId, UUID]] = set()
+        self._queued_readings = {Mode.LIVE: 0, Mode.IMPORT: 0}
+        self._stopping = False
+        self._state: State | None = None
+        self._trouble: str | None = "the state has not been loaded yet"
+        self._saved_at_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the writer's thread; it takes the partition over by itself."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what is queued, save the state, and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why readings can't be accepted now; None when they can."""
+        return self._trouble
+
+    def queued_readings(self) -> int:
+        """Readings that wait to be committed."""
+        return sum(self._queued_readings.values())
+
+    def latest_of(self, pack: int) -> list[LatestValue | None]:
+        """A pack's latest values by measure, from committed readings. Raises UnavailableError while loading."""
+        state = self._state
+        if state is None:
+            raise self._unavailable(self._trouble or "the state is being loaded")
+        return state.latest_of(pack)
+
+    def reserve(self, tenant: TenantId, batch_id: UUID) -> None:
+        """Enter an id as in flight, before anything is looked up for it. Raises InFlightError when it is."""
+        with self._changed:
+            if (tenant, batch_id) in self._in_flight:
+                raise InFlightError("a request with this Idempotency-Key is being worked on")
+            self._in_flight.add((tenant, batch_id))
+
+    def release(self, tenant: TenantId, batch_id: UUID) -> None:
+        """Take back `reserve`, once the request has its answer."""
+        with self._changed:
+            self._in_flight.discard((tenant, batch_id))
+
+    async def submit(self, batch: IncomingBatch) -> Receipt:
+        """The receipt of a batch, once it is committed, or was before.
+
+        Raises BusyError (queue full), KeyReusedError (another body under the same id), RegistryChangedError
+        (judge the readings again), UnavailableError (not accepted, or outcome unknown: ask again with the
+        same id). The id must have been reserved; it is released when the batch has its answer.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(batch, loop.create_future(), loop)
+        try:
+            self._enqueue(waiting)
+        except BpmError:
+            self.release(*waiting.key)
+            raise
+        waiting.answer.add_done_callback(lambda _: self.release(*waiting.key))
+        return await asyncio.shield(waiting.answer)
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        batch = waiting.batch
+        bulk = self._is_bulk(batch)
+        kind = Mode.IMPORT if bulk else Mode.LIVE
+        with self._changed:
+            if self._trouble is not None or self._stopping:
+                raise self._unavailable(self._trouble or "the engine is stopping")
+            waits = self._queued_readings[kind]
+            if waits and waits + batch.received > self._limits.queue_readings_max:
+                raise BusyError(
+                    f"{waits} readings wait already",
+                    limit=self._limits.queue_readings_max,
+                    retry_after_s=self._limits.retry_after_s,
+                )
+            self._queued_readings[kind] += batch.received
+            (self._bulk if bulk else self._live).append(waiting)
+            self._changed.notify()
+
+    def _is_bulk(self, batch: IncomingBatch) -> bool:
+        if batch.mode is Mode.IMPORT:
+            return True
+        late_before_ms = batch.arrived_at_ms - self._pipeline_limits.late_after_s * 1000
+        return len(batch.readings) >= self._limits.bulk_readings_min and bool(
+            (batch.readings.ts_ms < late_before_ms).any()
+        )
+
+    def _unavailable(self, why: str) -> UnavailableError:
+        return UnavailableError(why, retry_after_s=self._limits.retry_after_s)
+
+    # The writer's thread, from here on.
+
+    def _run(self) -> None:
+        self._take_over_until_it_works()
+        while True:
+            group = self._next_group()
+            if group and self._state is None:
+                self._refuse(group)
+            elif group:
+                self._commit_or_recover(group)
+            elif self._stopping:
+                break
+            self._between_groups()
+        self._save_state()
+        self._store.close()
+
+    def _next_group(self) -> list[_Waiting]:
+        """What has queued up: live batches first, and one bulk batch only when no live one waits."""
+        with self._changed:
+            if not self._live and not self._bulk and not self._stopping:
+                self._changed.wait(_IDLE_WAIT_S)
+            group: list[_Waiting] = []
+            size = 0
+            while self._live and (
+                not group or size + self._live[0].batch.received <= self._limits.group_readings_max
+            ):
+                taken = self._live.popleft()
+                size += taken.batch.received
+                group.append(taken)
+            self._queued_readings[Mode.LIVE] -= size
+            if not group and self._bulk:
+                group.append(self._bulk.popleft())
+                self._queued_readings[Mode.IMPORT] -= group[0].batch.received
+            return group
+
+    def _commit_or_recover(self, group: Sequence[_Waiting]) -> None:
+        try:
+            self._commit(group, all_known_ids=False)
+        except Exception:
+            # Whatever it was, the outcome is unknown (rule E9): nothing that was remembered may be trusted.
+            log.exception("a group of %d batches failed; its batches are tried one by one", len(group))
+            self._forget("the outcome of the last commit is unknown; the state is being loaded again")
+            self._recover(group)
+
+    def _commit(self, group: Sequence[_Waiting], *, all_known_ids: bool) -> None:
+        """One transaction for the group. State changes, and answers are given, only after COMMIT."""
+        state = self._required_state()
+        self._store.prepare_days(np.concatenate([waiting.batch.readings.ts_ms for waiting in group]))
+        answers: list[tuple[_Waiting, Receipt | BpmError]] = []
+        outcome = None
+        with self._store.group() as transaction:
+            pending = _settle_known(group, transaction, answers, all_ids=all_known_ids)
+            if pending:
+                batches = [waiting.batch for waiting in pending]
+                found = transaction.find(pipeline.plan(batches, state))
+                outcome = pipeline.decide(batches, found, self._pipeline_limits)
+                transaction.write(outcome)
+                receipts = [result.receipt for result in outcome.results]
+                answers += zip(pending, receipts, strict=True)
+            self._reached(Stage.BEFORE_COMMIT)
+        self._reached(Stage.AFTER_COMMIT)
+        if outcome is not None:
+            state.apply(outcome.rows)
+        for waiting, answer in answers:
+            waiting.resolve(answer)
+
+    def _recover(self, group: Sequence[_Waiting]) -> None:
+        """Load the state again, then each batch alone: its receipt if it was committed, else once more."""
+        deadline_s = self._monotonic_s() + self._limits.recover_s_max
+        for position, waiting in enumerate(group):
+            if not self._take_over_until(deadline_s):
+                self._refuse(group[position:])
+                return
+            try:
+                self._commit([waiting], all_known_ids=True)
+            except Exception:
+                log.exception("batch %s failed alone", waiting.batch.id)
+                self._forget("the last batch failed; the state is being loaded again")
+                self._refuse([waiting])
+
+    def _refuse(self, group: Sequence[_Waiting]) -> None:
+        for waiting in group:
+            waiting.resolve(
+                self._unavailable("the outcome is unknown: ask again with the same Idempotency-Key")
+            )
+
+    def _required_state(self) -> State:
+        if self._state is None:
+            raise UnavailableError("the state is not loaded")
+        return self._state
+
+    def _forget(self, why: str) -> None:
+        self._state = None
+        self._trouble = why
+
+    def _between_groups(self) -> None:
+        if self._state is None:
+            self._take_over_until_it_works()
+        elif self._monotonic_s() - self._saved_at_s >= self._limits.save_state_s:
+            self._save_state()
+            self._follow_clock()
+
+    def _take_over_until_it_works(self) -> None:
+        """Take the partition over, however long the store is away; batches are refused meanwhile."""
+        while not self._stopping and not self._take_over_until(
+            self._monotonic_s() + self._limits.recover_s_max
+        ):
+            with self._changed:
+                waiting = [*self._live, *self._bulk]
+                self._live.clear()
+                self._bulk.clear()
+                self._queued_readings = dict.fromkeys(self._queued_readings, 0)
+            self._refuse(waiting)
+
+    def _take_over_until(self, deadline_s: float) -> bool:
+        """Whether the partition is ours and its state loaded, by then. Tries at least once."""
+        while self._state is None:
+            try:
+                self._store.take_over()
+                self._state = State.restored(*self._store.load())
+                self._store.prepare_days_ahead(self._clock.now_ms())
+                self._check_clock_against_store()
+            except Exception as error:
+                trouble = f"the store can't be used: {error}"
+                if trouble != self._trouble:
+                    log.warning("%s", trouble)
+                self._forget(trouble)
+                with self._changed:
+                    if self._stopping or self._monotonic_s() >= deadline_s:
+                        return False
+                    self._changed.wait(_RETRY_WAIT_S)
+        self._trouble = None
+        return True
+
+    def _save_state(self) -> None:
+        if self._state is None:
+            return
+        self._saved_at_s = self._monotonic_s()
+        touched = self._state.touched()
+        if len(touched.pack) == 0:
+            return
+        try:
+            self._store.save_state(touched)
+            self._store.prepare_days_ahead(self._clock.now_ms())
+        except Exception:
+            log.exception("saving the state failed; it is loaded again")
+            self._forget("saving the state failed; it is being loaded again")
+        else:
+            self._state.saved(touched)
+
+    def _check_clock_against_store(self) -> None:
+        self._clock_confirmed_at_ms = self._store.clock_confirmed_at_ms()
+        latest = self._store.latest_arrival_ms()
+        if latest is not None and latest - self._clock.now_ms() > self._clock.jump_ms_max:
+            self._clock.require_confirmation(self._clock.now_ms() - latest)
+
+    def _follow_clock(self) -> None:
+        """Accept the wall clock after a jump as soon as the operator has confirmed it in the store."""
+        if self._clock.jumped_by_ms is None:
+            return
+        confirmed = self._store.clock_confirmed_at_ms()
+        if confirmed != self._clock_confirmed_at_ms:
+            self._clock_confirmed_at_ms = confirmed
+            self._clock.confirm()
+            log.warning("the wall clock was confirmed; live readings are accepted again")
+
+
+def _settle_known(
+    group: Sequence[_Waiting],
+    transaction: Group,
+    answers: list[tuple[_Waiting, Receipt | BpmError]],
+    *,
+    all_ids: bool,
+) -> list[_Waiting]:
+    """Answer what was committed before or must be judged again; returns the rest."""
+    named = [waiting for waiting in group if all_ids or waiting.batch.body_hash is not None]
+    committed = transaction.committed([waiting.key for waiting in named])
+    versions = transaction.registry_versions(sorted({waiting.batch.tenant_id for waiting in group}))
+    rest = []
+    for waiting in group:
+        known = committed.get(waiting.key)
+        if known is not None and known.body_hash != waiting.batch.body_hash:
+            answers.append((waiting, KeyReusedError("this Idempotency-Key was used with another body")))
+        elif known is not None:
+            answers.append((waiting, known.receipt))
+        elif versions[waiting.batch.tenant_id] != waiting.batch.registry_version:
+            answers.append((waiting, RegistryChangedError("packs or tenures changed meanwhile")))
+        else:
+            rest.append(waiting)
+    return rest

@@ -1,0 +1,67 @@
+"""What the engine needs of a store; `storage` satisfies it, `api/bootstrap.py` joins them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from domain.readings import Outcome, PackStates, ReadingKeys, StoredReadings
+from domain.receipts import Receipt
+from domain.tenancy import TenantId
+
+
+class CommittedBatch(Protocol):
+    """A batch that was committed before."""
+
+    @property
+    def body_hash(self) -> bytes | None: ...
+
+    @property
+    def receipt(self) -> Receipt: ...
+
+
+class Group(Protocol):
+    """One transaction of a partition's owner."""
+
+    def registry_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, int]: ...
+
+    def committed(
+        self, keys: Sequence[tuple[TenantId, UUID]]
+    ) -> Mapping[tuple[TenantId, UUID], CommittedBatch]: ...
+
+    def find(self, keys: ReadingKeys) -> StoredReadings: ...
+
+    def write(self, outcome: Outcome) -> None: ...
+
+
+class Store(Protocol):
+    """The store of one partition, for its only writer."""
+
+    def take_over(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def load(self) -> tuple[PackStates, StoredReadings]: ...
+
+    def latest_arrival_ms(self) -> int | None: ...
+
+    def prepare_days(self, ts_ms: npt.NDArray[np.int64]) -> None: ...
+
+    def prepare_days_ahead(self, now_ms: int) -> None: ...
+
+    def group(self) -> AbstractContextManager[Group]: ...
+
+    def save_state(self, states: PackStates) -> None: ...
+
+    def clock_confirmed_at_ms(self) -> int | None: ...
+
+
+class Stage(StrEnum):
+    """Named points of a group's way, where tests end the process."""
+
+    BEFORE_COMMIT = "before_commit"
+    AFTER_COMMIT = "after_commit"

@@ -1,0 +1,97 @@
+"""What the writer remembers of each pack: a cache of what follows from committed readings (rule E12)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from domain.measures import MEASURES
+from domain.readings import ABSENT, NewReadings, PackStates, StoredReadings
+from kernels import latest as kernels
+
+NEVER_MS = int(np.iinfo(np.int64).min)
+"""Time of what has never been."""
+
+_SMALLEST_CAPACITY = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LatestValue:
+    """A pack's latest value of a measure by event time."""
+
+    thousandths: int
+    ts_ms: int
+
+
+class State:
+    """Watermark and latest values by pack number, in columns that grow with the largest number."""
+
+    def __init__(self) -> None:
+        self.watermark_ms = np.full(0, NEVER_MS, np.int64)
+        self._latest_ts_ms = np.full((len(MEASURES), 0), NEVER_MS, np.int64)
+        self._latest = np.full((len(MEASURES), 0), ABSENT, np.int32)
+        self._touched = np.zeros(0, np.bool_)
+
+    @staticmethod
+    def restored(saved: PackStates, later: StoredReadings) -> "State":
+        """The state as saved, with the readings committed later applied; their packs count as touched."""
+        state = State()
+        if len(saved.pack):
+            state.make_room(int(saved.pack.max()))
+            state.watermark_ms[saved.pack] = saved.watermark_ms
+            state._latest_ts_ms[:, saved.pack] = saved.latest_ts_ms
+            state._latest[:, saved.pack] = saved.latest
+        state.apply(later)
+        return state
+
+    def make_room(self, largest_pack: int) -> None:
+        """Let packs up to this number be looked up."""
+        have = len(self.watermark_ms)
+        if largest_pack < have:
+            return
+        more = max(largest_pack + 1, 2 * have, _SMALLEST_CAPACITY) - have
+        self.watermark_ms = np.pad(self.watermark_ms, (0, more), constant_values=NEVER_MS)
+        self._latest_ts_ms = np.pad(self._latest_ts_ms, ((0, 0), (0, more)), constant_values=NEVER_MS)
+        self._latest = np.pad(self._latest, ((0, 0), (0, more)), constant_values=ABSENT)
+        self._touched = np.pad(self._touched, (0, more))
+
+    def apply(self, rows: NewReadings | StoredReadings) -> None:
+        """Take committed readings into account; applying one twice changes nothing."""
+        if len(rows) == 0:
+            return
+        self.make_room(int(rows.pack.max()))
+        kernels.advance(
+            rows.pack,
+            rows.ts_ms,
+            np.ascontiguousarray(rows.thousandths),
+            self.watermark_ms,
+            self._latest_ts_ms,
+            self._latest,
+        )
+        self._touched[rows.pack] = True
+
+    def latest_of(self, pack: int) -> list[LatestValue | None]:
+        """The latest value of each measure of MEASURES; None where the pack never sent one."""
+        if pack >= len(self.watermark_ms):
+            return [None] * len(MEASURES)
+        return [
+            None if time == NEVER_MS else LatestValue(int(value), int(time))
+            for value, time in zip(self._latest[:, pack], self._latest_ts_ms[:, pack], strict=True)
+        ]
+
+    def not_newer(self, pack: npt.NDArray[np.int32], ts_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which readings aren't newer than their pack's watermark, so that the store may have them already."""
+        marked = np.zeros(len(pack), np.bool_)
+        if len(pack):
+            self.make_room(int(pack.max()))
+            kernels.mark_not_newer(pack, ts_ms, self.watermark_ms, marked)
+        return marked
+
+    def touched(self) -> PackStates:
+        """The states of the packs changed since `saved` was last called."""
+        pack = np.flatnonzero(self._touched).astype(np.int32)
+        return PackStates(pack, self.watermark_ms[pack], self._latest_ts_ms[:, pack], self._latest[:, pack])
+
+    def saved(self, states: PackStates) -> None:
+        """Forget that these packs were changed."""
+        self._touched[states.pack] = False
