@@ -74,7 +74,7 @@ def read_rows(body: bytes, shape: type[Row], numbers: frozenset[str], rows_max: 
         reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         header = list(reader.fieldnames or [])
         _check_header(header, shape)
-        read = ReadRows[Row]([])
+        read: ReadRows[Row] = ReadRows([])
         for number, cells in enumerate(reader, start=1):
             if number > rows_max:
                 raise BodyTooLargeError(f"more than {rows_max} rows", limit=rows_max)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from domain.readings import Float64Array, Int32Array, Int64Array
 from domain.receipts import QuarantineReason
 
@@ -35,6 +37,10 @@ class RawReadings:
     problems: tuple[Problem, ...]
     ignored_keys: tuple[str, ...]
     raw_of: Callable[[int], str]
+
+    def readable_pack_names(self) -> tuple[str, ...]:
+        """The names that readable readings carry; others don't register a pack."""
+        return tuple(self.pack_names[code] for code in np.unique(self.pack_code))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from api.cli import context
+from api.cli.context import Exit
 from api.cli.pacing import at_recorded_speed, first_and_last_ms, shifted
 from api.cli.sender import READINGS_MAX, RECEIPT_COUNTS, Sender
-from api.settings import Settings
 from domain.errors import BpmError, DecodeError
+from domain.tenancy import Role
 from ingest.can.databases import load_database
 from ingest.can.mapping import load_can_map
 from ingest.can.replay import LogReplay
@@ -33,7 +35,6 @@ ANY_START: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Stands for the start of a recording without a date while it is moved to now."""
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-EXIT_FAILED, EXIT_REFUSED = 1, 3
 
 
 class Speed(StrEnum):
@@ -76,11 +77,9 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0 when readings went in or there were none, 3 when the files were refused, else 1."""
-        if self.problem is None:
-            return 0 if self.readings == 0 or self.sender.sums.went_in else EXIT_FAILED
-        nothing_sent = self.sender.sums.batches == 0
-        return EXIT_REFUSED if isinstance(self.problem, DecodeError) and nothing_sent else EXIT_FAILED
+        """0 when readings went in or there were none, else 1."""
+        done = self.readings == 0 or self.sender.sums.went_in > 0
+        return Exit.DONE if done and self.problem is None else Exit.FAILED
 
     def as_json(self) -> dict[str, Any]:
         """The summary for machines."""
@@ -137,7 +136,7 @@ def replay(
         moment = ANY_START
     open_source = _source_opener(files or [], dbc or [], series, map_file, moment, rate)
     names = ", ".join(path.name for path in (*(files or []), series) if path is not None)
-    try:
+    with _missing_options_named():
         source = open_source()
         with _client(url, token or _minted_token(tenant)) as client:
             summary = Summary(source, Sender(client, pack))
@@ -145,10 +144,8 @@ def replay(
             batches = parts if speed is Speed.RECORDED else in_batches(parts, batch)
             with _progress(source) as advance:
                 _send_all(summary, batches, None if at is At.NOW else names, advance)
-    except BpmError as error:
-        _refuse(error)
-    if isinstance(summary.problem, DecodeError) and summary.problem.field in {"start", "rate"}:
-        _refuse(summary.problem)
+        if isinstance(summary.problem, DecodeError) and summary.sender.sums.batches == 0:
+            raise summary.problem  # nothing was sent, so that the files are all there is to speak of
     _report(summary, json_output=json_output)
     raise typer.Exit(summary.exit_code)
 
@@ -219,15 +216,13 @@ def _parse_start(text: str | None) -> datetime | None:
 def _minted_token(tenant: str | None) -> str:
     if tenant is None:
         raise typer.BadParameter("Say whose pack it is, or give a --token.", param_hint="--tenant")
-    from api.cli.context import development_token
-
-    return development_token(tenant, "importer")
+    return context.development_token(tenant, Role.IMPORTER)
 
 
 def _client(url: str | None, token: str) -> httpx.Client:
     """A client for the engine; a proxy of the environment is not asked for this machine's own address."""
     if url is None:
-        settings = Settings()
+        settings = context.read_settings()
         host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - listens on all
         url = f"http://{host}:{settings.port}"
     try:
@@ -266,7 +261,7 @@ def _report(summary: Summary, *, json_output: bool) -> None:
     else:
         Console().print(_table(content))
     if summary.problem is not None:
-        sys.stderr.write(f"bpm replay: {summary.problem.detail}\n")
+        context.exit_with(summary.problem)
 
 
 def _table(content: dict[str, Any]) -> Table:
@@ -282,9 +277,12 @@ def _table(content: dict[str, Any]) -> Table:
     return table
 
 
-def _refuse(error: BpmError) -> None:
-    """End with a message: as wrong usage when an option is missing, else as a refusal."""
-    if isinstance(error, DecodeError) and error.field in {"start", "rate"}:
+@contextmanager
+def _missing_options_named() -> Iterator[None]:
+    """A recording that needs --start or --rate is wrong usage, not a refusal."""
+    try:
+        yield
+    except DecodeError as error:
+        if error.field not in {"start", "rate"}:
+            raise
         raise typer.BadParameter(error.detail, param_hint=f"--{error.field}") from error
-    sys.stderr.write(f"bpm replay: {error.detail}\n")
-    raise typer.Exit(EXIT_REFUSED) from error

@@ -135,7 +135,7 @@ async def _judged(
     arrived_at_ms: int,
 ) -> IncomingBatch:
     mode = Mode.LIVE if body.import_id is None else Mode.IMPORT
-    version, packs = await _known_packs(engine, actor, request_id, raw.pack_names)
+    version, packs = await _known_packs(engine, actor, request_id, raw.readable_pack_names())
     sender = Sender(actor.tenant_id, actor.device_pack if Role.DEVICE in actor.roles else None)
     arguments = (raw, packs, sender, mode, arrived_at_ms, engine.time_limits)
     in_thread = len(body.content) >= _IN_THREAD_BYTES_MIN

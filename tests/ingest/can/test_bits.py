@@ -13,6 +13,9 @@ from ingest.can.decode import DecodeCounts, decode_frames
 from ingest.can.frames import FrameColumns
 from ingest.can.mapping import CanMap, MeasureRule
 
+OVERLAPPING = {"x59E", "x3B9"}
+"""Messages of a real file whose signals overlap in a way that cantools refuses to decode."""
+
 
 @st.composite
 def layouts(draw):
@@ -86,7 +89,7 @@ def test_every_signal_of_real_databases_is_cut_out_as_cantools_does(recorded_dat
                 for signal in message.signals
             }
             needed = max((layout.bytes_needed for layout in layouts.values()), default=0)
-            if message.is_multiplexed() or not needed <= message.length <= 8:
+            if message.is_multiplexed() or message.name in OVERLAPPING or not needed <= message.length <= 8:
                 continue
             frame = rng.integers(0, 256, 8, np.uint8)
             expected = message.decode(frame.tobytes()[: message.length], decode_choices=False, scaling=False)

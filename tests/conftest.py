@@ -1,0 +1,84 @@
+"""Fixtures of the whole suite: one real PostgreSQL, a database for each test module, a running engine."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from api.bootstrap import DatabaseAccess, prepare_database
+from api.cli.context import SERVICE_LOGIN
+from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
+
+from tests.running import RunningApi, running_api
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def reachable_folder() -> Iterator[Path]:
+    """A folder that the embedded server's account can reach too, which pytest's own is not for root."""
+    folder = Path(tempfile.mkdtemp(prefix="bpm-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(reachable_folder: Path) -> Iterator[Connections]:
+    """A real PostgreSQL, started once."""
+    config = EmbeddedConfig(data_dir=reachable_folder / "postgres", shared_buffers_mb=256)
+    server = EmbeddedPostgres(config, lambda line: None)
+    yield server.start()
+    server.stop()
+
+
+def _new_database(postgres: Connections) -> DatabaseAccess:
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres.admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return DatabaseAccess(
+        make_conninfo(postgres.admin, dbname=name), make_conninfo(postgres.service, dbname=name)
+    )
+
+
+@pytest.fixture(scope="module")
+def empty_database(postgres: Connections) -> DatabaseAccess:
+    """A database without anything in it."""
+    return _new_database(postgres)
+
+
+@pytest.fixture(scope="module")
+def database(postgres: Connections) -> DatabaseAccess:
+    """A migrated database of the test module's own."""
+    access = _new_database(postgres)
+    prepare_database(access, SERVICE_LOGIN)
+    return access
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real recordings beside the repository; tests that need them skip without."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the recordings in ../shared/data")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings in the developer's environment don't reach tests."""
+    for name in [name for name in os.environ if name.startswith("BPM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def api(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    """A running API on the module's database."""
+    with running_api(database, tmp_path_factory.mktemp("data")) as running:
+        yield running

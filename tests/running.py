@@ -1,0 +1,77 @@
+"""A running API for tests: the real application on a real database, over a real socket."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from api.app import create_app
+from api.auth import development_token
+from api.bootstrap import DatabaseAccess, Engine, make_engine
+from api.settings import Environment, Settings
+from domain.tenancy import Role
+from storage.database import INGEST_ROLE
+from storage.registry import create_tenant
+
+READY_S_MAX = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class RunningApi:
+    """A served engine: `url`, and ways to make tenants, tokens and clients."""
+
+    url: str
+    engine: Engine
+    access: DatabaseAccess
+
+    def tenant(self, name: str, *, register_unknown_packs: bool = True) -> str:
+        """The name of a tenant that exists from now on."""
+        conninfo = self.access.as_role(INGEST_ROLE, self.engine.settings)
+        create_tenant(conninfo, name, register_unknown_packs=register_unknown_packs)
+        return name
+
+    def token(self, tenant: str, role: Role | str = Role.TENANT_ADMIN, **claims: Any) -> str:
+        """A development token; `sites` and `pack` limit it."""
+        return development_token(self.engine.settings, tenant, Role(role), time.time(), **claims)
+
+    def client(self, tenant: str, role: Role | str = Role.TENANT_ADMIN, **claims: Any) -> httpx.Client:
+        """A client of a tenant's user; close it, or use it in a with."""
+        headers = {"Authorization": f"Bearer {self.token(tenant, role, **claims)}"}
+        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=60)
+
+
+@contextmanager
+def running_api(access: DatabaseAccess, data_dir: Path, **settings: Any) -> Iterator[RunningApi]:
+    """The application on a prepared database, served from a thread until the end."""
+    port = free_port()
+    given = Settings(env=Environment.DEVELOPMENT, port=port, data_dir=data_dir, **settings)
+    engine = make_engine(given, access)
+    config = uvicorn.Config(
+        create_app(engine), host="127.0.0.1", port=port, log_level="warning", access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="api", daemon=True)
+    thread.start()
+    try:
+        deadline_s = time.monotonic() + READY_S_MAX
+        while not server.started or engine.runner.trouble is not None:
+            if time.monotonic() > deadline_s or not thread.is_alive():
+                raise TimeoutError(f"the API was not ready: {engine.runner.trouble}")
+            time.sleep(0.01)
+        yield RunningApi(f"http://127.0.0.1:{port}", engine, access)
+    finally:
+        server.should_exit = True
+        thread.join(READY_S_MAX)
