@@ -75,10 +75,10 @@ def test_float_signals_equal_those_of_cantools(length, data):
     assert raw[0] == expected or (np.isnan(raw[0]) and np.isnan(expected))
 
 
-def test_every_signal_of_real_databases_is_cut_out_as_cantools_does(recorded_data):
+def test_every_signal_of_real_databases_is_cut_out_as_cantools_does(shared_data):
     rng = np.random.default_rng(1)
     compared = 0
-    for path in sorted(recorded_data.glob("can_*/*.dbc")):
+    for path in sorted(shared_data.glob("can_*/*.dbc")):
         if path.name == "pcan.dbc":
             continue  # cantools refuses it
         for message in cantools.database.load_file(path, strict=False).messages:
@@ -96,4 +96,4 @@ def test_every_signal_of_real_databases_is_cut_out_as_cantools_does(recorded_dat
             for name, layout in layouts.items():
                 assert extract_raw(layout, frame.reshape(1, 8))[0] == expected[name], (path.name, name)
             compared += len(layouts)
-    assert compared > 1_500
+    assert compared > 1_000

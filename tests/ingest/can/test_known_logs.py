@@ -73,8 +73,8 @@ def assert_as_expected(readings: RecordedReadings, expected: dict[str, dict[str,
         assert summary(readings, measure) == pytest.approx(figures, abs=6e-7), measure
 
 
-def expected_env200(recorded_data: Path) -> dict[str, dict[str, float]]:
-    content = json.loads((recorded_data / ENV200 / "expected.json").read_text())
+def expected_env200(shared_data: Path) -> dict[str, dict[str, float]]:
+    content = json.loads((shared_data / ENV200 / "expected.json").read_text())
     temperature = content["temperature_c(byte2>>1 - 40; OVMS+Battery-Emulator agree)"]["max"]
     return {**{measure: content[key] for measure, key in LEAF_KEYS.items()}, "temperature_c": temperature}
 
@@ -82,16 +82,16 @@ def expected_env200(recorded_data: Path) -> dict[str, dict[str, float]]:
 @pytest.mark.parametrize(
     ("log", "frames"), [("bms_only.blf", 10_776), ("bms_only.log", 10_776), (CRTD_LOG, 37_857)]
 )
-def test_env200_log_gives_the_expected_series(recorded_data, maps, log, frames):
-    folder = recorded_data / ENV200
+def test_env200_log_gives_the_expected_series(shared_data, maps, log, frames):
+    folder = shared_data / ENV200
     replay = replay_of([folder / log], maps / "leaf-env200-40kwh.yaml", [folder / "EV-can_AZE0.dbc"])
-    assert_as_expected(readings_of(replay), expected_env200(recorded_data))
+    assert_as_expected(readings_of(replay), expected_env200(shared_data))
     assert replay.counts()["frames"] == frames
     assert replay.dropped() == {"not_available": 73}
 
 
-def test_blf_and_log_of_the_same_frames_give_identical_readings(recorded_data, maps):
-    folder = recorded_data / ENV200
+def test_blf_and_log_of_the_same_frames_give_identical_readings(shared_data, maps):
+    folder = shared_data / ENV200
     blf, log = (
         readings_of(replay_of([folder / name], maps / "leaf-env200-40kwh.yaml", [folder / "EV-can_AZE0.dbc"]))
         for name in ("bms_only.blf", "bms_only.log")
@@ -100,8 +100,8 @@ def test_blf_and_log_of_the_same_frames_give_identical_readings(recorded_data, m
     np.testing.assert_array_equal(blf.values, log.values)
 
 
-def test_files_replayed_together_give_what_they_give_one_by_one(recorded_data, maps):
-    folder = recorded_data / ENV200
+def test_files_replayed_together_give_what_they_give_one_by_one(shared_data, maps):
+    folder = shared_data / ENV200
     names = [folder / "bms_only.blf", folder / "bms_only.log"]
     readings = readings_of(replay_of(names, maps / "leaf-env200-40kwh.yaml", [folder / "EV-can_AZE0.dbc"]))
     half = len(readings) // 2
@@ -109,8 +109,8 @@ def test_files_replayed_together_give_what_they_give_one_by_one(recorded_data, m
     np.testing.assert_array_equal(readings.values[:, :half], readings.values[:, half:])
 
 
-def test_shared_milliseconds_are_the_only_times_that_are_moved(recorded_data, maps):
-    folder = recorded_data / ENV200
+def test_shared_milliseconds_are_the_only_times_that_are_moved(shared_data, maps):
+    folder = shared_data / ENV200
     readings = readings_of(
         replay_of([folder / "bms_only.log"], maps / "leaf-env200-40kwh.yaml", [folder / "EV-can_AZE0.dbc"])
     )
@@ -121,34 +121,34 @@ def test_shared_milliseconds_are_the_only_times_that_are_moved(recorded_data, ma
 
 
 @pytest.mark.parametrize("dbc", [[ENV200], [ENV200, ZE1]])
-def test_ze1_console_log_gives_the_expected_series_at_any_rate(recorded_data, maps, dbc):
-    paths = [next((recorded_data / folder).glob("*.dbc")) for folder in dbc]
+def test_ze1_console_log_gives_the_expected_series_at_any_rate(shared_data, maps, dbc):
+    paths = [next((shared_data / folder).glob("*.dbc")) for folder in dbc]
     replay = replay_of(
-        [recorded_data / ZE1 / ZE1_LOG], maps / "leaf-ze1-62kwh.yaml", paths, start=START, rate_hz=2_000
+        [shared_data / ZE1 / ZE1_LOG], maps / "leaf-ze1-62kwh.yaml", paths, start=START, rate_hz=2_000
     )
-    content = json.loads((recorded_data / ZE1 / "expected.json").read_text())
+    content = json.loads((shared_data / ZE1 / "expected.json").read_text())
     assert_as_expected(readings_of(replay), {measure: content[key] for measure, key in LEAF_KEYS.items()})
     assert replay.counts()["frames"] == content["frames_in_log"]
     assert replay.dropped() == {"not_a_frame": 48}
 
 
 @pytest.mark.parametrize("timing", [{}, {"start": START}])
-def test_log_without_times_needs_a_rate(recorded_data, maps, timing):
-    dbc = [recorded_data / ENV200 / "EV-can_AZE0.dbc"]
-    replay = replay_of([recorded_data / ZE1 / ZE1_LOG], maps / "leaf-ze1-62kwh.yaml", dbc, **timing)
+def test_log_without_times_needs_a_rate(shared_data, maps, timing):
+    dbc = [shared_data / ENV200 / "EV-can_AZE0.dbc"]
+    replay = replay_of([shared_data / ZE1 / ZE1_LOG], maps / "leaf-ze1-62kwh.yaml", dbc, **timing)
     with pytest.raises(DecodeError, match="--rate") as raised:
         readings_of(replay)
     assert raised.value.field == "rate"
 
 
-def test_kona_log_gives_the_expected_series_with_charging_positive(recorded_data, maps):
+def test_kona_log_gives_the_expected_series_with_charging_positive(shared_data, maps):
     replay = replay_of(
-        [recorded_data / KONA / KONA_LOG],
+        [shared_data / KONA / KONA_LOG],
         maps / "kona-64kwh.yaml",
-        [recorded_data / KONA / "pcan_fixed.dbc"],
+        [shared_data / KONA / "pcan_fixed.dbc"],
         start=START,
     )
-    content = json.loads((recorded_data / KONA / "expected.json").read_text())[KONA_LOG]
+    content = json.loads((shared_data / KONA / "expected.json").read_text())[KONA_LOG]
     expected = {measure: content[key] for measure, key in KONA_KEYS.items()}
     readings = readings_of(replay)
     assert_as_expected(readings, {**expected, "current_a": turned(expected["current_a"])})
@@ -156,21 +156,21 @@ def test_kona_log_gives_the_expected_series_with_charging_positive(recorded_data
     assert replay.dropped() == {"other_channel": 216}
 
 
-def test_kona_log_needs_a_start(recorded_data, maps):
-    dbc = [recorded_data / KONA / "pcan_fixed.dbc"]
+def test_kona_log_needs_a_start(shared_data, maps):
+    dbc = [shared_data / KONA / "pcan_fixed.dbc"]
     with pytest.raises(DecodeError, match="--start"):
-        readings_of(replay_of([recorded_data / KONA / KONA_LOG], maps / "kona-64kwh.yaml", dbc))
+        readings_of(replay_of([shared_data / KONA / KONA_LOG], maps / "kona-64kwh.yaml", dbc))
 
 
 @pytest.mark.parametrize("timing", [{}, {"start": START}])
-def test_kona_bench_log_gives_the_expected_series(recorded_data, maps, timing):
+def test_kona_bench_log_gives_the_expected_series(shared_data, maps, timing):
     replay = replay_of(
-        [recorded_data / BENCH / BENCH_LOG],
+        [shared_data / BENCH / BENCH_LOG],
         maps / "kona-64kwh-bench.yaml",
-        [recorded_data / KONA / "pcan_fixed.dbc"],
+        [shared_data / KONA / "pcan_fixed.dbc"],
         **timing,
     )
-    content = json.loads((recorded_data / BENCH / "expected_share.json").read_text())[BENCH_LOG]
+    content = json.loads((shared_data / BENCH / "expected_share.json").read_text())[BENCH_LOG]
     expected = {measure: content[key] for measure, key in KONA_KEYS.items()}
     readings = readings_of(replay)
     assert_as_expected(readings, {**expected, "current_a": turned(expected["current_a"])})
@@ -179,9 +179,9 @@ def test_kona_bench_log_gives_the_expected_series(recorded_data, maps, timing):
     assert 0 <= readings.ts_ms[0] - began.timestamp() * 1000 < 1_000
 
 
-def test_dbc_file_that_cantools_refuses_is_a_decode_error(recorded_data):
+def test_dbc_file_that_cantools_refuses_is_a_decode_error(shared_data):
     with pytest.raises(DecodeError, match=r"pcan\.dbc"):
-        load_database(recorded_data / KONA / "pcan.dbc")
+        load_database(shared_data / KONA / "pcan.dbc")
 
 
 @pytest.mark.parametrize(
@@ -202,16 +202,16 @@ def test_dbc_file_that_cantools_refuses_is_a_decode_error(recorded_data):
     ],
 )
 def test_one_damaged_byte_of_a_dbc_file_never_passes_for_the_real_series(
-    recorded_data, maps, tmp_path, line, damaged
+    shared_data, maps, tmp_path, line, damaged
 ):
-    whole = (recorded_data / ENV200 / "EV-can_AZE0.dbc").read_bytes()
+    whole = (shared_data / ENV200 / "EV-can_AZE0.dbc").read_bytes()
     assert line in whole
     assert sum(before != after for before, after in zip(line, damaged, strict=True)) == 1
     dbc = tmp_path / "EV-can_AZE0.dbc"
     dbc.write_bytes(whole.replace(line, damaged, 1))
-    log = recorded_data / ENV200 / "bms_only.blf"
+    log = shared_data / ENV200 / "bms_only.blf"
     with pytest.raises((DecodeError, AssertionError, IndexError)):
         assert_as_expected(
             readings_of(replay_of([log], maps / "leaf-env200-40kwh.yaml", [dbc])),
-            expected_env200(recorded_data),
+            expected_env200(shared_data),
         )

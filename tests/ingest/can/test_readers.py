@@ -30,9 +30,9 @@ def dropped(recording: Recording) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("ending", ["asc", "trc", "csv"])
-def test_each_format_of_the_first_thousand_frames_gives_them_all(recorded_data, ending):
-    batch = only_batch(Recording(recorded_data / ENV200 / f"bms_first1000.{ending}"))
-    whole = only_batch(Recording(recorded_data / ENV200 / "bms_only.log"))
+def test_each_format_of_the_first_thousand_frames_gives_them_all(shared_data, ending):
+    batch = only_batch(Recording(shared_data / ENV200 / f"bms_first1000.{ending}"))
+    whole = only_batch(Recording(shared_data / ENV200 / "bms_only.log"))
     assert len(batch) == 1_000
     np.testing.assert_array_equal(batch.data, whole.data[:1_000])
     np.testing.assert_array_equal(batch.arbitration_id, whole.arbitration_id[:1_000])
@@ -40,8 +40,8 @@ def test_each_format_of_the_first_thousand_frames_gives_them_all(recorded_data, 
     np.testing.assert_allclose(batch.time_s, whole.time_s[:1_000], rtol=0, atol=1.1e-3)
 
 
-def test_every_python_can_sample_gives_its_expected_counts(recorded_data):
-    folder = recorded_data / "can_format_samples"
+def test_every_python_can_sample_gives_its_expected_counts(shared_data):
+    folder = shared_data / "can_format_samples"
     expected = json.loads((folder / "expected.json").read_text())
     counts = {}
     for name in expected:
@@ -59,8 +59,8 @@ def test_every_python_can_sample_gives_its_expected_counts(recorded_data):
     }
 
 
-def test_mf4_frames_are_read_and_counted(recorded_data):
-    recording = Recording(recorded_data / "can_uds_leaf_mf4" / "00000001.MF4")
+def test_mf4_frames_are_read_and_counted(shared_data):
+    recording = Recording(shared_data / "can_uds_leaf_mf4" / "00000001.MF4")
     batch = only_batch(recording)
     assert recording.frames == len(batch) == 5_588
     assert batch.time_s[0] == pytest.approx(1641469561.9497, abs=1e-3)
@@ -209,8 +209,8 @@ def test_gvret_times_go_on_when_the_counter_starts_again(tmp_path):
     assert np.diff(batch.time_s).tolist() == [pytest.approx(0.001)]
 
 
-def test_truncated_blf_gives_the_frames_before_the_damage(recorded_data, tmp_path):
-    whole = (recorded_data / ENV200 / "bms_only.blf").read_bytes()
+def test_truncated_blf_gives_the_frames_before_the_damage(shared_data, tmp_path):
+    whole = (shared_data / ENV200 / "bms_only.blf").read_bytes()
     path = tmp_path / "short.blf"
     path.write_bytes(whole[: len(whole) // 2] + b"\xff" * 2_000)
     recording = Recording(path)
@@ -225,7 +225,7 @@ def test_blf_without_a_frame_before_the_damage_is_a_decode_error(tmp_path):
         list(Recording(path).batches())
 
 
-def test_batches_are_of_the_size_asked_for(recorded_data):
-    recording = Recording(recorded_data / ENV200 / "bms_only.blf", batch_frames_max=5_000)
+def test_batches_are_of_the_size_asked_for(shared_data):
+    recording = Recording(shared_data / ENV200 / "bms_only.blf", batch_frames_max=5_000)
     assert [len(batch) for batch in recording.batches()] == [5_000, 5_000, 776]
     assert recording.position_bytes == recording.size_bytes
