@@ -1,0 +1,501 @@
+CREATE SCHEMA bpm;
+
+ALTER SCHEMA bpm OWNER TO bpm_owner;
+
+CREATE FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'bpm', 'pg_temp'
+    SET lock_timeout TO '5s'
+    AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('bpm.make_readings_partition'));
+    IF to_regclass(format('bpm.%I', partition_name)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE TABLE bpm.%I (LIKE bpm.readings INCLUDING ALL)', partition_name);
+    EXECUTE format(
+        'ALTER TABLE bpm.readings ATTACH PARTITION bpm.%I FOR VALUES FROM (%L) TO (%L)', partition_name, starts, ends
+    );
+END
+$$;
+
+ALTER FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) OWNER TO bpm_owner;
+
+CREATE FUNCTION bpm.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+ALTER FUNCTION bpm.refuse_change() OWNER TO bpm_owner;
+
+CREATE TABLE bpm.audit_log (
+    tenant_id integer NOT NULL,
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    subject text NOT NULL,
+    action text NOT NULL,
+    resource text NOT NULL,
+    resource_id text NOT NULL,
+    before jsonb,
+    after jsonb,
+    request_id text NOT NULL
+);
+
+ALTER TABLE ONLY bpm.audit_log FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.audit_log OWNER TO bpm_owner;
+
+ALTER TABLE bpm.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.audit_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE SEQUENCE bpm.batch_numbers
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE bpm.batch_numbers OWNER TO bpm_owner;
+
+CREATE TABLE bpm.batches (
+    tenant_id integer NOT NULL,
+    id uuid NOT NULL,
+    batch_no bigint NOT NULL,
+    partition_no integer NOT NULL,
+    "position" bigint NOT NULL,
+    mode text NOT NULL,
+    source text NOT NULL,
+    import_id uuid,
+    subject text NOT NULL,
+    arrived_at timestamp with time zone NOT NULL,
+    body_hash bytea,
+    received integer NOT NULL,
+    accepted integer NOT NULL,
+    duplicate integer NOT NULL,
+    quarantined integer NOT NULL,
+    late integer NOT NULL,
+    conflicting integer NOT NULL,
+    items jsonb NOT NULL,
+    items_omitted integer NOT NULL,
+    ignored_keys text[] NOT NULL,
+    CONSTRAINT batches_check CHECK ((((accepted + duplicate) + quarantined) = received)),
+    CONSTRAINT batches_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'import'::text])))
+);
+
+ALTER TABLE ONLY bpm.batches FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.batches OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.batches IS 'One row a request: its receipt. id is the idempotency key, unique per tenant.';
+
+CREATE TABLE bpm.imports (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    source text NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY bpm.imports FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.imports OWNER TO bpm_owner;
+
+CREATE TABLE bpm.installation (
+    only_row boolean DEFAULT true NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    first_day date DEFAULT (((now() AT TIME ZONE 'UTC'::text))::date - 31) NOT NULL,
+    clock_confirmed_at timestamp with time zone,
+    CONSTRAINT installation_only_row_check CHECK (only_row)
+);
+
+ALTER TABLE bpm.installation OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.installation.first_day IS 'First UTC day with a daily partition of readings; earlier times share monthly and yearly ones that end here.';
+
+CREATE TABLE bpm.migrations (
+    number integer NOT NULL,
+    name text NOT NULL,
+    digest text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE bpm.migrations OWNER TO bpm_owner;
+
+CREATE TABLE bpm.models (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    chemistry text NOT NULL,
+    rated_capacity_ah double precision NOT NULL,
+    voltage_min_v double precision,
+    voltage_max_v double precision,
+    limits jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    CONSTRAINT models_check CHECK ((voltage_min_v < voltage_max_v)),
+    CONSTRAINT models_rated_capacity_ah_check CHECK ((rated_capacity_ah > (0)::double precision))
+);
+
+ALTER TABLE ONLY bpm.models FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.models OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.models.limits IS 'Plausible values by measure: {"temperature_c": {"minimum": -30, "maximum": 80}}.';
+
+CREATE SEQUENCE bpm.pack_numbers
+    AS integer
+    START WITH 0
+    INCREMENT BY 1
+    MINVALUE 0
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE bpm.pack_numbers OWNER TO bpm_owner;
+
+CREATE TABLE bpm.pack_state (
+    pack_id integer NOT NULL,
+    watermark_ms bigint NOT NULL,
+    latest_ts_ms bigint[] NOT NULL,
+    latest integer[] NOT NULL
+);
+
+ALTER TABLE bpm.pack_state OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.pack_state IS 'Cache of what follows from readings, so that a restart need not read them all.';
+
+CREATE TABLE bpm.packs (
+    tenant_id integer NOT NULL,
+    pack_id integer DEFAULT nextval('bpm.pack_numbers'::regclass) NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    external_id text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL
+);
+
+ALTER TABLE ONLY bpm.packs FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.packs OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.packs.pack_id IS 'Dense number, global over tenants and never reused; a pack that changes hands keeps it under the new tenant.';
+
+CREATE TABLE bpm.partitions (
+    partition_no integer NOT NULL,
+    epoch bigint DEFAULT 0 NOT NULL,
+    next bigint DEFAULT 0 NOT NULL,
+    last_batch_no bigint DEFAULT 0 NOT NULL,
+    applied_batch_no bigint DEFAULT 0 NOT NULL
+);
+
+ALTER TABLE bpm.partitions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.partitions IS 'One row, one writer: every transaction of the owner locks it and checks epoch and position.';
+
+COMMENT ON COLUMN bpm.partitions.applied_batch_no IS 'pack_state holds the readings of batches up to this one.';
+
+CREATE TABLE bpm.quarantine (
+    tenant_id integer NOT NULL,
+    source text NOT NULL,
+    item_hash bytea NOT NULL,
+    reason text NOT NULL,
+    id bigint NOT NULL,
+    field text,
+    limit_value text,
+    raw text NOT NULL,
+    times bigint DEFAULT 1 NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY bpm.quarantine FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.quarantine OWNER TO bpm_owner;
+
+ALTER TABLE bpm.quarantine ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.quarantine_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE bpm.readings (
+    tenant_id integer NOT NULL,
+    pack_id integer NOT NULL,
+    ts timestamp with time zone NOT NULL,
+    batch_no bigint NOT NULL,
+    state_of_charge_pct real,
+    state_of_health_pct real,
+    temperature_c real,
+    voltage_v real,
+    current_a real,
+    cell_voltage_min_v real,
+    cell_voltage_max_v real
+)
+PARTITION BY RANGE (ts);
+
+ALTER TABLE ONLY bpm.readings FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.readings OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.readings IS 'Rows of one pack and time carry different measures; identity (pack, time, measure) is kept by the partition''s writer.';
+
+CREATE TABLE bpm.sites (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    region text,
+    zone text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL
+);
+
+ALTER TABLE ONLY bpm.sites FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.sites OWNER TO bpm_owner;
+
+CREATE TABLE bpm.tenants (
+    tenant_id integer NOT NULL,
+    name text NOT NULL,
+    register_unknown_packs boolean DEFAULT false NOT NULL,
+    registry_version bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+);
+
+ALTER TABLE ONLY bpm.tenants FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.tenants OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.tenants.registry_version IS 'Grows with every change of a tenure or of a model''s limits, so that the writer knows a stale validation.';
+
+ALTER TABLE bpm.tenants ALTER COLUMN tenant_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.tenants_tenant_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE bpm.tenures (
+    tenant_id integer NOT NULL,
+    pack_id integer NOT NULL,
+    held_from timestamp with time zone NOT NULL,
+    held_to timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+    site_id uuid,
+    model_id uuid,
+    CONSTRAINT tenures_check CHECK ((held_from < held_to))
+);
+
+ALTER TABLE ONLY bpm.tenures FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.tenures OWNER TO bpm_owner;
+
+ALTER TABLE ONLY bpm.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.batches
+    ADD CONSTRAINT batches_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.imports
+    ADD CONSTRAINT imports_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.installation
+    ADD CONSTRAINT installation_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY bpm.migrations
+    ADD CONSTRAINT migrations_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY bpm.models
+    ADD CONSTRAINT models_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.models
+    ADD CONSTRAINT models_tenant_id_name_key UNIQUE (tenant_id, name);
+
+ALTER TABLE ONLY bpm.pack_state
+    ADD CONSTRAINT pack_state_pkey PRIMARY KEY (pack_id);
+
+ALTER TABLE ONLY bpm.packs
+    ADD CONSTRAINT packs_pkey PRIMARY KEY (tenant_id, pack_id);
+
+ALTER TABLE ONLY bpm.packs
+    ADD CONSTRAINT packs_tenant_id_external_id_key UNIQUE (tenant_id, external_id);
+
+ALTER TABLE ONLY bpm.packs
+    ADD CONSTRAINT packs_tenant_id_id_key UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY bpm.partitions
+    ADD CONSTRAINT partitions_pkey PRIMARY KEY (partition_no);
+
+ALTER TABLE ONLY bpm.quarantine
+    ADD CONSTRAINT quarantine_pkey PRIMARY KEY (tenant_id, source, item_hash, reason);
+
+ALTER TABLE ONLY bpm.quarantine
+    ADD CONSTRAINT quarantine_tenant_id_id_key UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY bpm.sites
+    ADD CONSTRAINT sites_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.sites
+    ADD CONSTRAINT sites_tenant_id_name_key UNIQUE (tenant_id, name);
+
+ALTER TABLE ONLY bpm.tenants
+    ADD CONSTRAINT tenants_name_key UNIQUE (name);
+
+ALTER TABLE ONLY bpm.tenants
+    ADD CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY bpm.tenures
+    ADD CONSTRAINT tenures_pkey PRIMARY KEY (tenant_id, pack_id, held_from);
+
+CREATE INDEX batches_arrived ON bpm.batches USING brin (arrived_at);
+
+CREATE INDEX batches_by_import ON bpm.batches USING btree (tenant_id, import_id) WHERE (import_id IS NOT NULL);
+
+CREATE INDEX batches_by_number ON bpm.batches USING brin (batch_no);
+
+CREATE INDEX readings_batch_no ON ONLY bpm.readings USING brin (batch_no) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX readings_pack_ts ON ONLY bpm.readings USING btree (pack_id, ts);
+
+CREATE INDEX readings_ts ON ONLY bpm.readings USING brin (ts) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX tenures_by_pack ON bpm.tenures USING btree (pack_id, held_from);
+
+CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.refuse_change();
+
+ALTER TABLE ONLY bpm.audit_log
+    ADD CONSTRAINT audit_log_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.batches
+    ADD CONSTRAINT batches_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
+
+ALTER TABLE ONLY bpm.batches
+    ADD CONSTRAINT batches_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.batches
+    ADD CONSTRAINT batches_tenant_id_import_id_fkey FOREIGN KEY (tenant_id, import_id) REFERENCES bpm.imports(tenant_id, id);
+
+ALTER TABLE ONLY bpm.imports
+    ADD CONSTRAINT imports_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.models
+    ADD CONSTRAINT models_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.packs
+    ADD CONSTRAINT packs_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.quarantine
+    ADD CONSTRAINT quarantine_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.sites
+    ADD CONSTRAINT sites_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.tenures
+    ADD CONSTRAINT tenures_tenant_id_model_id_fkey FOREIGN KEY (tenant_id, model_id) REFERENCES bpm.models(tenant_id, id);
+
+ALTER TABLE ONLY bpm.tenures
+    ADD CONSTRAINT tenures_tenant_id_pack_id_fkey FOREIGN KEY (tenant_id, pack_id) REFERENCES bpm.packs(tenant_id, pack_id);
+
+ALTER TABLE ONLY bpm.tenures
+    ADD CONSTRAINT tenures_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
+
+ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.batches ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.imports ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.models ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.packs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.quarantine ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.readings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.sites ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant ON bpm.audit_log TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.batches TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.imports TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.models TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.packs TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.quarantine TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.sites TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.tenants TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.tenures TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+ALTER TABLE bpm.tenants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.tenures ENABLE ROW LEVEL SECURITY;
+
+GRANT USAGE ON SCHEMA bpm TO bpm_app;
+GRANT USAGE ON SCHEMA bpm TO bpm_ingest;
+
+REVOKE ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) TO bpm_ingest;
+
+GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_ingest;
+
+GRANT USAGE ON SEQUENCE bpm.batch_numbers TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.batches TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.batches TO bpm_ingest;
+
+GRANT SELECT,INSERT ON TABLE bpm.imports TO bpm_app;
+GRANT SELECT ON TABLE bpm.imports TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.installation TO bpm_app;
+GRANT SELECT,UPDATE ON TABLE bpm.installation TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.models TO bpm_app;
+GRANT SELECT ON TABLE bpm.models TO bpm_ingest;
+
+GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_app;
+GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.pack_state TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.packs TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.packs TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.partitions TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.quarantine TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.quarantine TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.readings TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.readings TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
+GRANT SELECT ON TABLE bpm.sites TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.tenants TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenants TO bpm_ingest;
+
+GRANT UPDATE(registry_version) ON TABLE bpm.tenants TO bpm_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_ingest;

@@ -1,0 +1,111 @@
+"""Each kernel gives what its naive twin gives."""
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels import identity, jsontext, pgcopy
+from kernels import latest as latest_kernels
+from tests.kernels import naive
+
+MEASURES = 3
+Rows = list[tuple[int, int, list[int]]]
+
+values = st.lists(st.sampled_from([naive.ABSENT, 0, 1, -7]), min_size=MEASURES, max_size=MEASURES)
+rows_strategy = st.lists(st.tuples(st.integers(0, 3), st.integers(-3, 3), values), max_size=25)
+
+
+def columns(rows: Rows) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    return (
+        np.array([pack for pack, _, _ in rows], np.int32),
+        np.array([ts for _, ts, _ in rows], np.int64),
+        np.array([list(column) for column in zip(*(v for _, _, v in rows), strict=True)], np.int32).reshape(
+            MEASURES, len(rows)
+        ),
+    )
+
+
+@given(stored=rows_strategy, arriving=rows_strategy)
+@settings(max_examples=200, deadline=None)
+def test_classify_equals_the_naive_twin(stored: Rows, arriving: Rows) -> None:
+    pack, ts_ms, thousandths = columns(stored + arriving)
+    fresh, conflicting = identity.classify(pack, ts_ms, thousandths, len(stored))
+    expected = naive.classify(stored + arriving, len(stored))
+    assert list(zip(fresh.tolist(), conflicting.tolist(), strict=True)) == expected
+
+
+@given(rows=rows_strategy)
+@settings(max_examples=100, deadline=None)
+def test_latest_equals_the_naive_twin_in_any_split(rows: Rows) -> None:
+    pack, ts_ms, thousandths = columns(rows)
+    for cut in (0, len(rows) // 2):
+        watermark = np.full(4, np.iinfo(np.int64).min, np.int64)
+        times = np.full((MEASURES, 4), np.iinfo(np.int64).min, np.int64)
+        found = np.full((MEASURES, 4), naive.ABSENT, np.int32)
+        for part in (slice(0, cut), slice(cut, len(rows))):
+            latest_kernels.advance(
+                pack[part], ts_ms[part], np.ascontiguousarray(thousandths[:, part]), watermark, times, found
+            )
+        for which, (highest, by_measure) in naive.latest(rows).items():
+            assert watermark[which] == highest
+            for measure, best in enumerate(by_measure):
+                if best is None:
+                    assert found[measure, which] == naive.ABSENT
+                else:
+                    assert (times[measure, which], found[measure, which]) == best
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 2**31 - 1),
+            st.integers(0, 2**31 - 1),
+            st.integers(-(2**42), 2**42),
+            st.integers(0, 2**62),
+            st.lists(st.none() | st.floats(width=32, allow_nan=False), min_size=MEASURES, max_size=MEASURES),
+        ),
+        max_size=10,
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_copy_rows_equal_the_naive_twin(rows: list[tuple[int, int, int, int, list[float | None]]]) -> None:
+    encoded = pgcopy.encode_rows(
+        np.array([row[0] for row in rows], np.int32),
+        np.array([row[1] for row in rows], np.int32),
+        np.array([row[2] for row in rows], np.int64),
+        np.array([row[3] for row in rows], np.int64),
+        np.array(
+            [[np.nan if row[4][m] is None else row[4][m] for row in rows] for m in range(MEASURES)],
+            np.float32,
+        ).reshape(MEASURES, len(rows)),
+    )
+    assert encoded.tobytes() == b"".join(naive.encode_row(*row) for row in rows)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(value=json_values)
+@settings(max_examples=200, deadline=None)
+def test_members_are_counted_at_any_depth(value: object) -> None:
+    for text in (json.dumps(value).encode(), json.dumps(value, ensure_ascii=False).encode()):
+        assert jsontext.members_of(text) == naive.count_members(text)
+
+
+def test_repeated_names_are_counted_each() -> None:
+    assert jsontext.members_of(b'{"a":1,"a":{"\\":":2,"b":"\\\\"}}') == 4
+
+
+@given(rows=rows_strategy)
+@settings(max_examples=100, deadline=None)
+def test_order_is_stable_and_by_pack_and_time(rows: Rows) -> None:
+    pack, ts_ms, _ = columns(rows)
+    order = identity.sorted_order(pack, ts_ms).tolist()
+    assert order == sorted(range(len(rows)), key=lambda row: (rows[row][0], rows[row][1]))
