@@ -97,7 +97,10 @@ class PartitionStore:
         states = (
             PackStates.none() if saved[0] is None else PackStates(saved[0], saved[1], saved[2].T, saved[3].T)
         )
-        later = self._columns("partition.readings_after", {"batch_no": self._applied_batch_no})
+        with self._required().transaction():
+            # Without statistics of its newest rows the planner would read whole partitions instead of their BRIN.
+            self._required().execute("SET LOCAL enable_seqscan = off")
+            later = self._columns("partition.readings_after", {"batch_no": self._applied_batch_no})
         return states, _stored(later)
 
     def latest_arrival_ms(self) -> int | None:

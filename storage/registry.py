@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import DictRow
+from psycopg.rows import DictRow, dict_row
 
+from domain.errors import ConflictError, NotFoundError
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
 from domain.tenancy import PackNumber, TenantId
 from storage.database import query
@@ -86,6 +88,48 @@ def create_tenant(conninfo: str, name: str, *, register_unknown_packs: bool) -> 
     parameters = {"name": name, "register": register_unknown_packs}
     with psycopg.connect(conninfo) as connection:
         return connection.execute(query("registry.create_tenant"), parameters).fetchone() is not None
+
+
+def hand_over(conninfo: str, pack: str, giver: str, taker: str, taken_as: str, starts: datetime) -> None:
+    """Let another tenant hold a pack from `starts` on, under an external id of its own.
+
+    Raises NotFoundError (tenant or pack), ConflictError when the giver doesn't hold the pack then, when
+    readings from `starts` on are stored, or when the taker's external id is taken.
+    """
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+
+        def rows(name: str, parameters: dict[str, Any]) -> list[DictRow]:
+            cursor = connection.execute(
+                query(f"registry.{name}"), {"pack": pack, "starts": starts} | parameters
+            )
+            return cursor.fetchall() if cursor.description else []
+
+        tenants = {row["name"]: row["tenant_id"] for row in rows("lock_tenants", {"names": [giver, taker]})}
+        for name in (giver, taker):
+            if name not in tenants:
+                raise NotFoundError(f"there is no tenant {name}", field="tenant")
+        held = rows("held", {"tenant_id": tenants[giver]})
+        if not held:
+            raise NotFoundError(f"{giver} holds no pack {pack}", field="pack")
+        number = {"pack_id": held[0]["pack_id"]}
+        (latest,) = rows("reading_since", number)
+        if latest["ts"] is not None:
+            raise ConflictError(
+                "readings from that time on are stored for the giver",
+                field="from",
+                limit=latest["ts"].isoformat(),
+            )
+        ended = connection.execute(
+            query("registry.end_tenure"), {"tenant_id": tenants[giver], "starts": starts} | number
+        )
+        if ended.rowcount != 1:
+            raise ConflictError("the giver's tenure begins later", field="from", limit=held[0]["held_from"])
+        try:
+            rows("adopt", {"tenant_id": tenants[taker], "pack": taken_as} | number)
+        except psycopg.errors.UniqueViolation as error:
+            raise ConflictError("the taker has a pack of this external id", field="pack") from error
+        rows("begin_tenure", {"tenant_id": tenants[taker]} | number)
+        rows("note_hand_over", {"tenants": list(tenants.values())} | number)
 
 
 def confirm_clock(conninfo: str) -> None:

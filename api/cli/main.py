@@ -1,6 +1,7 @@
 """`bpm`: runs the engine, and does by hand what belongs to an installation."""
 
 import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
 import psycopg
@@ -10,10 +11,12 @@ from api.cli import context
 from api.cli.context import Exit, console
 from api.cli.replay import replay
 from api.cli.server import serve as serve_engine
+from domain.clock import from_ms
 from domain.errors import BpmError, InvalidRequestError, SettingsRefusedError
 from domain.tenancy import Role
+from ingest.bodies.moments import parse_one
 from storage.database import INGEST_ROLE
-from storage.registry import confirm_clock, create_tenant
+from storage.registry import confirm_clock, create_tenant, hand_over
 
 app = typer.Typer(
     name="bpm",
@@ -25,7 +28,9 @@ app = typer.Typer(
 tenant_commands = typer.Typer(help="Tenants of this installation.", no_args_is_help=True)
 clock_commands = typer.Typer(help="The clock by which readings are judged.", no_args_is_help=True)
 app.add_typer(tenant_commands, name="tenant")
+pack_commands = typer.Typer(help="Packs across tenants.", no_args_is_help=True)
 app.add_typer(clock_commands, name="clock")
+app.add_typer(pack_commands, name="pack")
 app.command()(replay)
 
 
@@ -95,6 +100,36 @@ def token(
 ) -> None:
     """Print a development token, valid for 12 hours, alone on standard output."""
     print(context.development_token(tenant, role, sites=site, pack=pack))  # noqa: T201 - the result
+
+
+@pack_commands.command("hand-over")
+def pack_hand_over(
+    pack: Annotated[str, typer.Argument(help="The giver's external id of the pack.")],
+    tenant: Annotated[str, typer.Option(help="Who gives.")],
+    to: Annotated[str, typer.Option(help="Who takes.")],
+    taken_as: Annotated[
+        str | None, typer.Option("--as", help="The taker's external id; the same by default.")
+    ] = None,
+    starts: Annotated[
+        str | None,
+        typer.Option("--from", help="RFC 3339 time from which the taker holds it; now by default."),
+    ] = None,
+) -> None:
+    """Let another tenant hold a pack from a time on. Each sees the readings of its own time only."""
+    moment = datetime.now(UTC) if starts is None else _moment(starts)
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        hand_over(access.as_role(INGEST_ROLE, settings), pack, tenant, to, taken_as or pack, moment)
+    console.print(f"{to} holds {taken_as or pack} from {moment.isoformat()} on.")
+
+
+def _moment(text: str) -> datetime:
+    found = parse_one(text)
+    if not isinstance(found, int):
+        raise typer.BadParameter(
+            "expected RFC 3339 with an offset, such as 2026-01-31T12:00:00Z", param_hint="--from"
+        )
+    return from_ms(found)
 
 
 @clock_commands.command("confirm")

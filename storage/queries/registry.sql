@@ -27,3 +27,33 @@ SELECT 1 AS found FROM imports WHERE tenant_id = %(tenant_id)s AND id = %(id)s
 
 -- name: confirm_clock
 UPDATE installation SET clock_confirmed_at = clock_timestamp()
+
+-- name: lock_tenants
+-- Waits for the groups that were judged by the tenures as they are, and makes later ones judge again.
+UPDATE tenants SET registry_version = registry_version + 1 WHERE name = ANY(%(names)s)
+RETURNING tenant_id, name
+
+-- name: held
+SELECT packs.pack_id, max(tenures.held_from)::text AS held_from
+FROM packs JOIN tenures USING (tenant_id, pack_id)
+WHERE packs.tenant_id = %(tenant_id)s AND external_id = %(pack)s AND held_to = 'infinity'
+GROUP BY packs.pack_id
+
+-- name: reading_since
+SELECT max(ts) AS ts FROM readings WHERE pack_id = %(pack_id)s AND ts >= %(starts)s
+
+-- name: end_tenure
+UPDATE tenures SET held_to = %(starts)s
+WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND held_to = 'infinity' AND held_from < %(starts)s
+
+-- name: adopt
+INSERT INTO packs (tenant_id, pack_id, external_id) VALUES (%(tenant_id)s, %(pack_id)s, %(pack)s)
+ON CONFLICT (tenant_id, pack_id) DO UPDATE SET external_id = excluded.external_id, version = packs.version + 1
+
+-- name: begin_tenure
+INSERT INTO tenures (tenant_id, pack_id, held_from) VALUES (%(tenant_id)s, %(pack_id)s, %(starts)s)
+
+-- name: note_hand_over
+INSERT INTO audit_log (tenant_id, subject, action, resource, resource_id, after, request_id)
+SELECT tenant_id, 'installation', 'packs.handed_over', 'packs', id::text, jsonb_build_object('from', %(starts)s::timestamptz), ''
+FROM packs WHERE pack_id = %(pack_id)s AND tenant_id = ANY(%(tenants)s)

@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.days import partition_of
@@ -20,6 +20,7 @@ def test_e21_every_day_lies_in_its_partition_and_neighbours_touch(first_day: dat
     assert partition_of(found.starts - timedelta(days=1), first_day).ends == found.starts
 
 
+@settings(max_examples=10)
 @given(first_day=first_days)
 def test_e21_twenty_years_before_the_first_day_are_few_partitions(first_day: date) -> None:
     days = (first_day - timedelta(days=back) for back in range(20 * 366))
