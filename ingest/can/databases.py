@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-import cantools
-from cantools.database.can import Database, Message, Signal
+from typing import TYPE_CHECKING, Final
 
 from domain.errors import DecodeError
 from domain.measures import MEASURE_INDEX
 from ingest.can.bits import FLOAT_TYPES, BitLayout
 from ingest.can.mapping import CanMap, MeasureRule, MessageKey, MessageRule, SlowestMessage
+
+if TYPE_CHECKING:
+    # Loaded where it is needed: it brings python-can, and that pandas where .mf4 is installed.
+    from cantools.database.can import Database, Message, Signal
 
 STANDARD_ID_MAX: Final = 0x7FF
 MULTIPLEXER_DEPTH_MAX: Final = 16
@@ -22,7 +23,7 @@ class NamedDatabase:
     """A DBC file's messages under the name of the file."""
 
     name: str
-    database: Database
+    database: "Database"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,9 @@ def load_database(path: Path) -> NamedDatabase:
     Overlapping signals are allowed: files made by reverse engineering have them. Raises DecodeError when the
     file can't be read.
     """
+    import cantools
+    from cantools.database.can import Database
+
     try:
         database = cantools.database.load_file(path, strict=False)
     except OSError as error:
@@ -126,7 +130,7 @@ def _plan_message(key: MessageKey, can_map: CanMap, databases: Sequence[NamedDat
     )
 
 
-Described = list[tuple[str, Message]]
+Described = list[tuple[str, "Message"]]
 """The descriptions of one message: name of the file and message."""
 
 
@@ -184,7 +188,7 @@ def _find_signal(
     return plans.pop()
 
 
-def _plan_signal(message: Message, signal: Signal) -> SignalPlan:
+def _plan_signal(message: "Message", signal: "Signal") -> SignalPlan:
     multiplexers = []
     inner = signal
     while inner.multiplexer_ids is not None and inner.multiplexer_signal is not None:
@@ -201,7 +205,7 @@ def _plan_signal(message: Message, signal: Signal) -> SignalPlan:
     )
 
 
-def _layout(signal: Signal) -> BitLayout:
+def _layout(signal: "Signal") -> BitLayout:
     if signal.conversion.is_float and signal.length not in FLOAT_TYPES:
         raise DecodeError(
             f"{signal.name} is a float of {signal.length} bits, which there isn't.", field="dbc"

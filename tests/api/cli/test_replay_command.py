@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
+
+from api.cli.main import app
+from domain.errors import DecodeError
 
 MAP = "measures: {voltage_v: {message: 0x100, bits: {start: 0, length: 8, byte_order: little}}}\n"
 NOBODY = "http://127.0.0.1:9"
@@ -22,12 +26,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def bpm_replay(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = "import sys; from api.cli.main import main; sys.argv[0] = 'bpm'; main()"
+def bpm_replay(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    monkeypatch.chdir(folder)
     given = ["replay", "--pack", "P-1", "--token", "x", "--url", NOBODY, *arguments]
-    return subprocess.run(
-        [sys.executable, "-c", program, *given], cwd=folder, capture_output=True, text=True, timeout=60
-    )
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, given)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +47,9 @@ def bpm_replay(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         (["--map", "map.yaml", "other.log", "--batch", "200001"], "--batch"),
     ],
 )
-def test_wrong_usage_ends_with_2_and_names_the_option(folder, arguments, words):
-    answer = bpm_replay(folder, *arguments)
-    assert answer.returncode == 2, answer.stderr
+def test_wrong_usage_ends_with_2_and_names_the_option(folder, monkeypatch, arguments, words):
+    answer = bpm_replay(folder, monkeypatch, *arguments)
+    assert answer.exit_code == 2, answer.output
     assert words in " ".join(answer.stderr.replace("│", " ").split())
 
 
@@ -59,14 +61,24 @@ def test_wrong_usage_ends_with_2_and_names_the_option(folder, arguments, words):
         (["--map", "map.yaml", "other.log", "--dbc", "bad.dbc"], "bad.dbc"),
     ],
 )
-def test_file_that_cannot_be_used_ends_with_3_and_is_named(folder, arguments, words):
-    answer = bpm_replay(folder, *arguments)
+def test_file_that_cannot_be_used_is_refused_by_name(folder, monkeypatch, arguments, words):
+    answer = bpm_replay(folder, monkeypatch, *arguments)
+    assert isinstance(answer.exception, DecodeError)
+    assert words in str(answer.exception)
+
+
+def test_refused_file_ends_the_program_with_3_and_a_sentence(folder):
+    program = "import sys; from api.cli.main import main; sys.argv[0] = 'bpm'; main()"
+    given = ["replay", "--pack", "P-1", "--token", "x", "--url", NOBODY, "--map", "map.yaml", "letter.txt"]
+    answer = subprocess.run(
+        [sys.executable, "-c", program, *given], cwd=folder, capture_output=True, text=True
+    )
     assert answer.returncode == 3, answer.stderr
-    assert words in answer.stderr
+    assert "letter.txt is no recording of a known format" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
-def test_log_without_a_mapped_frame_is_done_and_nothing_was_sent(folder):
-    answer = bpm_replay(folder, "--map", "map.yaml", "other.log", "--json")
-    assert answer.returncode == 0, answer.stderr
+def test_log_without_a_mapped_frame_is_done_and_nothing_was_sent(folder, monkeypatch):
+    answer = bpm_replay(folder, monkeypatch, "--map", "map.yaml", "other.log", "--json")
+    assert answer.exit_code == 0, answer.output
     assert '"not_mapped": 1' in answer.stdout
