@@ -1,10 +1,12 @@
 """Readings as a body gave them: columns, not yet judged against packs, limits and time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
+from domain.measures import MEASURE_NAMES
 from domain.readings import Float64Array, Int32Array, Int64Array
 from domain.receipts import QuarantineReason
 
@@ -45,8 +47,20 @@ class RawReadings:
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """Bounds of one body: readings_max readings in it, names_max unknown keys named in the answer."""
+    """Bounds of one body: its readings, the unknown keys named in the answer, the length of a pack's name."""
 
     readings_max: int
     ignored_keys_max: int
     pack_name_characters_max: int
+
+
+KNOWN_KEYS: Final = frozenset({"pack", "ts", *MEASURE_NAMES})
+_KEY_CHARACTERS_MAX: Final = 100
+
+
+def ignored_keys(keys: Iterable[str], limits: BodyLimits) -> tuple[str, ...]:
+    """Those of a body's keys that the engine doesn't know, shortened and printable, as many as are named."""
+    unknown = sorted(set(keys) - KNOWN_KEYS)[: limits.ignored_keys_max]
+    return tuple(
+        "".join(c if c.isprintable() else "\ufffd" for c in key[:_KEY_CHARACTERS_MAX]) for key in unknown
+    )

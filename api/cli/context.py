@@ -1,21 +1,25 @@
-"""What commands share: settings, a way to the database, tokens, exit codes."""
+"""What commands share: settings, a way to the database, tokens, exit codes.
+
+The engine itself is imported where it is used, since a command must start at once.
+"""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-import psycopg
 from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from api import auth
-from api.bootstrap import DatabaseAccess, prepare_database
 from api.settings import Settings
 from domain.errors import BpmError, SettingsRefusedError
 from domain.tenancy import Role
-from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres, connections_of_running
+
+if TYPE_CHECKING:
+    from api.bootstrap import DatabaseAccess
+    from storage.embedded_postgres import EmbeddedPostgres
 
 SERVICE_LOGIN = "bpm_service"
 """Login of the embedded server that serves requests and ingests; it holds no privilege by itself."""
@@ -44,8 +48,10 @@ def read_settings() -> Settings:
         raise SettingsRefusedError(f"{name}: {first['msg']}", field=name) from error
 
 
-def embedded(settings: Settings) -> EmbeddedPostgres:
+def embedded(settings: Settings) -> "EmbeddedPostgres":
     """The embedded server of these settings, not started."""
+    from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
+
     config = EmbeddedConfig(
         data_dir=settings.data_dir.absolute(),
         shared_buffers_mb=settings.postgres_shared_buffers_mb,
@@ -55,11 +61,14 @@ def embedded(settings: Settings) -> EmbeddedPostgres:
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[DatabaseAccess]:
+def database(settings: Settings) -> Iterator["DatabaseAccess"]:
     """The database for one command: the external one, that of a running engine, or one started for the while.
 
     It is migrated, unless an engine runs on it, which has done so itself.
     """
+    from api.bootstrap import DatabaseAccess, prepare_database
+    from storage.embedded_postgres import connections_of_running
+
     if settings.database_url is not None:
         access = DatabaseAccess(settings.database_url.get_secret_value())
         prepare_database(access, None)
@@ -83,11 +92,15 @@ def development_token(
     tenant: str, role: str, *, sites: list[str] | None = None, pack: str | None = None
 ) -> str:
     """A token of the development issuer. Raises SettingsRefusedError in production."""
+    from api import auth
+
     return auth.development_token(read_settings(), tenant, Role(role), time.time(), sites=sites, pack=pack)
 
 
 def exit_with(error: Exception) -> int:
     """Say what went wrong, to people; returns the exit code."""
+    import psycopg
+
     if isinstance(error, BpmError):
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
         return Exit.REFUSED

@@ -4,19 +4,14 @@ import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
-import psycopg
 import typer
 
 from api.cli import context
 from api.cli.context import Exit, console
 from api.cli.replay import replay
-from api.cli.server import serve as serve_engine
 from domain.clock import from_ms
-from domain.errors import BpmError, InvalidRequestError, SettingsRefusedError
+from domain.errors import InvalidRequestError, SettingsRefusedError
 from domain.tenancy import Role
-from ingest.bodies.moments import parse_one
-from storage.database import INGEST_ROLE
-from storage.registry import confirm_clock, create_tenant, hand_over
 
 app = typer.Typer(
     name="bpm",
@@ -37,12 +32,16 @@ app.command()(replay)
 @app.command()
 def up() -> None:
     """Start everything in the foreground: the embedded PostgreSQL (unless BPM_DATABASE_URL is set) and the API."""
+    from api.cli.server import serve as serve_engine
+
     raise typer.Exit(serve_engine(context.read_settings()))
 
 
 @app.command()
 def serve() -> None:
     """Start the API alone, on the PostgreSQL of BPM_DATABASE_URL."""
+    from api.cli.server import serve as serve_engine
+
     settings = context.read_settings()
     if settings.database_url is None:
         raise SettingsRefusedError("set BPM_DATABASE_URL, or use `bpm up`", field="BPM_DATABASE_URL")
@@ -53,15 +52,8 @@ def serve() -> None:
 def migrate() -> None:
     """Bring the database up to date."""
     settings = context.read_settings()
-    if settings.database_url is None:
-        with context.database(settings):
-            console.print("The database is up to date.")
-        return
-    from api.bootstrap import DatabaseAccess, prepare_database
-
-    for name in prepare_database(DatabaseAccess(settings.database_url.get_secret_value()), None):
-        console.print(f"migrated: {name}")
-    console.print("The database is up to date.")
+    with context.database(settings):
+        console.print("The database is up to date.")
 
 
 @tenant_commands.command("create")
@@ -75,6 +67,11 @@ def tenant_create(
     ] = False,
 ) -> None:
     """Create a tenant. One that exists already is left as it is."""
+    import psycopg
+
+    from storage.database import INGEST_ROLE
+    from storage.registry import create_tenant
+
     settings = context.read_settings()
     with context.database(settings) as access:
         conninfo = access.as_role(INGEST_ROLE, settings)
@@ -116,6 +113,9 @@ def pack_hand_over(
     ] = None,
 ) -> None:
     """Let another tenant hold a pack from a time on. Each sees the readings of its own time only."""
+    from storage.database import INGEST_ROLE
+    from storage.registry import hand_over
+
     moment = datetime.now(UTC) if starts is None else _moment(starts)
     settings = context.read_settings()
     with context.database(settings) as access:
@@ -124,6 +124,8 @@ def pack_hand_over(
 
 
 def _moment(text: str) -> datetime:
+    from ingest.bodies.moments import parse_one
+
     found = parse_one(text)
     if not isinstance(found, int):
         raise typer.BadParameter(
@@ -135,6 +137,9 @@ def _moment(text: str) -> datetime:
 @clock_commands.command("confirm")
 def clock_confirm() -> None:
     """Tell a running engine that the clock is right, after it jumped; live readings are accepted again."""
+    from storage.database import INGEST_ROLE
+    from storage.registry import confirm_clock
+
     settings = context.read_settings()
     with context.database(settings) as access:
         confirm_clock(access.as_role(INGEST_ROLE, settings))
@@ -145,7 +150,7 @@ def main() -> None:
     """Entry point: domain errors become a sentence and exit code 3, other refusals 1 and 2."""
     try:
         app(standalone_mode=True)
-    except (BpmError, psycopg.OperationalError) as error:
-        sys.exit(context.exit_with(error))
     except KeyboardInterrupt:
         sys.exit(Exit.FAILED)
+    except Exception as error:  # noqa: BLE001 - `exit_with` raises again what it doesn't know
+        sys.exit(context.exit_with(error))

@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import signal
 import time
+from typing import NoReturn
 
 import uvicorn
 
 from api.app import create_app
+from api.auth import make_verifier
 from api.bootstrap import DatabaseAccess, Engine, make_engine, prepare_database
-from api.cli.context import SERVICE_LOGIN, console, embedded
+from api.cli.context import SERVICE_LOGIN, Exit, console, embedded
 from api.settings import Environment, Settings
 from domain.errors import DatabaseRefusedError
 from storage.embedded_postgres import EmbeddedPostgres
@@ -22,8 +25,11 @@ _RESTART_WAIT_S_MAX = 30.0
 def serve(settings: Settings) -> int:
     """Serve until told to stop; returns the exit code. Raises BpmError when it can't be started."""
     began_s = time.monotonic()
+    signal.signal(signal.SIGTERM, _end)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if settings.env is Environment.DEVELOPMENT:
+    if settings.env is Environment.PRODUCTION:
+        make_verifier(settings, time.time)  # refuses wrong settings before anything is started
+    else:
         console.print("[yellow]Development:[/] tokens come from a key of this machine. Not for production.")
     if settings.database_url is not None:
         access = DatabaseAccess(settings.database_url.get_secret_value())
@@ -35,6 +41,14 @@ def serve(settings: Settings) -> int:
         return _serve_on(settings, access, SERVICE_LOGIN, server, began_s)
     finally:
         server.stop()
+
+
+def _end(*_: object) -> NoReturn:
+    """Ends by way of every `finally`: Python's own reaction to SIGTERM would leave the database running.
+
+    The web server raises the signal again once it has shut down.
+    """
+    raise SystemExit(Exit.DONE)
 
 
 def _serve_on(

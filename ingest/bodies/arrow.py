@@ -12,7 +12,7 @@ from domain.errors import BodyTooLargeError, BodyUnreadableError, InvalidRequest
 from domain.measures import MEASURE_NAMES
 from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array
 from domain.receipts import QuarantineReason
-from ingest.columns import BodyLimits, Problem, RawReadings
+from ingest.columns import BodyLimits, Problem, RawReadings, ignored_keys
 
 _MS_OF_UNIT = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
 _RECORD_BATCH = 3
@@ -47,7 +47,7 @@ def read_arrow(body: bytes, limits: BodyLimits) -> RawReadings:
         ts_ms=ts_ms if everything else ts_ms[index],
         values=values if everything else values[:, index],
         problems=tuple(problems[position] for position in sorted(problems)),
-        ignored_keys=_ignored_keys(table, limits),
+        ignored_keys=ignored_keys(table.column_names, limits),
         raw_of=lambda position: _raw(table, position),
     )
 
@@ -112,11 +112,6 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     if name not in table.column_names:
         raise InvalidRequestError(f"the stream has no column {name}", field=name)
     return table.column(name).combine_chunks()
-
-
-def _ignored_keys(table: pa.Table, limits: BodyLimits) -> tuple[str, ...]:
-    unknown = set(table.column_names) - {"pack", "ts", *MEASURE_NAMES}
-    return tuple(sorted(unknown)[: limits.ignored_keys_max])
 
 
 def _raw(table: pa.Table, position: int) -> str:

@@ -15,10 +15,9 @@ from domain.measures import MEASURE_NAMES
 from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array
 from domain.receipts import QuarantineReason
 from ingest.bodies import moments
-from ingest.columns import BodyLimits, Problem, RawReadings
+from ingest.columns import BodyLimits, Problem, RawReadings, ignored_keys
 from kernels.jsontext import members_of
 
-_KNOWN_KEYS = frozenset({"pack", "ts", *MEASURE_NAMES})
 _DECODER = msgspec.json.Decoder()
 
 
@@ -111,7 +110,7 @@ def read_items(items: Sequence[Any], limits: BodyLimits) -> RawReadings:
         ts_ms=ts_ms[kept],
         values=values[:, kept],
         problems=tuple(problems[index] for index in sorted(problems)),
-        ignored_keys=_ignored_keys(objects, limits),
+        ignored_keys=ignored_keys(set().union(*objects), limits),
         raw_of=lambda index: _raw(items[index]),
     )
 
@@ -138,15 +137,10 @@ def _without(count: int, problems: dict[int, Problem]) -> Int64Array:
     return np.flatnonzero(kept)
 
 
-def _ignored_keys(objects: Sequence[dict[str, Any]], limits: BodyLimits) -> tuple[str, ...]:
-    unknown = set().union(*objects) - _KNOWN_KEYS
-    return tuple(sorted(unknown)[: limits.ignored_keys_max])
-
-
 def _packs(
     objects: Sequence[dict[str, Any]], problems: dict[int, Problem], limits: BodyLimits
 ) -> tuple[tuple[str, ...], Int32Array]:
-    given = [item.get("pack") for item in objects]
+    given: list[Any] = [item.get("pack") for item in objects]
     if set(map(type, given)) != {str} or not all(_is_name(name, limits) for name in dict.fromkeys(given)):
         given = [_name_or_problem(index, name, problems, limits) for index, name in enumerate(given)]
     names: list[str] = given

@@ -64,7 +64,8 @@ def extract_raw(layout: BitLayout, data: npt.NDArray[np.uint8]) -> RawArray:
     raw = bits.astype(np.uint64) @ weights
     if layout.floating:
         integer_type, float_type = FLOAT_TYPES[layout.length]
-        return raw.astype(integer_type).view(float_type).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN like others
+            return raw.astype(integer_type).view(float_type).astype(np.float64)
     if layout.signed:
         unused = SIGNAL_BITS_MAX - layout.length
         return (raw << np.uint64(unused)).view(np.int64) >> unused

@@ -107,7 +107,8 @@ def _measure_values(
     measure: MeasurePlan, data: npt.NDArray[np.uint8], length: npt.NDArray[np.uint8]
 ) -> tuple[BoolArray, npt.NDArray[np.float64]]:
     raw, there = _raw_where_there(measure.signal, data, length)
-    values = raw.astype(np.float64) * measure.scale + measure.offset
+    with np.errstate(over="ignore", invalid="ignore"):  # what isn't finite is left out below
+        values = raw.astype(np.float64) * measure.scale + measure.offset
     values[_is_one_of(raw, measure.not_available) | ~np.isfinite(values)] = np.nan
     return there, values
 

@@ -36,7 +36,7 @@ class FrameTimes:
         """
         if np.isnan(batch.time_s).any():
             return self._counted(len(batch), name)
-        time_us = _microseconds(np.minimum(batch.time_s, TIME_S_MAX))
+        time_us = _microseconds(np.clip(batch.time_s, -TIME_S_MAX, TIME_S_MAX))
         if self._start_us is None:
             if len(time_us) and batch.time_s[0] < DATED_FROM_S:
                 raise DecodeError(

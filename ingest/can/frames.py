@@ -18,13 +18,13 @@ class FrameBatch:
     """Data frames in the order of the recording, n of them.
 
     time_s: float64[n], seconds as the recording counts them, NaN where it has no times.
-    channel: int16[n], position in `channel_names`.
+    channel: int32[n], position in `channel_names`.
     arbitration_id: uint32[n], without flag bits. extended: bool[n], 29-bit identifiers.
     length: uint8[n], data bytes of the frame. data: uint8[n, 8 or 64], zero beyond `length`.
     """
 
     time_s: npt.NDArray[np.float64]
-    channel: npt.NDArray[np.int16]
+    channel: npt.NDArray[np.int32]
     channel_names: tuple[str, ...]
     arbitration_id: npt.NDArray[np.uint32]
     extended: npt.NDArray[np.bool_]
@@ -65,7 +65,7 @@ class FrameColumns:
         padded = b"".join(data.ljust(width, b"\0") for data in self._data)
         batch = FrameBatch(
             time_s=np.array(self._time_s, np.float64),
-            channel=np.array(self._channel, np.int16),
+            channel=np.array(self._channel, np.int32),
             channel_names=tuple(self._names),
             arbitration_id=np.array(self._arbitration_id, np.uint32),
             extended=np.array(self._extended, np.bool_),

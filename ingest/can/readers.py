@@ -16,6 +16,7 @@ from ingest.can.asc_dates import parse_asc_date
 from ingest.can.formats import RecordingFormat, recognise_file
 from ingest.can.frames import FrameBatch, FrameColumns
 from ingest.can.text_lines import (
+    EXTENDED_ID_MAX,
     Dropped,
     Frame,
     GvretLines,
@@ -279,7 +280,7 @@ class Recording:
             return None
         channel = "" if message.channel is None else str(message.channel)
         time_s = message.timestamp + began_s
-        if not math.isfinite(time_s):
+        if not math.isfinite(time_s) or not 0 <= message.arbitration_id <= EXTENDED_ID_MAX:
             self.dropped[Dropped.BAD_LINE] += 1
             return None
         return Frame(time_s, channel, message.arbitration_id, message.is_extended_id, bytes(message.data))

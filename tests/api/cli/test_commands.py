@@ -1,0 +1,131 @@
+"""The command line as people and scripts use it, against a whole engine in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.running import free_port
+
+BPM = [sys.executable, "-m", "api.cli"]
+READY_S_MAX = 60
+STOP_S_MAX = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A data folder, a port, and the environment that says so."""
+
+    environment: dict[str, str]
+    url: str
+    process: subprocess.Popen[str]
+
+    def bpm(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*BPM, *arguments], env=self.environment | environment, capture_output=True, text=True, timeout=60
+        )
+
+
+@pytest.fixture(scope="module")
+def installation(reachable_folder: Path) -> Iterator[Installation]:
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BPM_")} | {
+        "BPM_DATA_DIR": str(reachable_folder / "installation"),
+        "BPM_PORT": str(port),
+        "BPM_POSTGRES_SHARED_BUFFERS_MB": "64",
+    }
+    process = subprocess.Popen(
+        [*BPM, "up"], env=environment | {"BPM_ENV": "development"}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "Ready" in line:
+            break
+    assert any("Ready" in line for line in said), "".join(said)
+    try:
+        yield Installation(environment, f"http://127.0.0.1:{port}", process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=STOP_S_MAX)
+
+
+def test_first_reading_as_the_tutorial_sends_it(installation: Installation) -> None:
+    made = installation.bpm("tenant", "create", "demo", "--register-unknown-packs")
+    again = installation.bpm("tenant", "create", "demo")
+    assert (made.returncode, again.returncode) == (0, 0)
+    token = installation.bpm("token", "--tenant", "demo", "--role", "tenant_admin")
+    assert token.stdout.count("\n") == 1
+    assert token.stdout.count(".") == 2
+    now = datetime.now(UTC)
+    with httpx.Client(
+        base_url=installation.url,
+        headers={"Authorization": f"Bearer {token.stdout.strip()}"},
+        trust_env=False,
+    ) as client:
+        sent = {"pack": "P-1", "ts": now.isoformat(), "voltage_v": 357.2}
+        assert client.post("/v1/telemetry", json=sent).json()["accepted"] == 1
+        asked = {
+            "pack": "P-1",
+            "measure": "voltage_v",
+            "from": (now - timedelta(minutes=1)).isoformat(),
+            "to": (now + timedelta(minutes=1)).isoformat(),
+        }
+        assert client.get("/v1/trends", params=asked).json()["columns"]["voltage_v"] == [357.2]
+
+
+def test_second_engine_on_the_same_folder_is_refused(installation: Installation) -> None:
+    second = installation.bpm("up", BPM_ENV="development", BPM_PORT=str(free_port()))
+    assert second.returncode == 3
+    assert str(installation.process.pid) in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "said"),
+    [
+        (["tenant", "create", "Not A Name"], {}, 3, "lower-case"),
+        (["token", "--tenant", "demo", "--role", "king"], {}, 2, "king"),
+        (["token", "--tenant", "demo", "--role", "device"], {"BPM_ENV": "production"}, 3, "production"),
+        (["serve"], {}, 3, "BPM_DATABASE_URL"),
+        (["up"], {"BPM_PORT": "no"}, 3, "BPM_PORT"),
+        (["nonsense"], {}, 2, "nonsense"),
+        (["migrate"], {"BPM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}, 1, "can't be reached"),
+    ],
+)
+def test_refusals_say_why_and_have_their_exit_code(
+    installation: Installation, arguments: list[str], environment: dict[str, str], code: int, said: str
+) -> None:
+    done = installation.bpm(*arguments, **environment)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+
+
+def test_production_without_an_issuer_is_refused(reachable_folder: Path) -> None:
+    environment = os.environ | {
+        "BPM_DATA_DIR": str(reachable_folder / "production"),
+        "BPM_PORT": str(free_port()),
+        "BPM_POSTGRES_SHARED_BUFFERS_MB": "64",
+    }
+    done = subprocess.run([*BPM, "up"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert "BPM_TOKEN_ISSUER" in done.stderr
+
+
+def test_documentation_needs_no_internet(installation: Installation) -> None:
+    with httpx.Client(base_url=installation.url, trust_env=False) as client:
+        page = client.get("/docs").text
+        assert "http://" not in page
+        assert "https://" not in page
+        for path in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"):
+            assert f"/docs/assets/{path}" in page
+            assert client.get(f"/docs/assets/{path}").status_code == 200
+        assert "/v1/telemetry" in json.loads(client.get("/openapi.json").text)["paths"]
