@@ -152,14 +152,14 @@ def _may_use(tenure: Tenure, name: str, sender: Sender) -> bool:
 def _judge_measures(
     raw: RawReadings, tenure_of: Int32Array, tenures: list[Tenure], problems: _Problems
 ) -> None:
-    problems.add(np.isnan(raw.values).all(axis=0), QuarantineReason.NO_MEASURE)
+    problems.add(np.asarray(np.isnan(raw.values).all(axis=0)), QuarantineReason.NO_MEASURE)
     distinct: dict[Limits, int] = {}
     code_of_tenure = np.array(
         [distinct.setdefault(tenure.limits, len(distinct)) for tenure in tenures] or [0], np.int32
     )
     limits_of = code_of_tenure[tenure_of]
     for limits, code in distinct.items():
-        rows: BoolArray = limits_of == code
+        rows = limits_of == code
         for measure, name in enumerate(MEASURE_NAMES):
             values = raw.values[measure]
             low, high = limits.minimum[measure], limits.maximum[measure]

@@ -12,6 +12,7 @@ from domain.errors import DatabaseRefusedError
 from storage.database import APP_ROLE, INGEST_ROLE, OWNER_ROLE, SCHEMA
 
 OLDEST_SERVER = 150_000
+GRANTED_SET_SERVER = 160_000
 _LOCK = 0x42504D01
 
 _ROLES = {
@@ -84,7 +85,9 @@ def _ensure_roles(connection: psycopg.Connection, service_login: str | None) -> 
 
 
 def _can_act_as(connection: psycopg.Connection, member: str, role: str) -> bool:
-    row = connection.execute("SELECT pg_has_role(%s, %s, 'MEMBER')", (member, role)).fetchone()
+    # From 16 on, who makes a role is its member without the right to act as it.
+    right = "MEMBER" if connection.info.server_version < GRANTED_SET_SERVER else "SET"
+    row = connection.execute("SELECT pg_has_role(%s, %s, %s)", (member, role, right)).fetchone()
     return row is not None and bool(row[0])
 
 

@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from api.bootstrap import DatabaseAccess, prepare_database
 from domain.errors import DatabaseRefusedError
+from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 from tests.running import free_port, running_api
 
 OLDEST = Path("/usr/lib/postgresql/15/bin")
@@ -108,3 +109,28 @@ def test_login_that_may_not_make_roles_is_refused_with_what_to_do(external: str)
         connection.execute(psycopg.sql.SQL("CREATE ROLE plain LOGIN PASSWORD {}").format(password))
     with pytest.raises(DatabaseRefusedError, match="roles"):
         prepare_database(DatabaseAccess(make_conninfo(external, user="plain", password=password)), None)
+
+
+def test_login_without_superuser_is_enough_from_postgresql_16_on(
+    reachable_folder: Path, tmp_path: Path
+) -> None:
+    server = EmbeddedPostgres(
+        EmbeddedConfig(reachable_folder / "newer", shared_buffers_mb=64), lambda line: None
+    )
+    admin = server.start().admin
+    try:
+        password = secrets.token_urlsafe()
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(
+                psycopg.sql.SQL("CREATE ROLE bpm_login LOGIN CREATEROLE BYPASSRLS PASSWORD {}").format(
+                    password
+                )
+            )
+            connection.execute("CREATE DATABASE theirs OWNER bpm_login")
+        access = DatabaseAccess(make_conninfo(admin, user="bpm_login", password=password, dbname="theirs"))
+        prepare_database(access, None)
+        with running_api(access, tmp_path) as api, api.client(api.tenant("theirs")) as client:
+            sent = {"pack": "P-1", "ts": datetime.now(UTC).isoformat(), "voltage_v": 351.5}
+            assert client.post("/v1/telemetry", json=sent).json()["accepted"] == 1
+    finally:
+        server.stop()
