@@ -64,23 +64,15 @@ async def get_by_name(transaction: Transaction, pack: str) -> DictRow:
 
 
 async def _found(transaction: Transaction, key: dict[str, Any]) -> DictRow:
-    row = await transaction.one("packs.get", key | {"sites": visible_sites(transaction)})
+    row = await transaction.one("packs.get", key)
     if row is None:
         raise NotFoundError("there is no such pack")
     return row
 
 
-def visible_sites(transaction: Transaction) -> list[str] | None:
-    """The sites to which the actor is limited, as a parameter."""
-    return None if transaction.actor.sites is None else sorted(transaction.actor.sites)
-
-
 async def page(transaction: Transaction, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
     """Packs in order of their external id, and the cursor of the next page."""
-    rows = await transaction.rows(
-        "packs.list",
-        {"after": decode_cursor(cursor), "limit": limit + 1, "sites": visible_sites(transaction)},
-    )
+    rows = await transaction.rows("packs.list", {"after": decode_cursor(cursor), "limit": limit + 1})
     return page_of(rows, limit, "pack")
 
 

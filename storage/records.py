@@ -46,10 +46,10 @@ class Records:
         return row
 
     async def page(
-        self, transaction: Transaction, cursor: str | None, limit: int, filters: dict[str, Any] | None = None
+        self, transaction: Transaction, cursor: str | None, limit: int
     ) -> tuple[list[DictRow], str | None]:
         """Records in order of their name, and the cursor of the next page."""
-        parameters = {"after": decode_cursor(cursor), "limit": limit + 1} | (filters or {})
+        parameters = {"after": decode_cursor(cursor), "limit": limit + 1}
         rows = await transaction.rows(f"{self.subject}.list", parameters)
         return page_of(rows, limit, "name")
 

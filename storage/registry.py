@@ -44,8 +44,10 @@ class Registry:
         (row,) = await self._rows("registry.version", {"tenant_id": tenant_id})
         return RegistryVersion(row["registry_version"], row["register_unknown_packs"])
 
-    async def import_exists(self, tenant_id: TenantId, import_id: UUID) -> bool:
-        return bool(await self._rows("registry.import_exists", {"tenant_id": tenant_id, "id": import_id}))
+    async def import_exists(self, tenant_id: TenantId, import_id: UUID, only_subject: str | None) -> bool:
+        """Whether there is such an import, begun by this subject; None means by anybody in the tenant."""
+        key = {"tenant_id": tenant_id, "id": import_id, "only_subject": only_subject}
+        return bool(await self._rows("registry.import_exists", key))
 
     async def packs(self, tenant_id: TenantId, names: Sequence[str]) -> dict[str, KnownPack]:
         """Those of the named packs that the tenant may name."""

@@ -21,20 +21,24 @@ async def create_import(transaction: Transaction, source: str) -> DictRow:
     return row
 
 
-async def get_import(transaction: Transaction, import_id: UUID) -> DictRow:
-    """The import with the sums of its receipts. Raises NotFoundError."""
-    row = await transaction.one("telemetry.list_imports", {"id": import_id, "after": None, "limit": 1})
+async def get_import(transaction: Transaction, import_id: UUID, only_subject: str | None) -> DictRow:
+    """The import with the sums of its receipts. Raises NotFoundError.
+
+    only_subject: whose imports may be seen; None means everybody's in the tenant.
+    """
+    key = {"id": import_id, "only_subject": only_subject, "after": None, "limit": 1}
+    row = await transaction.one("telemetry.list_imports", key)
     if row is None:
         raise NotFoundError("there is no such import")
     return row
 
 
 async def page_of_imports(
-    transaction: Transaction, cursor: str | None, limit: int
+    transaction: Transaction, only_subject: str | None, cursor: str | None, limit: int
 ) -> tuple[list[DictRow], str | None]:
     """Imports with the sums of their receipts, and the cursor of the next page."""
-    after = _uuid(decode_cursor(cursor))
-    rows = await transaction.rows("telemetry.list_imports", {"id": None, "after": after, "limit": limit + 1})
+    asked = {"id": None, "only_subject": only_subject, "after": _uuid(decode_cursor(cursor))}
+    rows = await transaction.rows("telemetry.list_imports", asked | {"limit": limit + 1})
     return page_of(rows, limit, "id")
 
 

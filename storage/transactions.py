@@ -46,8 +46,13 @@ class Transaction:
     async def rows(
         self, name: str, parameters: dict[str, Any] | None = None, *, binary: bool = False
     ) -> list[DictRow]:
-        """All rows of the query `file.name`; `tenant_id` is among its parameters by itself."""
-        given = {"tenant_id": self.actor.tenant_id} | (parameters or {})
+        """All rows of the query `file.name`.
+
+        Among its parameters by themselves are `tenant_id`, and `sites`: the names of those to which the actor is
+        limited, or NULL.
+        """
+        sites = None if self.actor.sites is None else sorted(self.actor.sites)
+        given = {"tenant_id": self.actor.tenant_id, "sites": sites} | (parameters or {})
         cursor = await self.connection.execute(query(name), given, binary=binary)
         return await cursor.fetchall() if cursor.description else []
 

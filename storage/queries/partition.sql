@@ -17,6 +17,7 @@ SELECT array_agg(nextval('batch_numbers')) FROM generate_series(1, %(count)s)
 -- name: advance
 UPDATE partitions SET next = next + 1, last_batch_no = %(last_batch_no)s
 WHERE partition_no = %(partition_no)s AND epoch = %(epoch)s AND next = %(next)s
+RETURNING next
 
 -- name: registry_versions
 -- Held until commit: a change of tenure waits for the readings validated before it.

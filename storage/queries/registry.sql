@@ -23,7 +23,9 @@ WHERE packs.tenant_id = %(tenant_id)s AND packs.external_id = ANY(%(names)s)
 ORDER BY packs.external_id, tenures.held_from
 
 -- name: import_exists
-SELECT 1 AS found FROM imports WHERE tenant_id = %(tenant_id)s AND id = %(id)s
+SELECT 1 AS found FROM imports
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s
+    AND (%(only_subject)s::text IS NULL OR created_by = %(only_subject)s)
 
 -- name: confirm_clock
 UPDATE installation SET clock_confirmed_at = clock_timestamp()

@@ -3,11 +3,13 @@ INSERT INTO sites (tenant_id, name, region, zone) VALUES (%(tenant_id)s, %(name)
 RETURNING id, name, region, zone, created_at, version
 
 -- name: get
-SELECT id, name, region, zone, created_at, version FROM sites WHERE tenant_id = %(tenant_id)s AND id = %(id)s
+SELECT id, name, region, zone, created_at, version FROM sites
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND (%(sites)s::text[] IS NULL OR name = ANY(%(sites)s::text[]))
 
 -- name: lock
 SELECT id, name, region, zone, created_at, version FROM sites
-WHERE tenant_id = %(tenant_id)s AND id = %(id)s FOR UPDATE
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND (%(sites)s::text[] IS NULL OR name = ANY(%(sites)s::text[]))
+FOR UPDATE
 
 -- name: list
 SELECT id, name, region, zone, created_at, version FROM sites
@@ -22,4 +24,4 @@ RETURNING id, name, region, zone, created_at, version
 
 -- name: by_name
 SELECT given, id FROM unnest(%(given)s::text[]) AS given
-JOIN sites ON tenant_id = %(tenant_id)s AND (name = given OR id::text = given)
+JOIN sites ON tenant_id = %(tenant_id)s AND (name = given OR id::text = given) AND (%(sites)s::text[] IS NULL OR name = ANY(%(sites)s::text[]))

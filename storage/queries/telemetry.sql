@@ -11,6 +11,7 @@ SELECT
 FROM imports
 LEFT JOIN batches ON batches.tenant_id = imports.tenant_id AND batches.import_id = imports.id
 WHERE imports.tenant_id = %(tenant_id)s AND (%(id)s::uuid IS NULL OR imports.id = %(id)s)
+    AND (%(only_subject)s::text IS NULL OR created_by = %(only_subject)s)
     AND (%(after)s::uuid IS NULL OR imports.id > %(after)s)
 GROUP BY imports.tenant_id, imports.id ORDER BY imports.id LIMIT %(limit)s
 

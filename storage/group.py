@@ -1,0 +1,199 @@
+"""One transaction of a partition's writer: what it reads, and what it writes (rule E9)."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from psycopg.rows import tuple_row
+
+from domain.clock import from_ms
+from domain.errors import FencedError
+from domain.readings import (
+    BatchResult,
+    NewReadings,
+    Outcome,
+    ReadingKeys,
+    StoredReadings,
+    to_thousandths,
+    to_values,
+)
+from domain.receipts import Receipt
+from domain.tenancy import TenantId
+from kernels import pgcopy
+from storage.database import int4s, query, times
+from storage.receipts import items_to_json, receipt_of
+
+COPY_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedBatch:
+    """What is known of a batch that was committed before."""
+
+    body_hash: bytes | None
+    receipt: Receipt
+
+
+class PartitionQueries:
+    """Queries of a partition over one connection; `partition_no` is among their parameters by itself."""
+
+    def __init__(self, connection: psycopg.Connection[Any], partition_no: int) -> None:
+        self.connection = connection
+        self.partition_no = partition_no
+
+    def rows(self, name: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """All rows of the query `file.name`; none for one that gives none."""
+        given = {"partition_no": self.partition_no} | (parameters or {})
+        cursor = self.connection.execute(query(name), given)
+        return cursor.fetchall() if cursor.description else []
+
+    def one(self, name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The only row of a query."""
+        (row,) = self.rows(name, parameters)
+        return row
+
+    def columns(self, name: str, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
+        """The only row of a query that gathers each column as an array."""
+        with self.connection.cursor(row_factory=tuple_row) as cursor:
+            row = cursor.execute(query(name), parameters, binary=True, prepare=False).fetchone()
+        return row or ()
+
+
+class GroupTransaction:
+    """What a group may do inside its transaction."""
+
+    def __init__(self, queries: PartitionQueries, epoch: int, position: int) -> None:
+        self._queries = queries
+        self._epoch = epoch
+        self._position = position
+        self.last_batch_no: int | None = None
+
+    def registry_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, int]:
+        """The version of each tenant's registry, held still until commit."""
+        rows = self._queries.rows("partition.registry_versions", {"tenants": list(tenants)})
+        return {row["tenant_id"]: row["registry_version"] for row in rows}
+
+    def committed(self, keys: Sequence[tuple[TenantId, UUID]]) -> dict[tuple[TenantId, UUID], CommittedBatch]:
+        """Those of the batches that were committed before, with their receipts."""
+        if not keys:
+            return {}
+        parameters = {"tenants": [tenant for tenant, _ in keys], "ids": [batch for _, batch in keys]}
+        rows = self._queries.rows("batches.find", parameters)
+        return {
+            (row["tenant_id"], row["id"]): CommittedBatch(row["body_hash"], receipt_of(row)) for row in rows
+        }
+
+    def find(self, keys: ReadingKeys) -> StoredReadings:
+        """The stored readings with these identities; several rows when measures came one by one."""
+        if len(keys) == 0:
+            return StoredReadings.none()
+        parameters = {
+            "pack": int4s(keys.pack),
+            "ts": times(keys.ts_ms),
+            "from": from_ms(int(keys.ts_ms.min())),
+            "to": from_ms(int(keys.ts_ms.max())),
+        }
+        return stored_of(self._queries.columns("readings.find", parameters))
+
+    def write(self, outcome: Outcome) -> None:
+        """Readings, receipts, what was set aside, and the position."""
+        queries, results = self._queries, outcome.results
+        (numbers,) = queries.columns("partition.batch_numbers", {"count": len(results)})
+        _copy_readings(queries.connection, outcome.rows, numbers)
+        _insert_batches(queries.connection, results, numbers, queries.partition_no, self._position)
+        _insert_quarantined(queries.connection, results)
+        last_batch_no = int(numbers[-1])
+        moved = queries.rows(
+            "partition.advance",
+            {"epoch": self._epoch, "next": self._position, "last_batch_no": last_batch_no},
+        )
+        if not moved:
+            raise FencedError(f"partition {queries.partition_no} has been taken over by another process")
+        self.last_batch_no = last_batch_no
+
+
+def stored_of(columns: tuple[Any, ...]) -> StoredReadings:
+    """Readings from columns gathered as arrays: pack, ts, and each measure."""
+    pack, ts_ms, *values = columns
+    if pack is None:
+        return StoredReadings.none()
+    return StoredReadings(pack, ts_ms, to_thousandths(np.stack(values)))
+
+
+def _copy_readings(
+    connection: psycopg.Connection[Any], rows: NewReadings, numbers: npt.NDArray[np.int64]
+) -> None:
+    if len(rows) == 0:
+        return
+    values = to_values(rows.thousandths).astype(np.float32)
+    encoded = pgcopy.encode_rows(rows.tenant, rows.pack, rows.ts_ms, numbers[rows.batch], values).data
+    with connection.cursor().copy(query("readings.copy")) as copy:
+        copy.write(pgcopy.HEADER)
+        for start in range(0, len(encoded), COPY_CHUNK_BYTES):
+            copy.write(encoded[start : start + COPY_CHUNK_BYTES])
+        copy.write(pgcopy.TRAILER)
+
+
+def _insert_batches(
+    connection: psycopg.Connection[Any],
+    results: Sequence[BatchResult],
+    numbers: npt.NDArray[np.int64],
+    partition_no: int,
+    position: int,
+) -> None:
+    counts = ("received", "accepted", "duplicate", "quarantined", "late", "conflicting", "items_omitted")
+    connection.cursor().executemany(
+        query("batches.insert"),
+        [
+            {
+                "tenant_id": result.batch.tenant_id,
+                "id": result.batch.id,
+                "batch_no": int(number),
+                "partition_no": partition_no,
+                "position": position,
+                "mode": result.batch.mode,
+                "source": result.batch.source,
+                "import_id": result.batch.import_id,
+                "subject": result.batch.subject,
+                "arrived_at": from_ms(result.batch.arrived_at_ms),
+                "body_hash": result.batch.body_hash,
+                "items": items_to_json(result.receipt),
+                "ignored_keys": list(result.receipt.ignored_keys),
+            }
+            | {name: getattr(result.receipt, name) for name in counts}
+            for result, number in zip(results, numbers, strict=True)
+        ],
+    )
+
+
+def _insert_quarantined(connection: psycopg.Connection[Any], results: Sequence[BatchResult]) -> None:
+    found: dict[tuple[TenantId, str, bytes, str], dict[str, Any]] = {}
+    for result in results:
+        batch = result.batch
+        for item in result.quarantined:
+            digest = hashlib.sha256(item.raw.encode()).digest()
+            row = found.setdefault(
+                (batch.tenant_id, batch.source, digest, item.reason),
+                {
+                    "tenant_id": batch.tenant_id,
+                    "source": batch.source,
+                    "item_hash": digest,
+                    "reason": str(item.reason),
+                    "field": item.field,
+                    "limit_value": None if item.limit is None else str(item.limit),
+                    "raw": item.raw,
+                    "times": 0,
+                    "at": from_ms(batch.arrived_at_ms),
+                },
+            )
+            row["times"] += 1
+    if found:
+        rows = list(found.values())
+        connection.execute(
+            query("batches.insert_quarantined"), {name: [row[name] for row in rows] for name in rows[0]}
+        )
