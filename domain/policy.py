@@ -44,6 +44,12 @@ GRANTS: Final[dict[Role, frozenset[Action]]] = {
 }
 
 
+BEYOND_SITES: Final = frozenset({Action.MODEL_WRITE, Action.QUARANTINE_READ})
+"""Actions that reach all sites of a tenant: a model's limits judge every site's readings, and what was set aside
+may name any pack. A credential that is limited to sites is refused them.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Allowed or not, with the reason in words."""
@@ -53,13 +59,23 @@ class Decision:
 
 
 def decide(actor: Actor, action: Action) -> Decision:
-    """Whether one of the actor's roles grants the action.
+    """Whether one of the actor's roles grants the action, and its site limits leave it.
 
-    Site limits are a matter of what the actor sees (`Actor.sees_site`): what it doesn't see, it isn't refused
-    but told to be absent, like another tenant's records.
+    Otherwise site limits are a matter of what the actor sees (`Actor.sees_site`): what it doesn't see, it isn't
+    refused but told to be absent, like another tenant's records.
     """
     for role in sorted(actor.roles):
         if action in GRANTS[role]:
+            if actor.sites is not None and action in BEYOND_SITES:
+                return Decision(False, f"{action} reaches all sites; the credential is limited to some")
             return Decision(True, f"role {role} grants {action}")
     held = ", ".join(sorted(actor.roles)) or "none"
     return Decision(False, f"{action} is granted by none of the roles held ({held})")
+
+
+def sees_only_own_batches(actor: Actor) -> bool:
+    """Whether receipts and imports of other senders are hidden from the actor.
+
+    So it is for devices, and for credentials limited to sites: a batch may hold readings of every site.
+    """
+    return actor.sites is not None or actor.device_pack is not None or actor.roles == {Role.DEVICE}

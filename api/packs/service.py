@@ -8,7 +8,7 @@ from api.bootstrap import Engine
 from api.packs.schemas import NewPack
 from api.registration import Registration, RowProblem, read_rows
 from domain.clock import from_ms
-from domain.errors import ConflictError
+from domain.errors import ConflictError, InvalidRequestError
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
 from domain.tenancy import Actor
 from storage import packs as stored
@@ -16,16 +16,28 @@ from storage.transactions import Transaction
 
 Row = dict[str, Any]
 
+_NEEDS_SITE = "the credential is limited to certain sites: name one of them"
 _PUBLIC = ("id", "pack", "model", "site", "region", "zone", "created_at", "version")
 
 
 async def create(engine: Engine, actor: Actor, request_id: str, new: NewPack) -> Row:
-    """The new pack. Raises ConflictError when its external id is taken, NotFoundError for model or site."""
+    """The new pack.
+
+    Raises ConflictError when its external id is taken, NotFoundError for model or site, InvalidRequestError when
+    the actor is limited to sites and gives none.
+    """
+    _require_site(actor, new.site)
     async with engine.transactions.begin(actor, request_id) as transaction:
         made = await stored.register(transaction, [stored.NewPack(new.pack, new.model, new.site)])
         if not made:
             raise ConflictError("a pack of this external id is registered already", field="pack")
         return _public(await stored.get(transaction, made[new.pack]))
+
+
+def _require_site(actor: Actor, site: str | None) -> None:
+    """Raises InvalidRequestError for a pack without site, which a limited actor would lose sight of."""
+    if actor.sites is not None and site is None:
+        raise InvalidRequestError(_NEEDS_SITE, field="site")
 
 
 async def page(
@@ -99,7 +111,9 @@ def _public(row: Row) -> Row:
 async def change(
     engine: Engine, actor: Actor, request_id: str, pack_id: UUID, version: int, changes: Row
 ) -> Row:
-    """The pack, put right. Raises NotFoundError, PreconditionFailedError, ConflictError."""
+    """The pack, put right. Raises NotFoundError, PreconditionFailedError, ConflictError, InvalidRequestError."""
+    if "site" in changes:
+        _require_site(actor, changes["site"])
     async with engine.transactions.begin(actor, request_id) as transaction:
         return _public(await stored.update(transaction, pack_id, version, changes))
 
@@ -141,6 +155,12 @@ async def register(
             for field in ("model", "site")
             if getattr(pack, field) in unknown[field]
         ]
+        if actor.sites is not None:
+            problems += [
+                RowProblem(row=seen[pack.pack], field="site", problem=_NEEDS_SITE)
+                for pack in new
+                if pack.site is None
+            ]
         existing = len(await stored.taken(transaction, list(seen)))
         created = len(new) - existing
         if not problems and not dry_run:

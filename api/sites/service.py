@@ -1,6 +1,36 @@
 """Use cases of sites."""
 
-from api.records import RecordService
+from uuid import UUID
+
+from api.bootstrap import Engine
+from api.records import RecordService, Row
+from domain.errors import ForbiddenError
+from domain.tenancy import Actor
 from storage.records import SITES
 
-SERVICE = RecordService(SITES)
+
+class SiteService(RecordService):
+    """Sites; a credential limited to sites neither makes others nor renames one out of its own sight."""
+
+    async def create(self, engine: Engine, actor: Actor, request_id: str, values: Row) -> Row:
+        """The new site. Raises ForbiddenError (beyond the actor's sites), ConflictError (name taken)."""
+        _require_seen(actor, values["name"])
+        return await super().create(engine, actor, request_id, values)
+
+    async def change(
+        self, engine: Engine, actor: Actor, request_id: str, record_id: UUID, version: int, changes: Row
+    ) -> Row:
+        """The changed site. Raises ForbiddenError and as the others do."""
+        if "name" in changes:
+            _require_seen(actor, changes["name"])
+        return await super().change(engine, actor, request_id, record_id, version, changes)
+
+
+def _require_seen(actor: Actor, name: str) -> None:
+    if not actor.sees_site(name):
+        raise ForbiddenError(
+            "the credential is limited to certain sites, and this is none of them", field="name"
+        )
+
+
+SERVICE = SiteService(SITES)

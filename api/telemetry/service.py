@@ -18,7 +18,7 @@ from domain.errors import (
     UnsupportedFormatError,
 )
 from domain.packs import KnownPack
-from domain.policy import Action, decide
+from domain.policy import Action, decide, sees_only_own_batches
 from domain.readings import IncomingBatch
 from domain.receipts import Mode, Receipt
 from domain.tenancy import Actor, Role
@@ -80,6 +80,7 @@ async def take_in(engine: Engine, actor: Actor, request_id: str, body: Body) -> 
         except BaseException:
             engine.runner.release(actor.tenant_id, batch_id)
             raise
+        raw.raw_of.release()
         try:
             receipt = await engine.runner.submit(batch)
         except RegistryChangedError:
@@ -110,7 +111,7 @@ async def _check_import(engine: Engine, actor: Actor, import_id: UUID) -> None:
     decision = decide(actor, Action.TELEMETRY_IMPORT)
     if not decision.allowed:
         raise ForbiddenError(decision.reason)
-    if not await engine.registry.import_exists(actor.tenant_id, import_id):
+    if not await engine.registry.import_exists(actor.tenant_id, import_id, _only_subject(actor)):
         raise NotFoundError("there is no such import", field="import")
 
 
@@ -178,7 +179,7 @@ async def _known_packs(
 
 
 def _may_report(actor: Actor, name: str, pack: KnownPack) -> bool:
-    if Role.DEVICE in actor.roles and actor.device_pack is not None and name != actor.device_pack:
+    if actor.device_pack is not None and name != actor.device_pack:
         return False
     own = [tenure for tenure in pack.tenures if tenure.tenant_id == actor.tenant_id]
     return bool(own) and actor.sees_site(own[-1].site)
@@ -189,23 +190,27 @@ async def create_import(engine: Engine, actor: Actor, request_id: str, source: s
         return await stored.create_import(transaction, source)
 
 
+def _only_subject(actor: Actor) -> str | None:
+    """Whose batches the actor sees: its own subject's, or None for all of the tenant."""
+    return actor.subject if sees_only_own_batches(actor) else None
+
+
 async def get_import(engine: Engine, actor: Actor, request_id: str, import_id: UUID) -> dict[str, Any]:
     async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
-        return await stored.get_import(transaction, import_id)
+        return await stored.get_import(transaction, import_id, _only_subject(actor))
 
 
 async def list_imports(
     engine: Engine, actor: Actor, request_id: str, cursor: str | None, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
     async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
-        return await stored.page_of_imports(transaction, cursor, limit)
+        return await stored.page_of_imports(transaction, _only_subject(actor), cursor, limit)
 
 
 async def get_receipt(engine: Engine, actor: Actor, request_id: str, receipt_id: UUID) -> Receipt:
-    """A committed batch's receipt; devices see their own only. Raises NotFoundError."""
-    only = actor.subject if actor.roles == {Role.DEVICE} else None
+    """A committed batch's receipt. Raises NotFoundError, also for one that isn't the actor's to see."""
     async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
-        return await stored.get_receipt(transaction, receipt_id, only)
+        return await stored.get_receipt(transaction, receipt_id, _only_subject(actor))
 
 
 async def list_quarantined(
