@@ -21,6 +21,7 @@ TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - a media type
 REQUIRED_CLAIMS: Final = ("iss", "aud", "exp", "iat", "sub", "jti", "tenant")
 DEVELOPMENT_KEY_ID: Final = "development"
 _CACHED_TOKENS_MAX: Final = 10_000
+_CLAIM_CHARACTERS_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +84,41 @@ class TokenVerifier:
             return self._claims(payload)
         except jwt.ExpiredSignatureError as error:
             raise UnauthenticatedError("the token has expired") from error
-        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError) as error:
+        except (
+            jwt.InvalidTokenError,
+            KeyError,
+            ValueError,
+            TypeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
             raise UnauthenticatedError("the token is not valid") from error
 
     def _claims(self, payload: dict[str, Any]) -> Claims:
         if payload["exp"] - payload["iat"] > self._life_s_max:
             raise UnauthenticatedError("the token lives longer than is accepted", limit=self._life_s_max)
-        sites = payload.get("sites")
+        sites, pack = payload.get("sites"), payload.get("pack")
         return Claims(
-            subject=str(payload["sub"]),
-            tenant_name=str(payload["tenant"]),
-            roles=frozenset(Role(role) for role in payload.get("roles", [])),
-            sites=None if sites is None else frozenset(map(str, sites)),
-            device_pack=None if payload.get("pack") is None else str(payload["pack"]),
+            subject=_text(payload["sub"]),
+            tenant_name=_text(payload["tenant"]),
+            roles=frozenset(Role(role) for role in _texts(payload.get("roles", []))),
+            sites=None if sites is None else frozenset(_texts(sites)),
+            device_pack=None if pack is None else _text(pack),
             expires_at_s=int(payload["exp"]),
         )
+
+
+def _text(claim: object) -> str:
+    """The claim, which reaches the database. Raises ValueError unless it is printable text."""
+    if not (isinstance(claim, str) and 0 < len(claim) <= _CLAIM_CHARACTERS_MAX and claim.isprintable()):
+        raise ValueError("a claim is not printable text of an accepted length")
+    return claim
+
+
+def _texts(claim: object) -> list[str]:
+    if not isinstance(claim, list):
+        raise TypeError("a claim is not a list")
+    return [_text(entry) for entry in claim]
 
 
 def make_verifier(settings: Settings, now_s: Callable[[], float]) -> TokenVerifier:
@@ -189,10 +210,12 @@ def development_token(
     if settings.env is Environment.PRODUCTION and "env" in settings.model_fields_set:
         raise SettingsRefusedError("development tokens are refused in production", field="BPM_ENV")
     key = development_key(settings.data_dir, create=settings.env is Environment.DEVELOPMENT)
+    # Each limit makes another subject, because limited credentials see their own subject's receipts alone.
+    limited_to = [*(sites or []), *([] if pack is None else [pack])]
     payload: dict[str, Any] = {
         "iss": DEVELOPMENT_ISSUER,
         "aud": settings.token_audience,
-        "sub": f"development-{role}",
+        "sub": "-".join(["development", role, *limited_to])[:_CLAIM_CHARACTERS_MAX],
         "jti": str(uuid.uuid4()),
         "iat": int(now_s),
         "exp": int(now_s) + settings.development_token_life_s,
