@@ -1,13 +1,14 @@
 """Readings as a body gave them: columns, not yet judged against packs, limits and time."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from domain.measures import MEASURE_NAMES
-from domain.readings import Float64Array, Int32Array, Int64Array
+from domain.readings import Float64Array, Int32Array, Int64Array, RawItems
 from domain.receipts import QuarantineReason
 
 
@@ -38,7 +39,7 @@ class RawReadings:
     values: Float64Array
     problems: tuple[Problem, ...]
     ignored_keys: tuple[str, ...]
-    raw_of: Callable[[int], str]
+    raw_of: RawItems
 
     def readable_pack_names(self) -> tuple[str, ...]:
         """The names that readable readings carry; others don't register a pack."""
@@ -53,6 +54,13 @@ class BodyLimits:
     ignored_keys_max: int
     pack_name_characters_max: int
 
+    def allows_pack_name(self, name: str) -> bool:
+        """Whether a text can be a pack's external id: some characters, not too many, none for control."""
+        return 0 < len(name) <= self.pack_name_characters_max and not CONTROL_CHARACTERS.search(name)
+
+
+CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""No name of anything may hold them."""
 
 KNOWN_KEYS: Final = frozenset({"pack", "ts", *MEASURE_NAMES})
 _KEY_CHARACTERS_MAX: Final = 100

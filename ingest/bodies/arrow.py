@@ -1,10 +1,11 @@
 """The Arrow body: an IPC stream with columns named as in the native body; the cheapest way in."""
 
+import json
+import math
 import struct
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,7 +13,7 @@ from domain.errors import BodyTooLargeError, BodyUnreadableError, InvalidRequest
 from domain.measures import MEASURE_NAMES
 from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array
 from domain.receipts import QuarantineReason
-from ingest.columns import BodyLimits, Problem, RawReadings, ignored_keys
+from ingest.columns import KNOWN_KEYS, BodyLimits, Problem, RawReadings, ignored_keys
 
 _MS_OF_UNIT = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
 _RECORD_BATCH = 3
@@ -48,7 +49,7 @@ def read_arrow(body: bytes, limits: BodyLimits) -> RawReadings:
         values=values if everything else values[:, index],
         problems=tuple(problems[position] for position in sorted(problems)),
         ignored_keys=ignored_keys(table.column_names, limits),
-        raw_of=lambda position: _raw(table, position),
+        raw_of=TableRows(table),
     )
 
 
@@ -114,9 +115,18 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     return table.column(name).combine_chunks()
 
 
-def _raw(table: pa.Table, position: int) -> str:
-    (row,) = table.slice(position, 1).to_pylist()
-    return orjson.dumps(row, default=str).decode()
+class TableRows:
+    """The rows of a table as JSON text; the table is a view of the body, so there is nothing to release."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __call__(self, index: int) -> str:
+        (row,) = self._table.slice(index, 1).to_pylist()
+        return orjson.dumps(row, default=str).decode()
+
+    def release(self) -> None:
+        """Nothing to do."""
 
 
 def _nulls(column: pa.Array) -> Int64Array:
@@ -138,7 +148,7 @@ def _packs(
     codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32)
     names = tuple("" if name is None else name for name in column.dictionary.to_pylist())
     for code, name in enumerate(names):
-        if not 0 < len(name) <= limits.pack_name_characters_max or "\0" in name:
+        if not limits.allows_pack_name(name):
             for index in np.flatnonzero(codes == code):
                 problem = Problem(
                     int(index), QuarantineReason.OUT_OF_RANGE, "pack", limits.pack_name_characters_max

@@ -12,7 +12,7 @@ import orjson
 
 from domain.errors import BodyTooLargeError, BodyUnreadableError
 from domain.measures import MEASURE_NAMES
-from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array
+from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array, RawItems
 from domain.receipts import QuarantineReason
 from ingest.bodies import moments
 from ingest.columns import BodyLimits, Problem, RawReadings, ignored_keys
@@ -29,14 +29,15 @@ def read_json(body: bytes, limits: BodyLimits) -> RawReadings:
     decoded = decode_strictly(body)
     if not isinstance(decoded, list | dict):
         raise BodyUnreadableError("the body is neither a JSON object nor an array")
-    return read_items(decoded if isinstance(decoded, list) else [decoded], limits)
+    items = decoded if isinstance(decoded, list) else [decoded]
+    return read_items(items, limits, DecodedItems(items, body, _decode_items))
 
 
 def read_ndjson(body: bytes, limits: BodyLimits) -> RawReadings:
     """The readings of newline-delimited JSON; empty lines are passed over. Raises as `read_json`."""
     items = _decoded(_DECODER.decode_lines, body)
     _refuse_repeated_names(body, items)
-    return read_items(items, limits)
+    return read_items(items, limits, DecodedItems(items, body, _DECODER.decode_lines))
 
 
 def decode_strictly(body: bytes) -> Any:
@@ -88,7 +89,29 @@ def _count_members(decoded: Any) -> int:
     return total
 
 
-def read_items(items: Sequence[Any], limits: BodyLimits) -> RawReadings:
+class DecodedItems:
+    """The items of a body; decoded again when they are asked for after their release."""
+
+    def __init__(self, items: list[Any], body: bytes, decode: Callable[[bytes], list[Any]]) -> None:
+        self._items: list[Any] | None = items
+        self._body = body
+        self._decode = decode
+
+    def __call__(self, index: int) -> str:
+        if self._items is None:
+            self._items = self._decode(self._body)
+        return _raw(self._items[index])
+
+    def release(self) -> None:
+        self._items = None
+
+
+def _decode_items(body: bytes) -> list[Any]:
+    decoded = _DECODER.decode(body)
+    return decoded if isinstance(decoded, list) else [decoded]
+
+
+def read_items(items: Sequence[Any], limits: BodyLimits, raw_of: RawItems) -> RawReadings:
     """Columns of decoded objects. Raises BodyTooLargeError for more than `limits.readings_max`."""
     if len(items) > limits.readings_max:
         raise BodyTooLargeError(
@@ -111,7 +134,7 @@ def read_items(items: Sequence[Any], limits: BodyLimits) -> RawReadings:
         values=values[:, kept],
         problems=tuple(problems[index] for index in sorted(problems)),
         ignored_keys=ignored_keys(set().union(*objects), limits),
-        raw_of=lambda index: _raw(items[index]),
+        raw_of=raw_of,
     )
 
 
@@ -141,15 +164,11 @@ def _packs(
     objects: Sequence[dict[str, Any]], problems: dict[int, Problem], limits: BodyLimits
 ) -> tuple[tuple[str, ...], Int32Array]:
     given: list[Any] = [item.get("pack") for item in objects]
-    if set(map(type, given)) != {str} or not all(_is_name(name, limits) for name in dict.fromkeys(given)):
+    if set(map(type, given)) != {str} or not all(map(limits.allows_pack_name, dict.fromkeys(given))):
         given = [_name_or_problem(index, name, problems, limits) for index, name in enumerate(given)]
     names: list[str] = given
     codes = {name: code for code, name in enumerate(dict.fromkeys(names))}
     return tuple(codes), np.fromiter(map(codes.__getitem__, names), np.int32, len(names))
-
-
-def _is_name(name: Any, limits: BodyLimits) -> bool:
-    return 0 < len(name) <= limits.pack_name_characters_max and "\0" not in name
 
 
 def _name_or_problem(index: int, name: Any, problems: dict[int, Problem], limits: BodyLimits) -> str:
@@ -158,7 +177,7 @@ def _name_or_problem(index: int, name: Any, problems: dict[int, Problem], limits
         problem = Problem(index, QuarantineReason.MISSING_FIELD, "pack")
     elif not isinstance(name, str):
         problem = Problem(index, QuarantineReason.INVALID_TYPE, "pack")
-    elif _is_name(name, limits):
+    elif limits.allows_pack_name(name):
         return name
     else:
         problem = Problem(index, QuarantineReason.OUT_OF_RANGE, "pack", limits.pack_name_characters_max)
