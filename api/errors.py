@@ -38,6 +38,7 @@ MEDIA_TYPE = "application/problem+json"
 
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _RETRY_AFTER_S = "1"
+_NAME_CHARACTERS_MAX = 100
 
 
 def problem(
@@ -93,12 +94,22 @@ async def on_validation_error(request: Request, error: Exception) -> Response:
     limit = next(
         (facts[name] for name in ("le", "lt", "ge", "gt", "max_length", "min_length") if name in facts), None
     )
-    field = ".".join(str(part) for part in first["loc"][1:]) or None
-    errors_ = [{"field": ".".join(map(str, item["loc"][1:])), "message": item["msg"]} for item in found[:20]]
+    errors_ = [{"field": _field_of(item), "message": _message_of(item)} for item in found[:20]]
+    field, message = _field_of(first), _message_of(first)
     return problem(
-        request, 422, "invalid_request", "A parameter or a field is wrong", f"{field}: {first['msg']}",
+        request, 422, "invalid_request", "A parameter or a field is wrong",
+        message if field is None else f"{field}: {message}",
         field=field, limit=limit, errors=errors_,
     )  # fmt: skip
+
+
+def _field_of(error: dict[str, Any]) -> str | None:
+    """Where a field stands, shortened, because unknown fields have names of the sender's."""
+    return ".".join(str(part)[:_NAME_CHARACTERS_MAX] for part in error["loc"][1:]) or None
+
+
+def _message_of(error: dict[str, Any]) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -38,6 +39,9 @@ CSV_BODY = {"requestBody": {"required": True, "content": {CSV: {"schema": {"type
 """The request body of a registration as OpenAPI."""
 
 _HTTP_OK, _HTTP_INVALID = 200, 422
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+"""A number as programs write it; Python's float would also read 1_000, nan and other alphabets' digits."""
 
 
 async def read_csv_body(request: Request) -> bytes:
@@ -110,15 +114,21 @@ def _read_row(
     for name, cell in cells.items():
         if name is None or not isinstance(cell, str) or cell == "":
             continue
-        try:
-            values[name] = float(cell) if name in numbers else cell
-        except ValueError:
+        if name not in numbers:
+            values[name] = cell
+        elif _NUMBER.fullmatch(cell):
+            values[name] = float(cell)
+        else:
             into.problems.append(RowProblem(row=number, field=name, problem="expected a number"))
             return
     try:
         into.rows.append((number, shape.model_validate(values)))
     except ValidationError as error:
-        (first, *_) = error.errors()
-        into.problems.append(
-            RowProblem(row=number, field=".".join(map(str, first["loc"])) or None, problem=first["msg"])
-        )
+        into.problems.append(problem_of(number, error))
+
+
+def problem_of(row: int, error: ValidationError) -> RowProblem:
+    """The first thing that is wrong with a row."""
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"])) or None
+    return RowProblem(row=row, field=field, problem=first["msg"].removeprefix("Value error, "))

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from api.bootstrap import Engine
 from api.models.schemas import Capacity, NewModel, Voltage
 from api.records import RecordService
-from api.registration import Registration, RowProblem, read_rows
+from api.registration import Registration, RowProblem, problem_of, read_rows
 from api.routing import Name, Strict
 from domain.tenancy import Actor
 from storage.records import MODELS
@@ -43,10 +43,10 @@ async def register(
         seen[row.name] = number
         try:
             new.append(NewModel.model_validate(row.model_dump()))
-        except ValueError as error:
-            problems.append(RowProblem(row=number, field=None, problem=str(error).splitlines()[2].strip()))
+        except ValidationError as error:
+            problems.append(problem_of(number, error))
     async with engine.transactions.begin(actor, request_id) as transaction:
-        taken = {name for name in await MODELS.known(transaction, set(seen))}
+        taken = await MODELS.known(transaction, set(seen))
         if problems or dry_run:
             return Registration(
                 dry_run=dry_run,

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from api.routing import ARROW, CSV, JSON, Allowed, EngineOf, Moment, RequestId, chosen_format, router
+from api.routing import ARROW, CSV, JSON, Allowed, EngineOf, Moment, Name, RequestId, chosen_format, router
 from api.trends import encode, schemas, service
 from domain.policy import Action
 from domain.tenancy import Actor
@@ -30,7 +30,7 @@ async def trend(
     engine: EngineOf,
     request_id: RequestId,
     actor: Annotated[Actor, Depends(Allowed(Action.TELEMETRY_READ))],
-    pack: Annotated[str, Query(min_length=1, max_length=200, description="external id of the pack")],
+    pack: Annotated[Name, Query(description="external id of the pack")],
     measure: Annotated[list[str], Query(min_length=1, max_length=7, description="may be repeated")],
     starts: Annotated[Moment, Query(alias="from", description="RFC 3339 with offset, inclusive")],
     ends: Annotated[Moment, Query(alias="to", description="RFC 3339 with offset, exclusive")],
