@@ -178,7 +178,7 @@ def _failpoint(settings: Settings) -> Callable[[Stage], None]:
     Raises SettingsRefusedError in production, or when the setting can't be read.
     """
     if settings.failpoint is None:
-        return lambda stage: None
+        return lambda _: None
     if settings.env is not Environment.DEVELOPMENT:
         raise SettingsRefusedError("failpoints are refused in production", field="BPM_FAILPOINT")
     name, _, count = settings.failpoint.partition(":")

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     ] = 30.0
 
     token_issuer: Annotated[str | None, Field(description="accepted `iss` of access tokens")] = None
-    token_audience: Annotated[str, Field(description="accepted `aud` of access tokens")] = "bpm"
+    token_audience: Annotated[str, Field(description="accepted `aud` of access tokens")] = "bpm"  # noqa: S105 - a name
     token_jwks_file: Annotated[
         Path | None,
         Field(description="JSON Web Key Set with the Ed25519 keys that sign access tokens"),
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
 
     queue_readings_max: Annotated[
         int, Field(gt=0, description="readings waiting, live and bulk each; then 429")
-    ] = 2_000_000
+    ] = 1_000_000
     bulk_readings_min: Annotated[
         int, Field(gt=0, description="late batches of this size queue with imports")
     ] = 2_000

@@ -1,8 +1,7 @@
 """Readings as columns: the shape in which batches travel from the edge to the store."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -84,6 +83,16 @@ class ReadingBatch:
         return len(self.index)
 
 
+class RawItems(Protocol):
+    """The raw text of each reading of a body, by its index."""
+
+    def __call__(self, index: int) -> str: ...
+
+    def release(self) -> None:
+        """Keep nothing that can be decoded from the body again: a queue of bodies must stay small."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class IncomingBatch:
     """One request or message on its way in: its valid readings, and what was set aside at the edge.
@@ -108,7 +117,7 @@ class IncomingBatch:
     readings: ReadingBatch
     quarantined: tuple[QuarantinedItem, ...]
     ignored_keys: tuple[str, ...]
-    raw_of: Callable[[int], str]
+    raw_of: RawItems
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -124,6 +124,11 @@ class PartitionStore:
             self._next += 1
             self._last_batch_no = transaction.last_batch_no
 
+    def check(self) -> None:
+        """Raises psycopg.Error when the database is away, FencedError when another process has taken over."""
+        if self._required().one("partition.epoch")["epoch"] != self._epoch:
+            raise FencedError(f"partition {self._partition_no} has been taken over by another process")
+
     def save_state(self, states: PackStates) -> None:
         """Save packs' states, which hold every reading committed so far."""
         with self._required().connection.transaction():

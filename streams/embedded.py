@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _IDLE_WAIT_S: Final = 0.25
 _RETRY_WAIT_S: Final = 0.2
+_CHECK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class EmbeddedRunner:
         self._state: State | None = None
         self._trouble: str | None = "the state has not been loaded yet"
         self._saved_at_s = 0.0
+        self._checked_at_s = 0.0
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -200,17 +202,23 @@ class EmbeddedRunner:
 
     def _run(self) -> None:
         self._take_over_until_it_works()
-        while True:
-            group = self._next_group()
-            if group and self._state is None:
-                self._refuse(group)
-            elif group:
-                self._commit_or_recover(group)
-            elif self._stopping:
-                break
-            self._between_groups()
+        while self._work():
+            try:
+                self._between_groups()
+            except Exception:
+                log.exception("the store failed between groups; the state is loaded again")
+                self._forget("the store failed; the state is being loaded again")
         self._save_state()
         self._store.close()
+
+    def _work(self) -> bool:
+        """Commit what has queued up; False when there is nothing left and the runner is to stop."""
+        group = self._next_group()
+        if group and self._state is None:
+            self._refuse(group)
+        elif group:
+            self._commit_or_recover(group)
+        return bool(group) or not self._stopping
 
     def _next_group(self) -> list[_Waiting]:
         """What has queued up: live batches first, and one bulk batch only when no live one waits."""
@@ -294,9 +302,14 @@ class EmbeddedRunner:
     def _between_groups(self) -> None:
         if self._state is None:
             self._take_over_until_it_works()
-        elif self._monotonic_s() - self._saved_at_s >= self._limits.save_state_s:
-            self._save_state()
+            return
+        now_s = self._monotonic_s()
+        if now_s - self._checked_at_s >= _CHECK_S:
+            self._checked_at_s = now_s
+            self._store.check()
             self._follow_clock()
+        if now_s - self._saved_at_s >= self._limits.save_state_s:
+            self._save_state()
 
     def _take_over_until_it_works(self) -> None:
         """Take the partition over, however long the store is away; batches are refused meanwhile."""
@@ -318,7 +331,7 @@ class EmbeddedRunner:
                 self._state = State.restored(*self._store.load())
                 self._store.prepare_days_ahead(self._clock.now_ms())
                 self._check_clock_against_store()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the partition isn't ours
                 trouble = f"the store can't be used: {error}"
                 if trouble != self._trouble:
                     log.warning("%s", trouble)

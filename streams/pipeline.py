@@ -148,10 +148,9 @@ def _conflict_items(
     batch: IncomingBatch, conflicting: np.ndarray[tuple[int], np.dtype[np.uint32]]
 ) -> list[QuarantinedItem]:
     """An item for each measure of a reading that contradicts what came first."""
-    items = []
-    for row in np.flatnonzero(conflicting):
-        index = int(batch.readings.index[row])
-        raw = batch.raw_of(index)
-        for measure in np.flatnonzero(_measures_of(conflicting[row : row + 1])[:, 0]):
-            items.append(QuarantinedItem(index, QuarantineReason.CONFLICT, MEASURE_NAMES[measure], None, raw))
-    return items
+    rows, measures = np.nonzero(_measures_of(conflicting).T)
+    indexes = batch.readings.index[rows].tolist()
+    return [
+        QuarantinedItem(index, QuarantineReason.CONFLICT, MEASURE_NAMES[measure], None, batch.raw_of(index))
+        for index, measure in zip(indexes, measures, strict=True)
+    ]

@@ -14,7 +14,6 @@ from psycopg.conninfo import make_conninfo
 from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
-
 from tests.running import RunningApi, running_api
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -90,7 +90,7 @@ async def _serve(web: uvicorn.Server, engine: Engine, server: EmbeddedPostgres |
 
 
 async def _announce(web: uvicorn.Server, engine: Engine, began_s: float) -> None:
-    while not web.started or engine.runner.trouble is not None:
+    while not web.started or engine.runner.trouble is not None:  # noqa: ASYNC110 - the writer is no coroutine
         await asyncio.sleep(0.05)
     address = f"http://{engine.settings.host}:{engine.settings.port}"
     console.print(

@@ -31,9 +31,9 @@ class Bounds(Strict):
 class _Common(Strict):
     voltage_min_v: Voltage = None
     voltage_max_v: Voltage = None
-    limits: Annotated[
-        dict[str, Bounds], Field(description="plausible values by measure; they narrow the general ones")
-    ] = {}
+    limits: dict[str, Bounds] = Field(
+        default_factory=dict, description="plausible values by measure; they narrow the general ones"
+    )
 
     @field_validator("limits")
     @classmethod

@@ -119,14 +119,21 @@ class TableRows:
     """The rows of a table as JSON text; the table is a view of the body, so there is nothing to release."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table
+        self._table = table.select([name for name in table.column_names if name in KNOWN_KEYS])
 
     def __call__(self, index: int) -> str:
         (row,) = self._table.slice(index, 1).to_pylist()
-        return orjson.dumps(row, default=str).decode()
+        return json.dumps({name: _json_value(value) for name, value in row.items()})
 
     def release(self) -> None:
         """Nothing to do."""
+
+
+def _json_value(value: Any) -> Any:
+    """What JSON can say of a cell: numbers that it has no word for, and times, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _nulls(column: pa.Array) -> Int64Array:

@@ -2,6 +2,9 @@
 -- Every transaction of a partition's owner begins here (rule E7).
 SELECT epoch, next FROM partitions WHERE partition_no = %(partition_no)s FOR UPDATE
 
+-- name: epoch
+SELECT epoch FROM partitions WHERE partition_no = %(partition_no)s
+
 -- name: take_over
 -- Raises the epoch, so that whoever wrote before is fenced off (rule E8).
 INSERT INTO partitions (partition_no, epoch) VALUES (%(partition_no)s, 1)

@@ -22,6 +22,16 @@ Reading = tuple[int, int, dict[int, int]]
 """Pack, time, thousandths by measure."""
 
 
+class Numbered:
+    """Raw items that tell their index."""
+
+    def __call__(self, index: int) -> str:
+        return f"reading {index}"
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+
 def batch_of(readings: Sequence[Reading], mode: Mode = Mode.LIVE) -> IncomingBatch:
     thousandths = np.full((len(MEASURES), len(readings)), ABSENT, np.int32)
     for position, (_, _, values) in enumerate(readings):
@@ -47,7 +57,7 @@ def batch_of(readings: Sequence[Reading], mode: Mode = Mode.LIVE) -> IncomingBat
         ),
         quarantined=(),
         ignored_keys=(),
-        raw_of=lambda index: f"reading {index}",
+        raw_of=Numbered(),
     )
 
 
