@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -96,10 +96,8 @@ def create_app(engine: Engine) -> FastAPI:
 
 def require_actions(app: FastAPI) -> None:
     """Raises AssertionError when a route under /v1 doesn't ask the policy."""
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.path.startswith("/v1"):
-            asked = [
-                needed.call for needed in route.dependant.dependencies if isinstance(needed.call, Allowed)
-            ]
+    for route in iter_route_contexts(app.routes):
+        if (route.path or "").startswith("/v1"):
+            asked = [needed for needed in route.dependant.dependencies if isinstance(needed.call, Allowed)]
             if len(asked) != 1:
                 raise AssertionError(f"{route.path} names {len(asked)} actions of the policy, expected one")
