@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
 
     token_issuer: str | None = Field(None, description="accepted `iss` of access tokens")
-    token_audience: str = Field("bpm", description="accepted `aud` of access tokens")  # noqa: S105 - a name
+    token_audience: str = Field("bpm", description="accepted `aud` of access tokens")
     token_jwks_file: Path | None = Field(
         None, description="JSON Web Key Set with the Ed25519 keys that sign access tokens"
     )
