@@ -11,7 +11,6 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from swagger_ui_bundle import swagger_ui_path
 
 from api import errors
 from api.bootstrap import Engine
@@ -75,6 +74,7 @@ def create_app(engine: Engine) -> FastAPI:
         version=VERSION,
         summary="Battery pack telemetry, counted exactly once",
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: "_".join((*map(str, route.tags), route.name)),
         docs_url=None,
         redoc_url=None,
         middleware=[Middleware(RequestObserver, metrics=engine.metrics)],
@@ -89,7 +89,7 @@ def create_app(engine: Engine) -> FastAPI:
     errors.install(app)
     for routes in (telemetry, trends, packs, models, sites, operation):
         app.include_router(routes)
-    app.mount(ASSETS_PATH, StaticFiles(directory=swagger_ui_path), name="assets")
+    app.mount(ASSETS_PATH, StaticFiles(packages=[("fastapi_offline", "static")]), name="assets")
     require_actions(app)
     return app
 

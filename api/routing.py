@@ -10,6 +10,7 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 from starlette.responses import Response
 
@@ -52,6 +53,9 @@ def request_id_of(request: Request) -> str:
 RequestId = Annotated[str, Depends(request_id_of)]
 
 
+BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="an access token of the installation")
+
+
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """Dependency of every route under /v1: the actor, if the policy lets it do the action."""
@@ -61,9 +65,9 @@ class Allowed:
     async def __call__(
         self,
         request: Request,
-        authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+        _: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
     ) -> Actor:
-        actor = await engine_of(request).actor_of(authorization)
+        actor = await engine_of(request).actor_of(request.headers.get("authorization"))
         decision = decide(actor, self.action)
         if not decision.allowed:
             raise ForbiddenError(decision.reason)
@@ -93,6 +97,11 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
 
 class StrictRoute(APIRoute):
     """A route that refuses unknown and repeated parameters, and JSON bodies that parsers read differently."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        first_sentence = (endpoint.__doc__ or "").partition(".")[0]
+        options["summary"] = " ".join(first_sentence.split()) or None
+        super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -125,7 +125,7 @@ def test_documentation_needs_no_internet(installation: Installation) -> None:
         page = client.get("/docs").text
         assert "http://" not in page
         assert "https://" not in page
-        for path in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"):
+        for path in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
             assert f"/docs/assets/{path}" in page
             assert client.get(f"/docs/assets/{path}").status_code == 200
         assert "/v1/telemetry" in json.loads(client.get("/openapi.json").text)["paths"]
