@@ -1,0 +1,358 @@
+"""Tenants never meet: every route of OpenAPI, with own ids, another tenant's and guessed ones, in every role."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+
+from api.app import create_app
+from domain.policy import GRANTS, Action
+from domain.tenancy import Role
+from tests.running import RunningApi
+
+SECRET = "beta-secret"
+SECRET_VOLTAGE_V = 222.222
+OWN_VOLTAGE_V = 111.111
+FROM, TO = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
+GUESSED = "00000000-0000-4000-8000-000000000000"
+
+
+def moment(seconds: float = 0) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A tenant with one of everything; `ids` by subject."""
+
+    api: RunningApi
+    tenant: str
+    admin: httpx.Client
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def etag(self, subject: str) -> dict[str, str]:
+        """If-Match for an edit of the tenant's own record as it is now."""
+        return {"If-Match": self.admin.get(f"/v1/{subject}s/{self.ids[subject]}").headers["ETag"]}
+
+
+Sent = dict[str, Any]
+
+
+def nothing(_: Holding) -> Sent:
+    return {}
+
+
+def new_name(_: Holding) -> str:
+    return f"new-{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A valid call of a route for one's own data. `of` says whose id stands in the path."""
+
+    action: Action | None
+    status: int = 200
+    sent: Callable[[Holding], Sent] = nothing
+    of: str | None = None
+
+
+def edit(subject: str, change: Callable[[Holding], Sent]) -> Callable[[Holding], Sent]:
+    return lambda holding: {"json": change(holding), "headers": holding.etag(subject)}
+
+
+def reading(voltage_v: float, **more: Any) -> Sent:
+    return {"pack": "P-1", "ts": moment(-60), "voltage_v": voltage_v} | more
+
+
+def csv_of(text: str) -> Sent:
+    return {"content": text.encode(), "headers": {"Content-Type": "text/csv"}, "params": {"dry_run": "true"}}
+
+
+ROUTES: dict[tuple[str, str], Call] = {
+    ("POST", "/v1/telemetry"): Call(Action.TELEMETRY_WRITE, 200, lambda _: {"json": reading(OWN_VOLTAGE_V)}),
+    ("GET", "/v1/receipts/{id}"): Call(Action.RECEIPT_READ, of="receipt"),
+    ("POST", "/v1/imports"): Call(Action.TELEMETRY_IMPORT, 201, lambda _: {"json": {"source": "a file"}}),
+    ("GET", "/v1/imports"): Call(Action.RECEIPT_READ),
+    ("GET", "/v1/imports/{id}"): Call(Action.RECEIPT_READ, of="import"),
+    ("GET", "/v1/quarantine"): Call(Action.QUARANTINE_READ),
+    ("GET", "/v1/trends"): Call(
+        Action.TELEMETRY_READ,
+        sent=lambda _: {"params": {"pack": "P-1", "measure": "voltage_v", "from": FROM, "to": TO}},
+    ),
+    ("POST", "/v1/packs"): Call(Action.PACK_WRITE, 201, lambda of: {"json": {"pack": new_name(of)}}),
+    ("GET", "/v1/packs"): Call(Action.PACK_READ),
+    ("GET", "/v1/packs/{id}"): Call(Action.PACK_READ, of="pack"),
+    ("PATCH", "/v1/packs/{id}"): Call(
+        Action.PACK_WRITE, sent=edit("pack", lambda of: {"model": of.ids["model"]}), of="pack"
+    ),
+    ("GET", "/v1/packs/{id}/latest"): Call(Action.TELEMETRY_READ, of="pack"),
+    ("POST", "/v1/packs/{id}/tenures"): Call(
+        Action.PACK_WRITE, 201, lambda _: {"json": {"from": moment(3600)}}, of="pack"
+    ),
+    ("POST", "/v1/packs/import"): Call(Action.PACK_WRITE, sent=lambda _: csv_of("pack\nP-1\nP-2\n")),
+    ("POST", "/v1/models"): Call(
+        Action.MODEL_WRITE,
+        201,
+        lambda of: {"json": {"name": new_name(of), "chemistry": "LFP", "rated_capacity_ah": 50}},
+    ),
+    ("GET", "/v1/models"): Call(Action.MODEL_READ),
+    ("GET", "/v1/models/{id}"): Call(Action.MODEL_READ, of="model"),
+    ("PATCH", "/v1/models/{id}"): Call(
+        Action.MODEL_WRITE, sent=edit("model", lambda _: {"chemistry": "NMC"}), of="model"
+    ),
+    ("POST", "/v1/models/import"): Call(
+        Action.MODEL_WRITE, sent=lambda _: csv_of("name,chemistry,rated_capacity_ah\nM-9,LFP,5\n")
+    ),
+    ("POST", "/v1/sites"): Call(
+        Action.SITE_WRITE, 201, lambda of: {"json": {"name": new_name(of), "zone": "Europe/Berlin"}}
+    ),
+    ("GET", "/v1/sites"): Call(Action.SITE_READ),
+    ("GET", "/v1/sites/{id}"): Call(Action.SITE_READ, of="site"),
+    ("PATCH", "/v1/sites/{id}"): Call(
+        Action.SITE_WRITE, sent=edit("site", lambda _: {"region": "north"}), of="site"
+    ),
+    ("GET", "/healthz"): Call(None),
+    ("GET", "/readyz"): Call(None),
+    ("GET", "/metrics"): Call(None),
+}
+GUARDED = {route: call for route, call in ROUTES.items() if call.action is not None}
+WITH_ID = {route: call for route, call in ROUTES.items() if call.of is not None}
+
+
+def named(route: tuple[str, str]) -> str:
+    return " ".join(route)
+
+
+def call_route(client: httpx.Client, route: tuple[str, str], id_: str, sent: Sent) -> httpx.Response:
+    method, path = route
+    return client.request(method, path.replace("{id}", id_), **sent)
+
+
+def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding:
+    """A tenant with a site, a model, a pack, readings, an import, and something in quarantine."""
+    holding = Holding(api, api.tenant(tenant, register_unknown_packs=False), api.client(tenant))
+    made = {
+        "site": {"name": f"{marker}-site", "zone": "Europe/Paris", "region": f"{marker}-region"},
+        "model": {"name": f"{marker}-model", "chemistry": f"{marker}-chemistry", "rated_capacity_ah": 40},
+        "import": {"source": f"{marker}-file"},
+        "pack": {"pack": "P-1", "site": f"{marker}-site", "model": f"{marker}-model"},
+    }
+    for subject, values in made.items():
+        answer = holding.admin.post(f"/v1/{subject}s", json=values)
+        assert answer.status_code == 201, answer.text
+        holding.ids[subject] = answer.json()["id"]
+    sent = [reading(voltage_v), {"pack": f"{marker}-unknown", "ts": moment(), "voltage_v": voltage_v}]
+    receipt = holding.admin.post("/v1/telemetry", json=sent, params={"import": holding.ids["import"]})
+    assert (receipt.status_code, receipt.json()["accepted"]) == (207, 1)
+    holding.ids["receipt"] = receipt.json()["id"]
+    return holding
+
+
+@pytest.fixture(scope="module")
+def own(api: RunningApi) -> Iterator[Holding]:
+    holding = hold(api, "alpha", "alpha", OWN_VOLTAGE_V)
+    yield holding
+    holding.admin.close()
+
+
+@pytest.fixture(scope="module")
+def other(api: RunningApi) -> Iterator[Holding]:
+    holding = hold(api, "beta", SECRET, SECRET_VOLTAGE_V)
+    yield holding
+    holding.admin.close()
+
+
+@pytest.fixture(scope="module")
+def by_role(api: RunningApi, own: Holding) -> Iterator[dict[Role | None, httpx.Client]]:
+    """A client of each role in the own tenant, and one without a token."""
+    with ExitStack() as clients:
+        anonymous = httpx.Client(base_url=api.url, trust_env=False)
+        made = {role: api.client(own.tenant, role) for role in Role}
+        yield {role: clients.enter_context(client) for role, client in [*made.items(), (None, anonymous)]}
+
+
+def without_request_id(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
+    return answer.status_code, {name: value for name, value in answer.json().items() if name != "request_id"}
+
+
+def test_every_route_of_openapi_has_its_valid_call_here(api: RunningApi) -> None:
+    described = httpx.get(f"{api.url}/openapi.json", trust_env=False).json()["paths"]
+    known = {(method.upper(), path) for path, methods in described.items() for method in methods}
+    assert sorted(map(named, known - set(ROUTES))) == [], "routes without a call in ROUTES"
+    assert sorted(map(named, set(ROUTES) - known)) == [], "calls in ROUTES without a route"
+
+
+def test_no_route_under_v1_is_hidden_from_openapi(api: RunningApi) -> None:
+    served = iter_route_contexts(create_app(api.engine).routes)
+    routes = {
+        (method, route.path)
+        for route in served
+        if (route.path or "").startswith("/v1")
+        for method in route.methods or ()
+    }
+    assert routes == {route for route in ROUTES if route[1].startswith("/v1")}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_own_data_is_answered_and_nothing_of_another_tenant(
+    own: Holding, other: Holding, route: tuple[str, str]
+) -> None:
+    call = ROUTES[route]
+    answer = call_route(own.admin, route, own.ids.get(call.of or "", ""), call.sent(own))
+    assert answer.status_code == call.status, answer.text
+    for secret in (SECRET, str(SECRET_VOLTAGE_V), "beta", *other.ids.values()):
+        assert secret not in answer.text
+
+
+@pytest.mark.parametrize("route", WITH_ID, ids=named)
+def test_id_of_another_tenant_answers_like_a_guessed_one(
+    own: Holding, other: Holding, route: tuple[str, str]
+) -> None:
+    call = WITH_ID[route]
+    read = route[1].removesuffix("/tenures")
+    before = other.admin.get(read.replace("{id}", other.ids[call.of or ""]))
+    sent = call.sent(own)
+    foreign = call_route(own.admin, route, other.ids[call.of or ""], sent)
+    guessed = call_route(own.admin, route, GUESSED, sent)
+    assert foreign.status_code == 404
+    assert without_request_id(foreign) == without_request_id(guessed)
+    after = other.admin.get(read.replace("{id}", other.ids[call.of or ""]))
+    assert (before.status_code, before.content) == (200, after.content)
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("route", GUARDED, ids=named)
+def test_role_may_call_a_route_exactly_when_the_policy_grants_its_action(
+    own: Holding, by_role: dict[Role | None, httpx.Client], route: tuple[str, str], role: Role
+) -> None:
+    call = GUARDED[route]
+    answer = call_route(by_role[role], route, own.ids.get(call.of or "", ""), call.sent(own))
+    allowed = call.status
+    if role is Role.DEVICE and call.of in ("receipt", "import"):
+        allowed = 404  # the administrator's batches, which a device doesn't see
+    expected = allowed if call.action in GRANTS[role] else 403
+    assert answer.status_code == expected, answer.text
+    if expected == 403:
+        assert answer.json()["code"] == "forbidden"
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=named)
+def test_route_without_a_token_answers_401(
+    own: Holding, by_role: dict[Role | None, httpx.Client], route: tuple[str, str]
+) -> None:
+    call = GUARDED[route]
+    answer = call_route(by_role[None], route, own.ids.get(call.of or "", ""), call.sent(own))
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+UNKNOWN = {"model": (GUESSED, "no-such-model"), "site": (GUESSED, "no-such-site")}
+
+
+@pytest.mark.parametrize("by", ["id", "name"])
+@pytest.mark.parametrize("subject", ["model", "site"])
+@pytest.mark.parametrize("route", [("POST", "/v1/packs"), ("PATCH", "/v1/packs/{id}"), ("POST", "/v1/packs/{id}/tenures")], ids=named)  # fmt: skip
+def test_reference_to_another_tenants_record_answers_like_an_unknown_one(
+    own: Holding, other: Holding, route: tuple[str, str], subject: str, by: str
+) -> None:
+    def refer(reference: str) -> httpx.Response:
+        sent: Sent = {"json": {subject: reference}}
+        if route[1] == "/v1/packs":
+            sent["json"]["pack"] = "P-refers"
+        elif route[0] == "PATCH":
+            sent["headers"] = own.etag("pack")
+        else:
+            sent["json"]["from"] = moment(7200)
+        return call_route(own.admin, route, own.ids["pack"], sent)
+
+    foreign = refer(other.ids[subject] if by == "id" else f"{SECRET}-{subject}")
+    unknown = refer(UNKNOWN[subject][0 if by == "id" else 1])
+    assert foreign.status_code == 404
+    assert without_request_id(foreign) == without_request_id(unknown)
+
+
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+def test_csv_that_refers_to_another_tenants_records_answers_like_unknown_ones(
+    own: Holding, other: Holding, dry_run: str
+) -> None:
+    def register(model: str, site: str) -> tuple[int, dict[str, Any]]:
+        sent = csv_of(f"pack,model,site\nP-csv,{model},{site}\n") | {"params": {"dry_run": dry_run}}
+        return without_request_id(own.admin.post("/v1/packs/import", **sent))
+
+    by_name = register(f"{SECRET}-model", f"{SECRET}-site")
+    by_id = register(other.ids["model"], other.ids["site"])
+    assert by_name == by_id == register("no-such-model", "no-such-site")
+    assert by_name[0] == 422
+
+
+def test_dry_run_does_not_tell_which_packs_another_tenant_has(own: Holding, other: Holding) -> None:
+    taken = f"{SECRET}-pack"
+    assert other.admin.post("/v1/packs", json={"pack": taken}).status_code == 201
+    found = own.admin.post("/v1/packs/import", **csv_of(f"pack\n{taken}\n")).json()
+    assert (found["created"], found["existing"]) == (1, 0)
+
+
+def test_same_external_id_in_two_tenants_is_two_packs_that_never_meet(own: Holding, other: Holding) -> None:
+    assert own.ids["pack"] != other.ids["pack"]
+    asked = {"pack": "P-1", "measure": "voltage_v", "from": FROM, "to": TO}
+    seen = {
+        holding.tenant: {
+            *holding.admin.get("/v1/trends", params=asked).json()["columns"]["voltage_v"],
+            holding.admin.get(f"/v1/packs/{holding.ids['pack']}").json()["latest"]["voltage_v"]["value"],
+        }
+        for holding in (own, other)
+    }
+    assert seen == {"alpha": {OWN_VOLTAGE_V}, "beta": {SECRET_VOLTAGE_V}}
+
+
+def test_same_reading_from_two_tenants_is_new_in_each(own: Holding, other: Holding) -> None:
+    sent = {"pack": "P-1", "ts": moment(-30), "temperature_c": 21.5}
+    first, second = (holding.admin.post("/v1/telemetry", json=sent).json() for holding in (own, other))
+    assert (first["accepted"], second["accepted"]) == (1, 1)
+
+
+@pytest.mark.parametrize("key", ["nightly-upload", str(uuid.uuid4())], ids=["text", "uuid"])
+def test_idempotency_keys_of_two_tenants_do_not_collide(own: Holding, other: Holding, key: str) -> None:
+    def send(holding: Holding, temperature_c: float) -> dict[str, Any]:
+        sent = {"pack": "P-1", "ts": moment(-10), "temperature_c": temperature_c, holding.tenant: 1}
+        answer = holding.admin.post("/v1/telemetry", json=sent, headers={"Idempotency-Key": key})
+        assert (answer.status_code, answer.json()["accepted"]) == (200, 1), answer.text
+        return dict(answer.json())
+
+    for holding, temperature_c in ((own, 20.0), (other, 30.0)):
+        receipt = send(holding, temperature_c)
+        assert receipt["ignored_keys"] == [holding.tenant]
+        assert holding.admin.get(f"/v1/receipts/{receipt['id']}").json() == receipt
+
+
+def test_import_of_another_tenant_takes_no_readings(own: Holding, other: Holding) -> None:
+    def send(import_id: str) -> tuple[int, dict[str, Any]]:
+        answer = own.admin.post("/v1/telemetry", json=reading(1.0), params={"import": import_id})
+        return without_request_id(answer)
+
+    before = other.admin.get(f"/v1/imports/{other.ids['import']}").json()
+    assert send(other.ids["import"]) == send(GUESSED)
+    assert send(GUESSED)[0] == 404
+    assert other.admin.get(f"/v1/imports/{other.ids['import']}").json() == before
+
+
+@pytest.mark.parametrize("subject", ["packs", "sites", "models"])
+def test_cursor_of_another_tenants_list_shows_ones_own_list(
+    own: Holding, other: Holding, subject: str
+) -> None:
+    body = {"sites": {"zone": "UTC"}, "models": {"chemistry": "LFP", "rated_capacity_ah": 1}}.get(subject, {})
+    name = "pack" if subject == "packs" else "name"
+    for holding in (own, other):
+        added = holding.admin.post(f"/v1/{subject}", json={name: f"zz-{holding.tenant}"} | body)
+        assert added.status_code == 201
+    cursor = other.admin.get(f"/v1/{subject}", params={"limit": 1}).json()["next_cursor"]
+    items = own.admin.get(f"/v1/{subject}", params={"limit": 1000, "cursor": cursor}).json()["items"]
+    assert items
+    assert "beta" not in json.dumps(items)
