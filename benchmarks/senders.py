@@ -3,6 +3,7 @@
 import http.client
 import multiprocessing
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def _post_all(
     answers, latencies_s = [], []
     began_s = at_s = time.monotonic()
     for body in bodies:
-        connection.request("POST", "/v1/telemetry", body, headers)
+        connection.request("POST", "/v1/telemetry", body, headers | {"Idempotency-Key": str(uuid.uuid4())})
         response = connection.getresponse()
         answers.append(response.read())
         if response.status not in _ANSWERED:

@@ -30,9 +30,9 @@ def to_thousandths(values: npt.NDArray[np.floating]) -> Int32Array:
     >>> to_thousandths(np.array([3.7, float("nan"), 58.4], dtype=np.float32)).tolist()
     [3700, -2147483648, 58400]
     """
-    absent = np.isnan(values)
-    scaled = np.rint(values.astype(np.float64) * THOUSANDTHS_PER_UNIT)
-    scaled[absent] = ABSENT
+    scaled = np.multiply(values, THOUSANDTHS_PER_UNIT, dtype=np.float64)
+    np.rint(scaled, out=scaled)
+    scaled[np.isnan(scaled)] = ABSENT
     return scaled.astype(np.int32)
 
 

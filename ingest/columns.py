@@ -43,7 +43,10 @@ class RawReadings:
 
     def readable_pack_names(self) -> tuple[str, ...]:
         """The names that readable readings carry; others don't register a pack."""
-        return tuple(self.pack_names[code] for code in np.unique(self.pack_code))
+        named = np.bincount(self.pack_code, minlength=len(self.pack_names)) > 0
+        if named.all():
+            return self.pack_names
+        return tuple(self.pack_names[code] for code in np.flatnonzero(named).tolist())
 
 
 @dataclass(frozen=True, slots=True)

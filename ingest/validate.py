@@ -1,16 +1,17 @@
 """Readings judged against packs, tenures, limits and time; what is wrong is set aside, with a reason."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from domain.measures import MEASURE_NAMES
-from domain.packs import KnownPack, Limits, Tenure
-from domain.readings import BoolArray, Int32Array, ReadingBatch, to_thousandths
+from domain.packs import GENERAL_LIMITS, KnownPack, Limits, Tenure
+from domain.readings import BoolArray, Int32Array, Int64Array, ReadingBatch, to_thousandths
 from domain.receipts import Mode, QuarantinedItem, QuarantineReason
 from domain.tenancy import TenantId
 from ingest.columns import Problem, RawReadings
+from kernels.plausible import implausible
 
 MS_PER_SECOND = 1000
 
@@ -57,11 +58,15 @@ def judge(
     _judge_times(raw, mode, arrived_at_ms, limits, problems)
     pack, tenure_of, tenures = _judge_packs(raw, packs, sender, problems)
     _judge_measures(raw, tenure_of, tenures, problems)
-    kept = np.flatnonzero(~problems.wrong)
-    thousandths = to_thousandths(raw.values[:, kept])
     tenants = np.array([int(tenure.tenant_id) for tenure in tenures] or [0], np.int32)
+    # Most bodies are right as a whole; a slice spares them the copies.
+    kept = np.flatnonzero(~problems.wrong) if problems.wrong.any() else slice(None)
     readings = ReadingBatch(
-        raw.index[kept], tenants[tenure_of[kept]], pack[kept], raw.ts_ms[kept], thousandths
+        raw.index[kept],
+        tenants[tenure_of[kept]],
+        pack[kept],
+        raw.ts_ms[kept],
+        to_thousandths(raw.values[:, kept]),
     )
     return Judged(readings, problems.items())
 
@@ -114,25 +119,25 @@ def _judge_packs(
 ) -> tuple[Int32Array, Int32Array, list[Tenure]]:
     """Pack number and position of the tenure for each reading; tenures in a list of their own."""
     tenures: list[Tenure] = []
-    number_of_code = np.full(max(len(raw.pack_names), 1), -1, np.int32)
-    whole_tenure_of_code = np.full(max(len(raw.pack_names), 1), -1, np.int32)
-    moved: list[tuple[int, list[Tenure]]] = []
+    numbers: list[int] = []
+    whole_tenures: list[int] = []
+    moved: list[tuple[int, Sequence[Tenure]]] = []
+    # A body may name as many packs as it has readings, so this loop is kept short.
     for code, name in enumerate(raw.pack_names):
         known = packs.get(name)
-        if known is None:
-            continue
-        number_of_code[code] = known.number
-        usable = [tenure for tenure in known.tenures if _may_use(tenure, name, sender)]
+        usable = () if known is None else _usable(known.tenures, name, sender)
+        numbers.append(-1 if known is None else known.number)
+        whole_tenures.append(len(tenures) if len(usable) == 1 else -1)
         if len(usable) == 1:
-            whole_tenure_of_code[code] = len(tenures)
             tenures.append(usable[0])
-        else:
+        elif usable:
             moved.append((code, usable))
+    number_of_code = np.array(numbers or [-1], np.int32)
+    whole_tenure_of_code = np.array(whole_tenures or [-1], np.int32)
     pack = number_of_code[raw.pack_code]
     problems.add(pack < 0, QuarantineReason.UNKNOWN_PACK, "pack")
     tenure_of = whole_tenure_of_code[raw.pack_code]
-    for code, usable in moved:
-        rows = np.flatnonzero(raw.pack_code == code)
+    for rows, usable in _rows_of_codes(raw.pack_code, moved):
         for tenure in usable:
             within = (raw.ts_ms[rows] >= tenure.from_ms) & (raw.ts_ms[rows] < tenure.to_ms)
             tenure_of[rows[within]] = len(tenures)
@@ -144,20 +149,42 @@ def _judge_packs(
     return pack, tenure_of, tenures
 
 
-def _may_use(tenure: Tenure, name: str, sender: Sender) -> bool:
+def _usable(tenures: Sequence[Tenure], name: str, sender: Sender) -> Sequence[Tenure]:
     """A sender reports for its own tenant's time; a pack's own device for all of the pack's life."""
-    return tenure.tenant_id == sender.tenant_id or name == sender.device_pack
+    if len(tenures) == 1 and tenures[0].tenant_id == sender.tenant_id:
+        return tenures
+    return [
+        tenure for tenure in tenures if tenure.tenant_id == sender.tenant_id or name == sender.device_pack
+    ]
+
+
+def _rows_of_codes(
+    codes: Int32Array, wanted: Sequence[tuple[int, Sequence[Tenure]]]
+) -> Iterator[tuple[Int64Array, Sequence[Tenure]]]:
+    """The readings of each wanted pack, found by sorting once: a body may name many packs that moved."""
+    if not wanted:
+        return
+    order = np.argsort(codes, kind="stable")
+    in_order = codes[order]
+    for code, usable in wanted:
+        first, last = np.searchsorted(in_order, [code, code + 1])
+        yield order[first:last], usable
 
 
 def _judge_measures(
     raw: RawReadings, tenure_of: Int32Array, tenures: list[Tenure], problems: _Problems
 ) -> None:
-    problems.add(np.asarray(np.isnan(raw.values).all(axis=0)), QuarantineReason.NO_MEASURE)
     distinct: dict[Limits, int] = {}
-    code_of_tenure = np.array(
-        [distinct.setdefault(tenure.limits, len(distinct)) for tenure in tenures] or [0], np.int32
-    )
+    # Packs of a model share its limits, which are dear to hash: each object is hashed once.
+    shared = {id(tenure.limits): tenure.limits for tenure in tenures}
+    code_of_object = {one: distinct.setdefault(limits, len(distinct)) for one, limits in shared.items()}
+    code_of_tenure = np.array([code_of_object[id(tenure.limits)] for tenure in tenures] or [0], np.int32)
     limits_of = code_of_tenure[tenure_of]
+    lowest = np.array([limits.minimum for limits in distinct or [GENERAL_LIMITS]])
+    highest = np.array([limits.maximum for limits in distinct or [GENERAL_LIMITS]])
+    if not implausible(raw.values, limits_of, lowest, highest).any():
+        return
+    problems.add(np.asarray(np.isnan(raw.values).all(axis=0)), QuarantineReason.NO_MEASURE)
     for limits, code in distinct.items():
         rows = limits_of == code
         for measure, name in enumerate(MEASURE_NAMES):

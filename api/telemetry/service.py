@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from api.bootstrap import Engine
@@ -33,6 +34,9 @@ from storage.registry import RegistryVersion
 _JUDGE_TRIES_MAX = 10
 _IN_THREAD_BYTES_MIN = 65_536
 _KEY_CHARACTERS_MAX = 200
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,16 @@ async def _decode(engine: Engine, body: Body) -> RawReadings:
     else:
         read = read_ndjson if body.content_type == NDJSON else read_json
         limits = engine.body_limits_json
+    return await _off_loop(body, read, body.content, limits)
+
+
+async def _off_loop(
+    body: Body, work: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
+    """What work on a body gives; in a thread when the body is so large that other requests would wait."""
     if len(body.content) < _IN_THREAD_BYTES_MIN:
-        return read(body.content, limits)
-    return await asyncio.to_thread(read, body.content, limits)
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)
 
 
 async def _judged(
@@ -138,9 +149,8 @@ async def _judged(
     mode = Mode.LIVE if body.import_id is None else Mode.IMPORT
     version, packs = await _known_packs(engine, actor, request_id, raw.readable_pack_names())
     sender = Sender(actor.tenant_id, actor.device_pack if Role.DEVICE in actor.roles else None)
-    arguments = (raw, packs, sender, mode, arrived_at_ms, engine.time_limits)
-    in_thread = len(body.content) >= _IN_THREAD_BYTES_MIN
-    judged = await asyncio.to_thread(judge, *arguments) if in_thread else judge(*arguments)
+    judged = await _off_loop(body, judge, raw, packs, sender, mode, arrived_at_ms, engine.time_limits)
+    body_hash = None if body.idempotency_key is None else await _off_loop(body, _hash_of, body)
     return IncomingBatch(
         id=batch_id,
         tenant_id=actor.tenant_id,
@@ -149,7 +159,7 @@ async def _judged(
         mode=mode,
         import_id=body.import_id,
         arrived_at_ms=arrived_at_ms,
-        body_hash=None if body.idempotency_key is None else _hash_of(body),
+        body_hash=body_hash,
         registry_version=version.version,
         received=raw.received,
         readings=judged.readings,
@@ -160,8 +170,9 @@ async def _judged(
 
 
 def _hash_of(body: Body) -> bytes:
-    scope = f"{body.content_type} {body.import_id}\n".encode()
-    return hashlib.sha256(scope + body.content).digest()
+    digest = hashlib.sha256(f"{body.content_type} {body.import_id}\n".encode())
+    digest.update(body.content)
+    return digest.digest()
 
 
 async def _known_packs(
@@ -181,8 +192,11 @@ async def _known_packs(
 def _may_report(actor: Actor, name: str, pack: KnownPack) -> bool:
     if actor.device_pack is not None and name != actor.device_pack:
         return False
-    own = [tenure for tenure in pack.tenures if tenure.tenant_id == actor.tenant_id]
-    return bool(own) and actor.sees_site(own[-1].site)
+    # From the last on, because a body may name thousands of packs, and nearly all are still the tenant's.
+    for tenure in reversed(pack.tenures):
+        if tenure.tenant_id == actor.tenant_id:
+            return actor.sees_site(tenure.site)
+    return False
 
 
 async def create_import(engine: Engine, actor: Actor, request_id: str, source: str) -> dict[str, Any]:
