@@ -1,0 +1,245 @@
+"""Credentials limited to sites, or to one pack, within a tenant: what they see, do, and are told is absent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.running import RunningApi
+
+TENANT = "limited"
+FROM, TO = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
+GUESSED = "00000000-0000-4000-8000-000000000000"
+PACKS = {"pack-a": "A", "pack-b": "B", "pack-nowhere": None}
+
+
+def moment(seconds: float = 0) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def reading(pack: str, seconds: float = 0) -> dict[str, Any]:
+    return {"pack": pack, "ts": moment(seconds), "voltage_v": 350}
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant with sites A and B, a pack at each, one without a site, and unknown packs let in."""
+
+    admin: httpx.Client
+    operator: httpx.Client
+    ids: dict[str, str]
+
+    def etag(self, path: str) -> dict[str, str]:
+        return {"If-Match": self.admin.get(path).headers["ETag"]}
+
+    def stored(self, pack: str) -> int:
+        asked = {"pack": pack, "measure": "voltage_v", "from": FROM, "to": TO}
+        return len(self.admin.get("/v1/trends", params=asked).json()["columns"]["ts"])
+
+
+@pytest.fixture(scope="module")
+def tenant(api: RunningApi) -> Iterator[Tenant]:
+    api.tenant(TENANT, register_unknown_packs=True)
+    ids = {}
+    with api.client(TENANT) as admin, api.client(TENANT, "operator", sites=["A"]) as operator:
+        for site in ("A", "B"):
+            ids[site] = admin.post("/v1/sites", json={"name": site, "zone": "UTC"}).json()["id"]
+        model = {"name": "M", "chemistry": "LFP", "rated_capacity_ah": 10}
+        ids["M"] = admin.post("/v1/models", json=model).json()["id"]
+        for pack, site in PACKS.items():
+            ids[pack] = admin.post("/v1/packs", json={"pack": pack, "site": site}).json()["id"]
+        receipt = admin.post("/v1/telemetry", json=[reading(pack, -60) for pack in PACKS])
+        assert receipt.json()["accepted"] == len(PACKS)
+        ids["receipt"] = receipt.json()["id"]
+        ids["import"] = admin.post("/v1/imports", json={"source": "a file"}).json()["id"]
+        yield Tenant(admin, operator, ids)
+
+
+def told(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
+    return answer.status_code, {name: value for name, value in answer.json().items() if name != "request_id"}
+
+
+def test_lists_show_the_own_site_and_its_packs(tenant: Tenant) -> None:
+    sites = tenant.operator.get("/v1/sites").json()["items"]
+    packs = tenant.operator.get("/v1/packs").json()["items"]
+    assert {site["name"] for site in sites} == {"A"}
+    assert {pack["site"] for pack in packs} == {"A"}
+
+
+@pytest.mark.parametrize("path", ["/v1/packs/{}", "/v1/packs/{}/latest"])
+@pytest.mark.parametrize("pack", ["pack-b", "pack-nowhere"])
+def test_pack_elsewhere_reads_as_absent(tenant: Tenant, path: str, pack: str) -> None:
+    elsewhere = tenant.operator.get(path.format(tenant.ids[pack]))
+    assert told(elsewhere) == told(tenant.operator.get(path.format(GUESSED)))
+    assert elsewhere.status_code == 404
+    assert tenant.operator.get(path.format(tenant.ids["pack-a"])).status_code == 200
+
+
+def test_trend_of_a_pack_elsewhere_reads_as_absent(tenant: Tenant) -> None:
+    def trend(pack: str) -> httpx.Response:
+        asked = {"pack": pack, "measure": "voltage_v", "from": FROM, "to": TO}
+        return tenant.operator.get("/v1/trends", params=asked)
+
+    assert told(trend("pack-b")) == told(trend("pack-nowhere")) == told(trend("no-such-pack"))
+    assert trend("pack-b").status_code == 404
+    assert trend("pack-a").json()["columns"]["ts"]
+
+
+def test_other_site_is_neither_read_nor_edited(tenant: Tenant) -> None:
+    path = f"/v1/sites/{tenant.ids['B']}"
+    change = {"json": {"region": "south"}, "headers": tenant.etag(path)}
+    assert told(tenant.operator.get(path)) == told(tenant.operator.get(f"/v1/sites/{GUESSED}"))
+    refused = tenant.operator.patch(path, **change)
+    assert told(refused) == told(tenant.operator.patch(f"/v1/sites/{GUESSED}", **change))
+    assert refused.status_code == 404
+    assert tenant.admin.get(path).json()["region"] is None
+
+
+def test_own_site_is_edited_but_not_renamed(tenant: Tenant) -> None:
+    path = f"/v1/sites/{tenant.ids['A']}"
+    edited = tenant.operator.patch(path, json={"region": "north"}, headers=tenant.etag(path))
+    renamed = tenant.operator.patch(path, json={"name": "Z"}, headers=tenant.etag(path))
+    assert (edited.status_code, renamed.status_code) == (200, 403)
+    assert tenant.admin.get(path).json()["name"] == "A"
+
+
+def test_new_site_beyond_the_limit_is_refused(tenant: Tenant) -> None:
+    assert tenant.operator.post("/v1/sites", json={"name": "C", "zone": "UTC"}).status_code == 403
+    assert {site["name"] for site in tenant.admin.get("/v1/sites").json()["items"]} == {"A", "B"}
+
+
+def test_models_which_judge_every_site_are_read_but_not_written(tenant: Tenant) -> None:
+    path = f"/v1/models/{tenant.ids['M']}"
+    new = {"name": "N", "chemistry": "LFP", "rated_capacity_ah": 10}
+    assert tenant.operator.get(path).status_code == 200
+    assert tenant.operator.post("/v1/models", json=new).status_code == 403
+    changed = tenant.operator.patch(path, json={"chemistry": "x"}, headers=tenant.etag(path))
+    assert changed.status_code == 403
+
+
+@pytest.mark.parametrize("site", ["by name", "by id"])
+def test_pack_is_not_registered_elsewhere(tenant: Tenant, site: str) -> None:
+    reference = "B" if site == "by name" else tenant.ids["B"]
+    refused = tenant.operator.post("/v1/packs", json={"pack": "new-b", "site": reference})
+    unknown = tenant.operator.post("/v1/packs", json={"pack": "new-b", "site": "no-such-site"})
+    assert told(refused) == told(unknown)
+    assert (refused.status_code, refused.json()["field"]) == (404, "site")
+
+
+def test_pack_without_site_is_not_registered_since_it_would_be_out_of_sight(tenant: Tenant) -> None:
+    refused = tenant.operator.post("/v1/packs", json={"pack": "new-nowhere"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "site")
+
+
+def test_pack_at_the_own_site_is_registered(tenant: Tenant) -> None:
+    made = tenant.operator.post("/v1/packs", json={"pack": "new-a", "site": "A"})
+    assert (made.status_code, made.json()["site"]) == (201, "A")
+
+
+def test_csv_with_one_pack_elsewhere_registers_none(tenant: Tenant) -> None:
+    answer = tenant.operator.post(
+        "/v1/packs/import",
+        content=b"pack,site\ncsv-a,A\ncsv-b,B\ncsv-nowhere,\n",
+        headers={"Content-Type": "text/csv"},
+    )
+    assert (answer.status_code, answer.json()["created"]) == (422, 0)
+    assert [(problem["row"], problem["field"]) for problem in answer.json()["problems"]] == [
+        (2, "site"),
+        (3, "site"),
+    ]
+    known = {pack["pack"] for pack in tenant.admin.get("/v1/packs").json()["items"]}
+    assert not known & {"csv-a", "csv-b", "csv-nowhere"}
+
+
+@pytest.mark.parametrize(("site", "status"), [("B", 404), (None, 422)])
+def test_pack_is_not_put_elsewhere(tenant: Tenant, site: str | None, status: int) -> None:
+    path = f"/v1/packs/{tenant.ids['pack-a']}"
+    refused = tenant.operator.patch(path, json={"site": site}, headers=tenant.etag(path))
+    assert refused.status_code == status
+    assert tenant.admin.get(path).json()["site"] == "A"
+
+
+def test_pack_is_not_moved_elsewhere(tenant: Tenant) -> None:
+    path = f"/v1/packs/{tenant.ids['pack-a']}"
+    assert tenant.operator.post(f"{path}/tenures", json={"from": moment(), "site": "B"}).status_code == 404
+    assert len(tenant.admin.get(path).json()["tenures"]) == 1
+
+
+def test_pack_elsewhere_is_neither_edited_nor_fetched(tenant: Tenant) -> None:
+    path = f"/v1/packs/{tenant.ids['pack-b']}"
+    changed = tenant.operator.patch(path, json={"site": "A"}, headers=tenant.etag(path))
+    moved = tenant.operator.post(f"{path}/tenures", json={"from": moment(), "site": "A"})
+    assert (changed.status_code, moved.status_code) == (404, 404)
+    assert tenant.admin.get(path).json()["site"] == "B"
+
+
+def test_readings_of_packs_elsewhere_are_set_aside_as_unknown(tenant: Tenant) -> None:
+    before = {pack: tenant.stored(pack) for pack in PACKS}
+    sent = [*map(reading, PACKS), reading("no-such-pack")]
+    receipt = tenant.operator.post("/v1/telemetry", json=sent).json()
+    assert (receipt["accepted"], receipt["quarantined"]) == (1, 3)
+    assert {item["reason"] for item in receipt["items"]} == {"unknown_pack"}
+    gained = {pack: tenant.stored(pack) - before[pack] for pack in PACKS}
+    assert gained == {"pack-a": 1, "pack-b": 0, "pack-nowhere": 0}
+    asked = {"pack": "no-such-pack", "measure": "voltage_v", "from": FROM, "to": TO}
+    assert tenant.admin.get("/v1/trends", params=asked).status_code == 404
+
+
+def test_what_other_sites_had_set_aside_is_refused(tenant: Tenant) -> None:
+    assert tenant.operator.get("/v1/quarantine").status_code == 403
+
+
+def test_receipts_and_imports_of_others_read_as_absent(tenant: Tenant) -> None:
+    for path in ("/v1/receipts/{}", "/v1/imports/{}"):
+        foreign = tenant.operator.get(path.format(tenant.ids[path.split("/")[2].removesuffix("s")]))
+        assert told(foreign) == told(tenant.operator.get(path.format(GUESSED)))
+        assert foreign.status_code == 404
+    assert tenant.operator.get("/v1/imports").json()["items"] == []
+    own = tenant.operator.post("/v1/telemetry", json=reading("pack-a", -5)).json()
+    assert tenant.operator.get(f"/v1/receipts/{own['id']}").json() == own
+
+
+def test_limited_importer_uses_its_own_imports_only(api: RunningApi, tenant: Tenant) -> None:
+    with api.client(TENANT, "importer", sites=["A"]) as importer:
+        own = importer.post("/v1/imports", json={"source": "own"}).json()["id"]
+        past = reading("pack-a", -86_400 * 400)
+        foreign = importer.post("/v1/telemetry", json=past, params={"import": tenant.ids["import"]})
+        taken = importer.post("/v1/telemetry", json=past, params={"import": own})
+        assert [item["id"] for item in importer.get("/v1/imports").json()["items"]] == [own]
+    assert foreign.status_code == 404
+    assert (taken.status_code, taken.json()["accepted"]) == (200, 1)
+
+
+def test_device_of_a_pack_writes_that_pack_only_and_registers_none(api: RunningApi, tenant: Tenant) -> None:
+    before = tenant.stored("pack-b")
+    with api.client(TENANT, "device", pack="pack-a") as device:
+        receipt = device.post("/v1/telemetry", json=[*map(reading, PACKS), reading("new-device-pack")]).json()
+    assert (receipt["accepted"], receipt["quarantined"]) == (1, 3)
+    assert tenant.stored("pack-b") == before
+    asked = {"pack": "new-device-pack", "measure": "voltage_v", "from": FROM, "to": TO}
+    assert tenant.admin.get("/v1/trends", params=asked).status_code == 404
+
+
+@pytest.mark.parametrize("role", ["operator", "importer", "tenant_admin"])
+def test_credential_of_one_pack_writes_that_pack_only_in_any_role(
+    api: RunningApi, tenant: Tenant, role: str
+) -> None:
+    with api.client(TENANT, role, pack="pack-a") as limited:
+        receipt = limited.post("/v1/telemetry", json=[reading("pack-a", -3), reading("pack-b", -3)]).json()
+    assert [(item["index"], item["reason"]) for item in receipt["items"]] == [(1, "unknown_pack")]
+
+
+def test_devices_see_their_own_receipts_and_not_each_others(api: RunningApi, tenant: Tenant) -> None:
+    with (
+        api.client(TENANT, "device", pack="pack-a") as first,
+        api.client(TENANT, "device", pack="pack-b") as second,
+    ):
+        own = first.post("/v1/telemetry", json=reading("pack-a", -7)).json()
+        assert first.get(f"/v1/receipts/{own['id']}").json() == own
+        assert told(second.get(f"/v1/receipts/{own['id']}")) == told(second.get(f"/v1/receipts/{GUESSED}"))
+        assert first.get(f"/v1/receipts/{tenant.ids['receipt']}").status_code == 404
+        assert first.get("/v1/imports").json()["items"] == []
+        assert first.get(f"/v1/imports/{tenant.ids['import']}").status_code == 404
