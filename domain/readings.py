@@ -30,7 +30,7 @@ def to_thousandths(values: npt.NDArray[np.floating]) -> Int32Array:
     >>> to_thousandths(np.array([3.7, float("nan"), 58.4], dtype=np.float32)).tolist()
     [3700, -2147483648, 58400]
     """
-    scaled = np.multiply(values, THOUSANDTHS_PER_UNIT, dtype=np.float64)
+    scaled: Float64Array = np.multiply(values, THOUSANDTHS_PER_UNIT, dtype=np.float64)
     np.rint(scaled, out=scaled)
     scaled[np.isnan(scaled)] = ABSENT
     return scaled.astype(np.int32)

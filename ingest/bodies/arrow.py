@@ -154,13 +154,10 @@ def _packs(
         problems.setdefault(int(index), Problem(int(index), QuarantineReason.MISSING_FIELD, "pack"))
     codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32)
     names = tuple("" if name is None else name for name in column.dictionary.to_pylist())
-    for code, name in enumerate(names):
-        if not limits.allows_pack_name(name):
-            for index in np.flatnonzero(codes == code):
-                problem = Problem(
-                    int(index), QuarantineReason.OUT_OF_RANGE, "pack", limits.pack_name_characters_max
-                )
-                problems.setdefault(int(index), problem)
+    refused: BoolArray = np.array([not limits.allows_pack_name(name) for name in names] or [True])
+    for index in np.flatnonzero(refused[codes]).tolist():
+        problem = Problem(index, QuarantineReason.OUT_OF_RANGE, "pack", limits.pack_name_characters_max)
+        problems.setdefault(index, problem)
     return names, codes
 
 
