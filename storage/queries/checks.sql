@@ -12,14 +12,38 @@ WHERE class.relnamespace = 'bpm'::regnamespace AND class.relkind IN ('r', 'p')
 UNION ALL
 SELECT 'a partition or materialized view is granted', class.relname::text FROM pg_class AS class
 WHERE class.relnamespace = 'bpm'::regnamespace AND (class.relispartition OR class.relkind = 'm')
-    AND class.relkind IN ('r', 'p', 'm') AND has_table_privilege('bpm_app', class.oid, 'SELECT')
+    AND class.relkind IN ('r', 'p', 'm')
+    AND (has_any_column_privilege('bpm_app', class.oid, 'SELECT') OR has_any_column_privilege('bpm_app', class.oid, 'INSERT'))
+UNION ALL
+-- A view reads with its owner's rights, which row-level security may not bind.
+SELECT 'a view without security_invoker is granted', class.relname::text FROM pg_class AS class
+WHERE class.relnamespace = 'bpm'::regnamespace AND class.relkind = 'v'
+    AND NOT coalesce(class.reloptions && ARRAY['security_invoker=true', 'security_invoker=on'], false)
+    AND has_any_column_privilege('bpm_app', class.oid, 'SELECT')
+UNION ALL
+-- Policies add up: a second one would show what the first hides.
+SELECT 'a policy other than that of the tenant', class.relname || '.' || policy.polname
+FROM pg_policy AS policy JOIN pg_class AS class ON class.oid = policy.polrelid
+WHERE class.relnamespace = 'bpm'::regnamespace
+    AND (policy.polname <> 'tenant' OR pg_get_expr(policy.polqual, policy.polrelid) NOT LIKE '(tenant\_id = ( SELECT (NULLIF(current\_setting(''bpm.tenant\_id''%')
 UNION ALL
 SELECT 'the app role is privileged', rolname::text FROM pg_roles
 WHERE rolname IN ('bpm_app', 'bpm_owner') AND (rolsuper OR rolbypassrls OR rolcanlogin)
 UNION ALL
-SELECT 'audit rows can be changed', privilege FROM unnest(ARRAY['UPDATE', 'DELETE']) AS privilege
-WHERE has_table_privilege('bpm_app', 'bpm.audit_log', privilege)
-    OR has_table_privilege('bpm_ingest', 'bpm.audit_log', privilege)
+-- SET ROLE would take the app past row-level security.
+SELECT 'the app role may act as another', granted.rolname::text FROM pg_roles AS granted
+WHERE granted.rolname <> 'bpm_app' AND pg_has_role('bpm_app', granted.oid, 'MEMBER')
+UNION ALL
+SELECT 'audit rows can be changed', role || ' may ' || privilege
+FROM unnest(ARRAY['bpm_app', 'bpm_ingest']) AS role, unnest(ARRAY['UPDATE', 'DELETE']) AS privilege
+WHERE has_table_privilege(role, 'bpm.audit_log', privilege)
+    OR (privilege = 'UPDATE' AND has_any_column_privilege(role, 'bpm.audit_log', privilege))
+UNION ALL
+SELECT 'audit rows can be changed', 'the trigger audit_log_append_only is missing or off'
+WHERE NOT EXISTS (
+    SELECT FROM pg_trigger
+    WHERE tgrelid = 'bpm.audit_log'::regclass AND tgname = 'audit_log_append_only' AND tgenabled IN ('O', 'A')
+)
 
 -- name: privileged_login
 SELECT rolname FROM pg_roles WHERE rolname = session_user AND (rolsuper OR rolbypassrls OR rolcreaterole)

@@ -1,0 +1,269 @@
+"""Tenants are kept apart by the database itself, and an engine refuses to start where they aren't."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from api.bootstrap import DatabaseAccess, prepare_database
+from api.cli.context import SERVICE_LOGIN
+from api.settings import Settings
+from domain.errors import DatabaseRefusedError
+from storage.checks import check_database
+from storage.database import APP_ROLE
+from storage.embedded_postgres import Connections
+from tests.running import RunningApi
+
+OF_TENANTS = {
+    "tenants",
+    "sites",
+    "models",
+    "packs",
+    "tenures",
+    "imports",
+    "batches",
+    "readings",
+    "quarantine",
+    "audit_log",
+}
+GUESSED = "00000000-0000-4000-8000-000000000000"
+
+
+@contextmanager
+def as_app(access: DatabaseAccess, tenant_id: int | None = None) -> Iterator[psycopg.Connection]:
+    """A connection as requests have it, with a tenant set, or none."""
+    with psycopg.connect(access.as_role(APP_ROLE, Settings()), autocommit=True) as connection:
+        if tenant_id is not None:
+            connection.execute("SELECT set_config('bpm.tenant_id', %s, false)", (str(tenant_id),))
+        yield connection
+
+
+@contextmanager
+def as_administrator(access: DatabaseAccess) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(access.admin, autocommit=True, options="-c search_path=bpm") as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def tenants(api: RunningApi) -> dict[str, int]:
+    """Numbers of two tenants, each with a row in every table of tenants."""
+    for name in ("alpha", "beta"):
+        with api.client(api.tenant(name, register_unknown_packs=False)) as client:
+            client.post("/v1/sites", json={"name": "S", "zone": "UTC"}).raise_for_status()
+            model = {"name": "M", "chemistry": "LFP", "rated_capacity_ah": 1}
+            client.post("/v1/models", json=model).raise_for_status()
+            client.post("/v1/packs", json={"pack": "P", "site": "S"}).raise_for_status()
+            import_id = client.post("/v1/imports", json={"source": "s"}).raise_for_status().json()["id"]
+            sent = [
+                {"pack": pack, "ts": "2026-01-01T00:00:00Z", "voltage_v": 300} for pack in ("P", "unknown")
+            ]
+            receipt = client.post("/v1/telemetry", json=sent, params={"import": import_id}).json()
+            assert (receipt["accepted"], receipt["quarantined"]) == (1, 1)
+    with as_administrator(api.access) as connection:
+        return dict(connection.execute("SELECT name, tenant_id FROM tenants").fetchall())
+
+
+def test_every_table_with_a_tenant_is_among_those_tested(api: RunningApi) -> None:
+    with as_administrator(api.access) as connection:
+        found = connection.execute(
+            "SELECT relname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'tenant_id'"
+            " WHERE relnamespace = 'bpm'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"
+        ).fetchall()
+    assert {name for (name,) in found} == OF_TENANTS
+
+
+@pytest.mark.parametrize("table", sorted(OF_TENANTS))
+def test_app_sees_rows_of_the_tenant_set_and_none_without(
+    api: RunningApi, tenants: dict[str, int], table: str
+) -> None:
+    counted = f"SELECT tenant_id, count(*) FROM {table} GROUP BY tenant_id"
+    with as_administrator(api.access) as connection:
+        assert set(dict(connection.execute(counted).fetchall())) == set(tenants.values())
+    with as_app(api.access) as connection:
+        assert connection.execute(counted).fetchall() == []
+    with as_app(api.access, tenants["beta"]) as connection:
+        assert set(dict(connection.execute(counted).fetchall())) == {tenants["beta"]}
+        connection.execute("SELECT set_config('bpm.tenant_id', '', false)")
+        assert connection.execute(counted).fetchall() == []
+
+
+@pytest.mark.parametrize("table", ["sites", "models", "packs", "tenures", "imports", "audit_log"])
+def test_app_can_not_write_a_row_for_another_tenant(
+    api: RunningApi, tenants: dict[str, int], table: str
+) -> None:
+    with as_administrator(api.access) as connection:
+        (copied,) = connection.execute(
+            f"SELECT to_json(t)::text FROM {table} t WHERE tenant_id = %s LIMIT 1", (tenants["beta"],)
+        ).fetchone() or ("",)
+    insert = (
+        f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM json_populate_record(NULL::{table}, %s)"
+    )
+    with (
+        as_app(api.access, tenants["alpha"]) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
+    ):
+        connection.execute(insert, (copied,))
+
+
+@pytest.mark.parametrize("table", ["sites", "models", "packs", "tenures"])
+def test_app_can_not_change_rows_of_another_tenant(
+    api: RunningApi, tenants: dict[str, int], table: str
+) -> None:
+    key = "held_from" if table == "tenures" else "id"
+    with as_app(api.access, tenants["alpha"]) as connection:
+        touched = connection.execute(
+            f"UPDATE {table} SET {key} = {key} WHERE tenant_id = %s", (tenants["beta"],)
+        )
+        assert touched.rowcount == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            connection.execute(f"UPDATE {table} SET tenant_id = %s", (tenants["beta"],))
+
+
+def test_tenure_can_not_refer_to_another_tenants_site(api: RunningApi, tenants: dict[str, int]) -> None:
+    with as_administrator(api.access) as connection:
+        sites = dict(connection.execute("SELECT tenant_id, id FROM sites").fetchall())
+    with (
+        as_app(api.access, tenants["alpha"]) as connection,
+        pytest.raises(psycopg.errors.ForeignKeyViolation),
+    ):
+        connection.execute("UPDATE tenures SET site_id = %s", (sites[tenants["beta"]],))
+
+
+def test_app_reads_no_partition_directly(api: RunningApi, tenants: dict[str, int]) -> None:
+    with as_administrator(api.access) as connection:
+        partitions = connection.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'readings'::regclass"
+        ).fetchall()
+    assert len(partitions) > 30
+    with as_app(api.access, tenants["beta"]) as connection:
+        for (name,) in partitions:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"SELECT 1 FROM {name}")
+
+
+@pytest.mark.parametrize("table", ["pack_state", "partitions", "migrations"])
+def test_app_reads_nothing_that_has_no_tenant(api: RunningApi, table: str) -> None:
+    with as_app(api.access) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(f"SELECT 1 FROM {table}")
+
+
+def test_app_truncates_and_deletes_nothing(api: RunningApi, tenants: dict[str, int]) -> None:
+    with as_app(api.access, tenants["alpha"]) as connection:
+        for table in sorted(OF_TENANTS):
+            for statement in (f"TRUNCATE {table}", f"DELETE FROM {table}"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(statement)
+
+
+@pytest.mark.parametrize("role", ["bpm_app", "bpm_ingest", "bpm_owner"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE audit_log SET subject = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"]
+)
+def test_audit_rows_stay_as_they_are_even_for_their_owner(
+    api: RunningApi, tenants: dict[str, int], role: str, statement: str
+) -> None:
+    with as_administrator(api.access) as connection:
+        before = connection.execute("SELECT * FROM audit_log ORDER BY tenant_id, id").fetchall()
+        assert before
+        connection.execute(f"SET ROLE {role}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+        connection.execute("RESET ROLE")
+        assert connection.execute("SELECT * FROM audit_log ORDER BY tenant_id, id").fetchall() == before
+
+
+BROKEN = {
+    "row-level security is not forced: packs": (
+        "ALTER TABLE packs NO FORCE ROW LEVEL SECURITY",
+        "ALTER TABLE packs FORCE ROW LEVEL SECURITY",
+    ),
+    "row-level security is not forced: sites": (
+        "ALTER TABLE sites DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE sites ENABLE ROW LEVEL SECURITY",
+    ),
+    "row-level security is not forced: invoices": (
+        "CREATE TABLE invoices (tenant_id integer)",
+        "DROP TABLE invoices",
+    ),
+    "TRUNCATE is granted: models": (
+        "GRANT TRUNCATE ON models TO bpm_app",
+        "REVOKE TRUNCATE ON models FROM bpm_app",
+    ),
+    "TRUNCATE is granted: readings": (
+        "GRANT TRUNCATE ON readings TO bpm_ingest",
+        "REVOKE TRUNCATE ON readings FROM bpm_ingest",
+    ),
+    "TRUNCATE is granted: quarantine": (
+        "GRANT TRUNCATE ON quarantine TO PUBLIC",
+        "REVOKE TRUNCATE ON quarantine FROM PUBLIC",
+    ),
+    "a partition or materialized view is granted: readings_probe": (
+        (
+            "CREATE TABLE readings_probe PARTITION OF readings FOR VALUES FROM ('1999-01-01') TO ('1999-01-02');"
+            " GRANT SELECT (ts) ON readings_probe TO bpm_app"
+        ),
+        "DROP TABLE readings_probe",
+    ),
+    "a partition or materialized view is granted: totals": (
+        "CREATE MATERIALIZED VIEW totals AS SELECT * FROM packs; GRANT SELECT ON totals TO PUBLIC",
+        "DROP MATERIALIZED VIEW totals",
+    ),
+    "a view without security_invoker is granted: everything": (
+        "CREATE VIEW everything AS SELECT * FROM packs; GRANT SELECT ON everything TO bpm_app",
+        "DROP VIEW everything",
+    ),
+    "a policy other than that of the tenant: packs.open": (
+        "CREATE POLICY open ON packs TO bpm_app USING (true)",
+        "DROP POLICY open ON packs",
+    ),
+    "a policy other than that of the tenant: packs.tenant": (
+        "ALTER POLICY tenant ON packs USING (true)",
+        (
+            "ALTER POLICY tenant ON packs USING"
+            " (tenant_id = (SELECT nullif(current_setting('bpm.tenant_id', true), '')::integer))"
+        ),
+    ),
+    "the app role is privileged: bpm_app": (
+        "ALTER ROLE bpm_app BYPASSRLS",
+        "ALTER ROLE bpm_app NOBYPASSRLS",
+    ),
+    "the app role is privileged: bpm_owner": ("ALTER ROLE bpm_owner LOGIN", "ALTER ROLE bpm_owner NOLOGIN"),
+    "the app role may act as another: bpm_ingest": (
+        "GRANT bpm_ingest TO bpm_app",
+        "REVOKE bpm_ingest FROM bpm_app",
+    ),
+    "audit rows can be changed: bpm_app may UPDATE": (
+        "GRANT UPDATE (subject) ON audit_log TO bpm_app",
+        "REVOKE UPDATE (subject) ON audit_log FROM bpm_app",
+    ),
+    "audit rows can be changed: bpm_ingest may DELETE": (
+        "GRANT DELETE ON audit_log TO bpm_ingest",
+        "REVOKE DELETE ON audit_log FROM bpm_ingest",
+    ),
+    "audit rows can be changed: the trigger audit_log_append_only is missing or off": (
+        "ALTER TABLE audit_log DISABLE TRIGGER audit_log_append_only",
+        "ALTER TABLE audit_log ENABLE TRIGGER audit_log_append_only",
+    ),
+    f"the serving login is privileged: {SERVICE_LOGIN}": (
+        f"ALTER ROLE {SERVICE_LOGIN} CREATEROLE",
+        f"ALTER ROLE {SERVICE_LOGIN} NOCREATEROLE",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_start_is_refused_while_a_rule_is_broken(
+    postgres: Connections, database: DatabaseAccess, rule: str
+) -> None:
+    breaks, mends = BROKEN[rule]
+    check_database(database.admin, database.service)
+    with as_administrator(database) as connection:
+        connection.execute(breaks)
+        try:
+            with pytest.raises(DatabaseRefusedError) as refused:
+                prepare_database(database, SERVICE_LOGIN)
+        finally:
+            connection.execute(mends)
+    assert refused.value.detail == f"the database doesn't keep tenants apart: {rule}"
+    check_database(database.admin, database.service)
