@@ -321,4 +321,7 @@ def _mf4_reader(path: Path) -> "MessageReader":
             f"{path.name} is an .mf4 recording; it needs the extra mf4: pip install 'bpm-os-engine[mf4]'.",
             field="file",
         )
+    from asammdf import MDF
+
+    MDF(path).close()  # python-can's reader leaves the file open when it turns out to be damaged
     return can.MF4Reader(path)

@@ -229,3 +229,23 @@ def test_closing_table_names_every_sum(api, shared_data):
     assert result.exit_code == 0
     for words in ("frames", "decoded", "dropped: not_available", "readings", "accepted", "duplicate", "late"):
         assert words in result.stdout
+
+
+def test_in_development_the_command_finds_the_engine_and_mints_its_own_token(api, shared_data):
+    tenant = api.tenant("minted")
+    settings = api.engine.settings
+    environment = {
+        "BPM_ENV": "development",
+        "BPM_DATA_DIR": str(settings.data_dir),
+        "BPM_PORT": str(settings.port),
+    }
+    given = [
+        *map(str, env200(shared_data, "bms_first1000.trc")),
+        "--pack",
+        "van",
+        "--tenant",
+        tenant,
+        "--json",
+    ]
+    result = CliRunner(env=environment).invoke(app, ["replay", *given])
+    assert summary_of(result)["frames"] == 1_000
