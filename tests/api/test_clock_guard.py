@@ -1,0 +1,31 @@
+"""A jump of the clock stops live readings until somebody confirms it (rule E6)."""
+
+import time
+from datetime import UTC, datetime
+
+from storage.database import INGEST_ROLE
+from storage.registry import confirm_clock
+from tests.running import RunningApi
+
+CONFIRMED_S_MAX = 15.0
+
+
+def test_e6_live_readings_wait_for_the_confirmation_and_imports_do_not(api: RunningApi) -> None:
+    with api.client(api.tenant("clock")) as client:
+        reading = {"pack": "P-1", "ts": datetime.now(UTC).isoformat(), "voltage_v": 350}
+        api.engine.clock.require_confirmation(3_600_000)
+        refused = client.post("/v1/telemetry", json=reading)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "3600000 ms" in refused.json()["detail"]
+        ready = client.get("/readyz")
+        assert (ready.status_code, "clock" in ready.json()["reason"]) == (503, True)
+        imported = client.post("/v1/imports", json={"source": "archive"}).json()["id"]
+        old = reading | {"ts": "2020-01-01T00:00:00Z"}
+        assert client.post("/v1/telemetry", params={"import": imported}, json=old).json()["accepted"] == 1
+
+        confirm_clock(api.access.as_role(INGEST_ROLE, api.engine.settings))
+        deadline_s = time.monotonic() + CONFIRMED_S_MAX
+        while client.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline_s, "the confirmation was not taken up"
+            time.sleep(0.05)
+        assert client.post("/v1/telemetry", json=reading).json()["accepted"] == 1
