@@ -122,18 +122,21 @@ class TableRows:
         self._table = table.select([name for name in table.column_names if name in KNOWN_KEYS])
 
     def __call__(self, index: int) -> str:
-        (row,) = self._table.slice(index, 1).to_pylist()
-        return json.dumps({name: _json_value(value) for name, value in row.items()})
+        names = self._table.column_names
+        return json.dumps({name: _json_value(self._table.column(name)[index]) for name in names})
 
     def release(self) -> None:
         """Nothing to do."""
 
 
-def _json_value(value: Any) -> Any:
-    """What JSON can say of a cell: numbers that it has no word for, and times, as text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | int | float | None) else str(value)
+def _json_value(cell: pa.Scalar) -> Any:
+    """What JSON can say of a cell: a time as milliseconds, and numbers that it has no word for as text."""
+    if pa.types.is_timestamp(cell.type) and cell.is_valid:
+        # Not by way of datetime, which holds neither every year nor nanoseconds.
+        multiply, divide = _MS_OF_UNIT[cell.type.unit]
+        return cell.value * multiply // divide
+    value = cell.as_py()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _nulls(column: pa.Array) -> Int64Array:
