@@ -72,7 +72,15 @@ def csv_chunks(measures: Sequence[str], series: Series) -> Iterator[bytes]:
     options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
     for start in range(0, table.num_rows, CHUNK_POINTS):
         part = table.slice(start, CHUNK_POINTS)
-        moments = pa.compute.strftime(part.column("ts"), format="%Y-%m-%dT%H:%M:%SZ")
         sink = pa.BufferOutputStream()
-        pa.csv.write_csv(part.set_column(0, "ts", moments), sink, options)
+        pa.csv.write_csv(part.set_column(0, "ts", _rfc_3339(part.column("ts"))), sink, options)
         yield sink.getvalue().to_pybytes()
+
+
+def _rfc_3339(moments: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts such as 2026-01-31T12:00:00.000Z of timestamps in milliseconds without a zone.
+
+    `strftime` asks for the zone of each, which took nine tenths of a page of CSV.
+    """
+    texts = pa.compute.binary_replace_slice(moments.cast(pa.string()), 10, 11, "T")
+    return pa.compute.binary_join_element_wise(texts, "Z", "")

@@ -12,6 +12,7 @@ from api.bootstrap import DatabaseAccess
 from api.settings import Settings
 from storage.database import APP_ROLE, INGEST_ROLE, adapt_columns, int4s, query, times
 from storage.partition import PartitionStore
+from storage.trends import points_query
 
 DAY_MS = 86_400_000
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -51,15 +52,6 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
 
 
-def trend_query() -> bytes:
-    return (
-        query("trends.points")
-        .replace(b"{asked_arrays}", b"array_agg(voltage_v)")
-        .replace(b"{asked_maxima}", b"max(voltage_v) AS voltage_v")
-        .replace(b"{any_asked}", b"voltage_v IS NOT NULL")
-    )
-
-
 def test_e21_twenty_years_are_few_partitions(filled: DatabaseAccess) -> None:
     with psycopg.connect(filled.admin) as connection:
         row = connection.execute(
@@ -79,7 +71,7 @@ def test_trend_of_a_day_reads_one_index_of_each_day_and_plans_quickly(filled: Da
     }
     with psycopg.connect(filled.as_role(APP_ROLE, Settings())) as connection:
         connection.execute(query("records.set_tenant"), {"tenant": "1"})
-        plans = [explained(connection, trend_query(), parameters) for _ in range(15)]
+        plans = [explained(connection, points_query(["voltage_v"]), parameters) for _ in range(15)]
     scans = [node for node in nodes(plans[0]["Plan"]) if "Scan" in node["Node Type"]]
     relations = {node["Relation Name"] for node in scans if "Relation Name" in node}
     assert relations
