@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from domain.measures import MEASURE_NAMES
-from domain.packs import GENERAL_LIMITS, KnownPack, Limits, Tenure
-from domain.readings import BoolArray, Int32Array, Int64Array, ReadingBatch, to_thousandths
+from domain.packs import KnownPack, Limits, Tenure
+from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array, ReadingBatch, to_thousandths
 from domain.receipts import Mode, QuarantinedItem, QuarantineReason
 from domain.tenancy import TenantId
 from ingest.columns import Problem, RawReadings
-from kernels.plausible import implausible
 
 MS_PER_SECOND = 1000
 
@@ -180,11 +179,10 @@ def _judge_measures(
     code_of_object = {one: distinct.setdefault(limits, len(distinct)) for one, limits in shared.items()}
     code_of_tenure = np.array([code_of_object[id(tenure.limits)] for tenure in tenures] or [0], np.int32)
     limits_of = code_of_tenure[tenure_of]
-    lowest = np.array([limits.minimum for limits in distinct or [GENERAL_LIMITS]])
-    highest = np.array([limits.maximum for limits in distinct or [GENERAL_LIMITS]])
-    if not implausible(raw.values, limits_of, lowest, highest).any():
-        return
     problems.add(np.asarray(np.isnan(raw.values).all(axis=0)), QuarantineReason.NO_MEASURE)
+    # First whether anything is outside of all limits together, because nearly always nothing is.
+    if not _any_outside(raw.values, list(distinct), limits_of):
+        return
     for limits, code in distinct.items():
         rows = limits_of == code
         for measure, name in enumerate(MEASURE_NAMES):
@@ -193,3 +191,14 @@ def _judge_measures(
             below, above = values < low, values > high
             problems.add(below & rows, QuarantineReason.OUT_OF_RANGE, name, low)
             problems.add(above & rows, QuarantineReason.OUT_OF_RANGE, name, high)
+
+
+def _any_outside(values: Float64Array, distinct: Sequence[Limits], limits_of: Int32Array) -> bool:
+    """Whether any value lies outside of its reading's limits; NaN never does."""
+    if not distinct:
+        return False
+    low = np.array([limits.minimum for limits in distinct]).T
+    high = np.array([limits.maximum for limits in distinct]).T
+    if len(distinct) > 1:
+        low, high = low[:, limits_of], high[:, limits_of]
+    return bool((values < low).any() or (values > high).any())
