@@ -129,7 +129,7 @@ def digest_of(connection: psycopg.Connection[Any], batch_numbers: Sequence[int])
     sums = ", ".join(f"sum(round({name}::numeric * 1000))" for name in MEASURE_NAMES)
     row = ", ".join(("tenant_id", "pack_id", "ts", *MEASURE_NAMES))
     found = connection.execute(
-        f"SELECT count(*), {sums}, sum(hashtextextended(ROW({row})::text, 0)::numeric) "  # type: ignore[arg-type]
+        f"SELECT count(*), {sums}, sum(hashtextextended(ROW({row})::text, 0)::numeric) "
         "FROM readings WHERE batch_no = ANY(%s)",
         [list(batch_numbers)],
     ).fetchone()

@@ -25,7 +25,7 @@ class Posted:
     receipts: list[dict[str, Any]]
 
 
-def _client(pipe: Connection, port: int, token: str, content_type: str) -> None:
+def _client(pipe: Connection, port: int, token: str, content_type: str, path: str) -> None:
     """Loop of a client's process: takes bodies, waits for the start, posts them, tells what it saw."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": content_type}
     while (bodies := pipe.recv()) is not None:
@@ -35,7 +35,7 @@ def _client(pipe: Connection, port: int, token: str, content_type: str) -> None:
         pipe.send("ready")
         pipe.recv()
         try:
-            pipe.send(_post_all(connection, headers, bodies))
+            pipe.send(_post_all(connection, path, headers, bodies))
         except (OSError, http.client.HTTPException, RuntimeError) as error:
             pipe.send(error)
         finally:
@@ -43,12 +43,12 @@ def _client(pipe: Connection, port: int, token: str, content_type: str) -> None:
 
 
 def _post_all(
-    connection: http.client.HTTPConnection, headers: dict[str, str], bodies: Sequence[bytes]
+    connection: http.client.HTTPConnection, path: str, headers: dict[str, str], bodies: Sequence[bytes]
 ) -> Posted:
     answers, latencies_s = [], []
     began_s = at_s = time.monotonic()
     for body in bodies:
-        connection.request("POST", "/v1/telemetry", body, headers | {"Idempotency-Key": str(uuid.uuid4())})
+        connection.request("POST", path, body, headers | {"Idempotency-Key": str(uuid.uuid4())})
         response = connection.getresponse()
         answers.append(response.read())
         if response.status not in _ANSWERED:
@@ -62,13 +62,15 @@ def _post_all(
 class Senders:
     """A number of clients. Spread over processes, so that they don't wait for each other's interpreter."""
 
-    def __init__(self, count: int, port: int, token: str, content_type: str) -> None:
+    def __init__(self, count: int, port: int, token: str, content_type: str, path: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipes = []
         self._processes = []
         for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_client, args=(theirs, port, token, content_type), daemon=True)
+            process = context.Process(
+                target=_client, args=(theirs, port, token, content_type, path), daemon=True
+            )
             process.start()
             self._pipes.append(ours)
             self._processes.append(process)
@@ -94,9 +96,11 @@ class Senders:
 
 
 @contextmanager
-def senders(count: int, port: int, token: str, content_type: str) -> Iterator[Senders]:
+def senders(
+    count: int, port: int, token: str, content_type: str, path: str = "/v1/telemetry"
+) -> Iterator[Senders]:
     """Clients that end with the block."""
-    clients = Senders(count, port, token, content_type)
+    clients = Senders(count, port, token, content_type, path)
     try:
         yield clients
     finally:
