@@ -5,9 +5,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, get_origin
+from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Request, params
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Str
 from starlette.responses import Response
 
 from api.bootstrap import Engine
+from api.call import Call
 from domain.clock import from_ms
 from domain.errors import (
     BodyTooLargeError,
@@ -26,7 +28,6 @@ from domain.errors import (
     UnsupportedFormatError,
 )
 from domain.policy import Action, decide
-from domain.tenancy import Actor
 from ingest.bodies import moments
 from ingest.bodies.native import decode_strictly
 from ingest.columns import CONTROL_CHARACTERS
@@ -46,19 +47,12 @@ def engine_of(request: Request) -> Engine:
 EngineOf = Annotated[Engine, Depends(engine_of)]
 
 
-def request_id_of(request: Request) -> str:
-    return str(request.scope["request_id"])
-
-
-RequestId = Annotated[str, Depends(request_id_of)]
-
-
 BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="an access token of the installation")
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Dependency of every route under /v1: the actor, if the policy lets it do the action."""
+    """Dependency of every route under /v1: the call, if the policy lets its actor do the action."""
 
     action: Action
 
@@ -66,12 +60,12 @@ class Allowed:
         self,
         request: Request,
         _: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
-    ) -> Actor:
+    ) -> Call:
         actor = await engine_of(request).actor_of(request.headers.get("authorization"))
         decision = decide(actor, self.action)
         if not decision.allowed:
             raise ForbiddenError(decision.reason)
-        return actor
+        return Call(engine_of(request), actor, str(request.scope["request_id"]))
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
@@ -181,6 +175,9 @@ Moment = Annotated[
     BeforeValidator(_moment, json_schema_input_type=str),
 ]
 """RFC 3339 text with an offset, read to the millisecond."""
+
+
+RecordId = Annotated[UUID, Path(alias="id", description="opaque id")]
 
 
 class PageOf(BaseModel):

@@ -4,12 +4,11 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from api.bootstrap import Engine
+from api.call import Call
 from api.models.schemas import Capacity, NewModel, Voltage
 from api.records import RecordService
 from api.registration import Registration, RowProblem, problem_of, read_rows
 from api.routing import Name, Strict
-from domain.tenancy import Actor
 from storage.records import MODELS
 
 SERVICE = RecordService(MODELS)
@@ -27,11 +26,9 @@ class ModelRow(Strict):
     voltage_max_v: Annotated[Voltage, Field()] = None
 
 
-async def register(
-    engine: Engine, actor: Actor, request_id: str, body: bytes, *, dry_run: bool
-) -> Registration:
+async def register(call: Call, body: bytes, *, dry_run: bool) -> Registration:
     """Register models from CSV, all or none. Names that are taken count as existing and stay as they are."""
-    read = read_rows(body, ModelRow, _NUMBERS, engine.settings.csv_rows_max)
+    read = read_rows(body, ModelRow, _NUMBERS, call.engine.settings.csv_rows_max)
     problems = list(read.problems)
     seen: dict[str, int] = {}
     new: list[NewModel] = []
@@ -45,7 +42,7 @@ async def register(
             new.append(NewModel.model_validate(row.model_dump()))
         except ValidationError as error:
             problems.append(problem_of(number, error))
-    async with engine.transactions.begin(actor, request_id) as transaction:
+    async with call.transaction() as transaction:
         taken = await MODELS.known(transaction, set(seen))
         if problems or dry_run:
             return Registration(

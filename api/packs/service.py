@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from api.bootstrap import Engine
+from api.call import Call
 from api.packs.schemas import NewPack
 from api.registration import Registration, RowProblem, read_rows
 from domain.clock import from_ms
@@ -20,14 +20,14 @@ _NEEDS_SITE = "the credential is limited to certain sites: name one of them"
 _PUBLIC = ("id", "pack", "model", "site", "region", "zone", "created_at", "version")
 
 
-async def create(engine: Engine, actor: Actor, request_id: str, new: NewPack) -> Row:
+async def create(call: Call, new: NewPack) -> Row:
     """The new pack.
 
     Raises ConflictError when its external id is taken, NotFoundError for model or site, InvalidRequestError when
     the actor is limited to sites and gives none.
     """
-    _require_site(actor, new.site)
-    async with engine.transactions.begin(actor, request_id) as transaction:
+    _require_site(call.actor, new.site)
+    async with call.transaction() as transaction:
         made = await stored.register(transaction, [stored.NewPack(new.pack, new.model, new.site)])
         if not made:
             raise ConflictError("a pack of this external id is registered already", field="pack")
@@ -40,36 +40,36 @@ def _require_site(actor: Actor, site: str | None) -> None:
         raise InvalidRequestError(_NEEDS_SITE, field="site")
 
 
-async def page(
-    engine: Engine, actor: Actor, request_id: str, cursor: str | None, limit: int
-) -> tuple[list[Row], str | None]:
+async def page(call: Call, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
     """Packs by external id, and the cursor of the next page."""
-    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+    async with call.snapshot() as transaction:
         rows, after = await stored.page(transaction, cursor, limit)
     return [_public(row) for row in rows], after
 
 
-async def get(engine: Engine, actor: Actor, request_id: str, pack_id: UUID) -> Row:
+async def get(call: Call, pack_id: UUID) -> Row:
     """The pack with its tenures and latest values. Raises NotFoundError."""
-    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+    async with call.snapshot() as transaction:
         row = await stored.get(transaction, pack_id)
         tenures = await stored.tenures(transaction, row["pack_id"])
-        latest = await _latest(engine, transaction, row["pack_id"], tenures)
+        latest = await _latest(call, transaction, row["pack_id"], tenures)
     return _public(row) | {"tenures": [_tenure(tenure) for tenure in tenures], "latest": latest}
 
 
-async def latest(engine: Engine, actor: Actor, request_id: str, pack_id: UUID) -> Row:
+async def latest(call: Call, pack_id: UUID) -> Row:
     """The latest value of each measure. Raises NotFoundError."""
-    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+    async with call.snapshot() as transaction:
         row = await stored.get(transaction, pack_id)
         tenures = await stored.tenures(transaction, row["pack_id"])
-        found = await _latest(engine, transaction, row["pack_id"], tenures)
+        found = await _latest(call, transaction, row["pack_id"], tenures)
     return {"pack": row["pack"], "latest": found}
 
 
-async def _latest(engine: Engine, transaction: Transaction, number: int, tenures: list[Row]) -> Row:
+async def _latest(call: Call, transaction: Transaction, number: int, tenures: list[Row]) -> Row:
     found: Row = {}
-    for index, (measure, value) in enumerate(zip(MEASURES, engine.runner.latest_of(number), strict=True)):
+    for index, (measure, value) in enumerate(
+        zip(MEASURES, call.engine.runner.latest_of(number), strict=True)
+    ):
         if value is None:
             continue
         known: tuple[float, int] | None = (value.thousandths / THOUSANDTHS_PER_UNIT, value.ts_ms)
@@ -108,35 +108,29 @@ def _public(row: Row) -> Row:
     return {name: row[name] for name in _PUBLIC}
 
 
-async def change(
-    engine: Engine, actor: Actor, request_id: str, pack_id: UUID, version: int, changes: Row
-) -> Row:
+async def change(call: Call, pack_id: UUID, version: int, changes: Row) -> Row:
     """The pack, put right. Raises NotFoundError, PreconditionFailedError, ConflictError, InvalidRequestError."""
     if "site" in changes:
-        _require_site(actor, changes["site"])
-    async with engine.transactions.begin(actor, request_id) as transaction:
+        _require_site(call.actor, changes["site"])
+    async with call.transaction() as transaction:
         return _public(await stored.update(transaction, pack_id, version, changes))
 
 
 async def move(
-    engine: Engine,
-    actor: Actor,
-    request_id: str,
+    call: Call,
     pack_id: UUID,
     starts: datetime,
     site: str | None,
     model: str | None,
 ) -> Row:
     """The pack in its new tenure. Raises NotFoundError, ConflictError when it begins before the last one."""
-    async with engine.transactions.begin(actor, request_id) as transaction:
+    async with call.transaction() as transaction:
         return _public(await stored.move(transaction, pack_id, starts, site, model))
 
 
-async def register(
-    engine: Engine, actor: Actor, request_id: str, body: bytes, *, dry_run: bool
-) -> Registration:
+async def register(call: Call, body: bytes, *, dry_run: bool) -> Registration:
     """Register packs from CSV, all or none. External ids that are taken count as existing and stay as they are."""
-    read = read_rows(body, NewPack, frozenset(), engine.settings.csv_rows_max)
+    read = read_rows(body, NewPack, frozenset(), call.engine.settings.csv_rows_max)
     problems = list(read.problems)
     seen: dict[str, int] = {}
     new: list[stored.NewPack] = []
@@ -147,7 +141,7 @@ async def register(
         else:
             seen[row.pack] = number
             new.append(stored.NewPack(row.pack, row.model, row.site))
-    async with engine.transactions.begin(actor, request_id) as transaction:
+    async with call.transaction() as transaction:
         unknown = await stored.unknown_references(transaction, new)
         problems += [
             RowProblem(row=seen[pack.pack], field=field, problem=f"there is no such {field}")
@@ -155,7 +149,7 @@ async def register(
             for field in ("model", "site")
             if getattr(pack, field) in unknown[field]
         ]
-        if actor.sites is not None:
+        if call.actor.sites is not None:
             problems += [
                 RowProblem(row=seen[pack.pack], field="site", problem=_NEEDS_SITE)
                 for pack in new

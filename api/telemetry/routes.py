@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import Depends, Header, Query, Request
 from starlette.responses import Response
 
-from api.routing import Allowed, EngineOf, PageOf, RequestId, answer, listed, read_body, router
+from api.call import Call
+from api.routing import Allowed, PageOf, RecordId, answer, listed, read_body, router
 from api.telemetry import schemas, service
 from domain.policy import Action
 from domain.receipts import QuarantineReason, Receipt
-from domain.tenancy import Actor
 
 routes = router("telemetry")
 
@@ -51,9 +51,7 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
 )
 async def post_telemetry(
     request: Request,
-    engine: EngineOf,
-    request_id: RequestId,
-    actor: Annotated[Actor, Depends(Allowed(Action.TELEMETRY_WRITE))],
+    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_WRITE))],
     import_id: Annotated[
         UUID | None, Query(alias="import", description="an import's id: any past time")
     ] = None,
@@ -65,56 +63,45 @@ async def post_telemetry(
     207 when some were set aside, with the reason for each.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    content = await read_body(request, service.bytes_max_of(engine, content_type))
+    content = await read_body(request, service.bytes_max_of(call, content_type))
     body = service.Body(content, content_type, idempotency_key, import_id)
-    receipt = await service.take_in(engine, actor, request_id, body)
+    receipt = await service.take_in(call, body)
     return answer(receipt_json(receipt), HTTP_OK if receipt.complete else HTTP_MULTI_STATUS)
 
 
 @routes.get("/receipts/{id}", response_model=schemas.Receipt)
 async def get_receipt(
-    id: UUID,  # noqa: A002 - the path's name
-    engine: EngineOf,
-    request_id: RequestId,
-    actor: Annotated[Actor, Depends(Allowed(Action.RECEIPT_READ))],
+    record_id: RecordId, call: Annotated[Call, Depends(Allowed(Action.RECEIPT_READ))]
 ) -> Response:
     """The receipt of a batch that is committed."""
-    return answer(receipt_json(await service.get_receipt(engine, actor, request_id, id)))
+    return answer(receipt_json(await service.get_receipt(call, record_id)))
 
 
 @routes.post("/imports", response_model=schemas.Import, status_code=HTTP_CREATED)
 async def post_import(
-    new: schemas.NewImport,
-    engine: EngineOf,
-    request_id: RequestId,
-    actor: Annotated[Actor, Depends(Allowed(Action.TELEMETRY_IMPORT))],
+    new: schemas.NewImport, call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_IMPORT))]
 ) -> Response:
     """Begin an import. Send its readings to /v1/telemetry?import={id}."""
-    return answer(await service.create_import(engine, actor, request_id, new.source), HTTP_CREATED)
+    return answer(await service.create_import(call, new.source), HTTP_CREATED)
 
 
 @routes.get("/imports", response_model=schemas.ImportPage)
 async def list_imports(
     request: Request,
-    engine: EngineOf,
-    request_id: RequestId,
     page: Annotated[PageOf, Query()],
-    actor: Annotated[Actor, Depends(Allowed(Action.RECEIPT_READ))],
+    call: Annotated[Call, Depends(Allowed(Action.RECEIPT_READ))],
 ) -> Response:
     """Imports with the sums of their receipts."""
-    items, after = await service.list_imports(engine, actor, request_id, page.cursor, page.limit)
+    items, after = await service.list_imports(call, page.cursor, page.limit)
     return listed(request, items, after)
 
 
 @routes.get("/imports/{id}", response_model=schemas.Import)
 async def get_import(
-    id: UUID,  # noqa: A002 - the path's name
-    engine: EngineOf,
-    request_id: RequestId,
-    actor: Annotated[Actor, Depends(Allowed(Action.RECEIPT_READ))],
+    record_id: RecordId, call: Annotated[Call, Depends(Allowed(Action.RECEIPT_READ))]
 ) -> Response:
     """An import with the sums of its receipts."""
-    return answer(await service.get_import(engine, actor, request_id, id))
+    return answer(await service.get_import(call, record_id))
 
 
 class QuarantinePage(PageOf):
@@ -124,13 +111,9 @@ class QuarantinePage(PageOf):
 @routes.get("/quarantine", response_model=schemas.QuarantinedPage)
 async def list_quarantined(
     request: Request,
-    engine: EngineOf,
-    request_id: RequestId,
     page: Annotated[QuarantinePage, Query()],
-    actor: Annotated[Actor, Depends(Allowed(Action.QUARANTINE_READ))],
+    call: Annotated[Call, Depends(Allowed(Action.QUARANTINE_READ))],
 ) -> Response:
     """Readings set aside, oldest first; equal ones once, with how often they came."""
-    items, after = await service.list_quarantined(
-        engine, actor, request_id, page.reason, page.cursor, page.limit
-    )
+    items, after = await service.list_quarantined(call, page.reason, page.cursor, page.limit)
     return listed(request, items, after)

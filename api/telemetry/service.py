@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from api.bootstrap import Engine
+from api.call import Call
 from api.routing import ARROW, JSON, NDJSON
 from domain.errors import (
     ForbiddenError,
@@ -49,49 +49,49 @@ class Body:
     import_id: UUID | None
 
 
-def bytes_max_of(engine: Engine, content_type: str) -> int:
+def bytes_max_of(call: Call, content_type: str) -> int:
     """The largest body of a type. Raises UnsupportedFormatError for other types."""
     sizes = {
-        JSON: engine.settings.json_body_bytes_max,
-        NDJSON: engine.settings.json_body_bytes_max,
-        ARROW: engine.settings.arrow_body_bytes_max,
+        JSON: call.engine.settings.json_body_bytes_max,
+        NDJSON: call.engine.settings.json_body_bytes_max,
+        ARROW: call.engine.settings.arrow_body_bytes_max,
     }
     if content_type not in sizes:
         raise UnsupportedFormatError(f"send {JSON}, {NDJSON} or {ARROW}", field="Content-Type")
     return sizes[content_type]
 
 
-async def take_in(engine: Engine, actor: Actor, request_id: str, body: Body) -> Receipt:
+async def take_in(call: Call, body: Body) -> Receipt:
     """The receipt of a body whose readings are committed, or were before under the same key.
 
     Raises BodyUnreadableError, BodyTooLargeError, ForbiddenError, NotFoundError (import), InFlightError,
     KeyReusedError, BusyError, UnavailableError.
     """
     if body.import_id is not None:
-        await _check_import(engine, actor, body.import_id)
-    elif engine.clock.now_ms() and engine.clock.jumped_by_ms is not None:
+        await _check_import(call, body.import_id)
+    elif call.engine.clock.now_ms() and call.engine.clock.jumped_by_ms is not None:
         raise UnavailableError(
-            f"the clock jumped by {engine.clock.jumped_by_ms} ms: confirm it with `bpm clock confirm`",
-            retry_after_s=engine.settings.retry_after_s,
+            f"the clock jumped by {call.engine.clock.jumped_by_ms} ms: confirm it with `bpm clock confirm`",
+            retry_after_s=call.engine.settings.retry_after_s,
         )
-    arrived_at_ms = engine.clock.now_ms()
-    raw = await _decode(engine, body)
-    batch_id = uuid.uuid4() if body.idempotency_key is None else batch_id_of(actor, body.idempotency_key)
+    arrived_at_ms = call.engine.clock.now_ms()
+    raw = await _decode(call, body)
+    batch_id = uuid.uuid4() if body.idempotency_key is None else batch_id_of(call.actor, body.idempotency_key)
     for _ in range(_JUDGE_TRIES_MAX):
-        engine.runner.reserve(actor.tenant_id, batch_id)
+        call.engine.runner.reserve(call.actor.tenant_id, batch_id)
         try:
-            batch = await _judged(engine, actor, request_id, body, raw, batch_id, arrived_at_ms)
+            batch = await _judged(call, body, raw, batch_id, arrived_at_ms)
         except BaseException:
-            engine.runner.release(actor.tenant_id, batch_id)
+            call.engine.runner.release(call.actor.tenant_id, batch_id)
             raise
         raw.raw_of.release()
         try:
-            receipt = await engine.runner.submit(batch)
+            receipt = await call.engine.runner.submit(batch)
         except RegistryChangedError:
             continue
-        engine.metrics.count(receipt)
+        call.engine.metrics.count(receipt)
         return receipt
-    raise UnavailableError("packs keep changing", retry_after_s=engine.settings.retry_after_s)
+    raise UnavailableError("packs keep changing", retry_after_s=call.engine.settings.retry_after_s)
 
 
 def batch_id_of(actor: Actor, key: str) -> UUID:
@@ -111,20 +111,22 @@ def batch_id_of(actor: Actor, key: str) -> UUID:
         return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:bpm:batch:{actor.tenant_name}:{key}")
 
 
-async def _check_import(engine: Engine, actor: Actor, import_id: UUID) -> None:
-    decision = decide(actor, Action.TELEMETRY_IMPORT)
+async def _check_import(call: Call, import_id: UUID) -> None:
+    decision = decide(call.actor, Action.TELEMETRY_IMPORT)
     if not decision.allowed:
         raise ForbiddenError(decision.reason)
-    if not await engine.registry.import_exists(actor.tenant_id, import_id, _only_subject(actor)):
+    if not await call.engine.registry.import_exists(
+        call.actor.tenant_id, import_id, _only_subject(call.actor)
+    ):
         raise NotFoundError("there is no such import", field="import")
 
 
-async def _decode(engine: Engine, body: Body) -> RawReadings:
+async def _decode(call: Call, body: Body) -> RawReadings:
     if body.content_type == ARROW:
-        read, limits = read_arrow, engine.body_limits_arrow
+        read, limits = read_arrow, call.engine.body_limits_arrow
     else:
         read = read_ndjson if body.content_type == NDJSON else read_json
-        limits = engine.body_limits_json
+        limits = call.engine.body_limits_json
     return await _off_loop(body, read, body.content, limits)
 
 
@@ -138,23 +140,21 @@ async def _off_loop(
 
 
 async def _judged(
-    engine: Engine,
-    actor: Actor,
-    request_id: str,
+    call: Call,
     body: Body,
     raw: RawReadings,
     batch_id: UUID,
     arrived_at_ms: int,
 ) -> IncomingBatch:
     mode = Mode.LIVE if body.import_id is None else Mode.IMPORT
-    version, packs = await _known_packs(engine, actor, request_id, raw.readable_pack_names())
-    sender = Sender(actor.tenant_id, actor.device_pack if Role.DEVICE in actor.roles else None)
-    judged = await _off_loop(body, judge, raw, packs, sender, mode, arrived_at_ms, engine.time_limits)
+    version, packs = await _known_packs(call, raw.readable_pack_names())
+    sender = Sender(call.actor.tenant_id, call.actor.device_pack if Role.DEVICE in call.actor.roles else None)
+    judged = await _off_loop(body, judge, raw, packs, sender, mode, arrived_at_ms, call.engine.time_limits)
     body_hash = None if body.idempotency_key is None else await _off_loop(body, _hash_of, body)
     return IncomingBatch(
         id=batch_id,
-        tenant_id=actor.tenant_id,
-        subject=actor.subject,
+        tenant_id=call.actor.tenant_id,
+        subject=call.actor.subject,
         source="http" if body.import_id is None else f"import {body.import_id}",
         mode=mode,
         import_id=body.import_id,
@@ -175,18 +175,21 @@ def _hash_of(body: Body) -> bytes:
     return digest.digest()
 
 
-async def _known_packs(
-    engine: Engine, actor: Actor, request_id: str, names: tuple[str, ...]
-) -> tuple[RegistryVersion, dict[str, KnownPack]]:
+async def _known_packs(call: Call, names: tuple[str, ...]) -> tuple[RegistryVersion, dict[str, KnownPack]]:
     """The packs that the actor may report for; unknown ones register themselves where the tenant allows it."""
-    version = await engine.registry.version(actor.tenant_id)
-    packs = await engine.packs.lookup(actor.tenant_id, version.version, names)
+    version = await call.engine.registry.version(call.actor.tenant_id)
+    packs = await call.engine.packs.lookup(call.actor.tenant_id, version.version, names)
     unknown = [name for name in names if name and name not in packs]
-    if unknown and version.register_unknown_packs and actor.sites is None and actor.device_pack is None:
-        async with engine.transactions.begin(actor, request_id) as transaction:
+    if (
+        unknown
+        and version.register_unknown_packs
+        and call.actor.sites is None
+        and call.actor.device_pack is None
+    ):
+        async with call.transaction() as transaction:
             await stored_packs.register(transaction, [stored_packs.NewPack(name) for name in unknown])
-        packs = await engine.packs.lookup(actor.tenant_id, version.version, names)
-    return version, {name: pack for name, pack in packs.items() if _may_report(actor, name, pack)}
+        packs = await call.engine.packs.lookup(call.actor.tenant_id, version.version, names)
+    return version, {name: pack for name, pack in packs.items() if _may_report(call.actor, name, pack)}
 
 
 def _may_report(actor: Actor, name: str, pack: KnownPack) -> bool:
@@ -199,8 +202,8 @@ def _may_report(actor: Actor, name: str, pack: KnownPack) -> bool:
     return False
 
 
-async def create_import(engine: Engine, actor: Actor, request_id: str, source: str) -> dict[str, Any]:
-    async with engine.transactions.begin(actor, request_id) as transaction:
+async def create_import(call: Call, source: str) -> dict[str, Any]:
+    async with call.transaction() as transaction:
         return await stored.create_import(transaction, source)
 
 
@@ -209,27 +212,25 @@ def _only_subject(actor: Actor) -> str | None:
     return actor.subject if sees_only_own_batches(actor) else None
 
 
-async def get_import(engine: Engine, actor: Actor, request_id: str, import_id: UUID) -> dict[str, Any]:
-    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
-        return await stored.get_import(transaction, import_id, _only_subject(actor))
+async def get_import(call: Call, import_id: UUID) -> dict[str, Any]:
+    async with call.snapshot() as transaction:
+        return await stored.get_import(transaction, import_id, _only_subject(call.actor))
 
 
-async def list_imports(
-    engine: Engine, actor: Actor, request_id: str, cursor: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
-        return await stored.page_of_imports(transaction, _only_subject(actor), cursor, limit)
+async def list_imports(call: Call, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    async with call.snapshot() as transaction:
+        return await stored.page_of_imports(transaction, _only_subject(call.actor), cursor, limit)
 
 
-async def get_receipt(engine: Engine, actor: Actor, request_id: str, receipt_id: UUID) -> Receipt:
+async def get_receipt(call: Call, receipt_id: UUID) -> Receipt:
     """A committed batch's receipt. Raises NotFoundError, also for one that isn't the actor's to see."""
-    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
-        return await stored.get_receipt(transaction, receipt_id, _only_subject(actor))
+    async with call.snapshot() as transaction:
+        return await stored.get_receipt(transaction, receipt_id, _only_subject(call.actor))
 
 
 async def list_quarantined(
-    engine: Engine, actor: Actor, request_id: str, reason: str | None, cursor: str | None, limit: int
+    call: Call, reason: str | None, cursor: str | None, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
-    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+    async with call.snapshot() as transaction:
         rows, after = await stored.page_of_quarantined(transaction, reason, cursor, limit)
     return [row | {"id": str(row["id"])} for row in rows], after

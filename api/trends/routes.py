@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from api.routing import ARROW, CSV, JSON, Allowed, EngineOf, Moment, Name, RequestId, chosen_format, router
+from api.call import Call
+from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, chosen_format, router
 from api.trends import encode, schemas, service
 from domain.policy import Action
-from domain.tenancy import Actor
 
 routes = router("trends")
 
@@ -27,9 +27,7 @@ routes = router("trends")
 )
 async def trend(
     request: Request,
-    engine: EngineOf,
-    request_id: RequestId,
-    actor: Annotated[Actor, Depends(Allowed(Action.TELEMETRY_READ))],
+    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_READ))],
     pack: Annotated[Name, Query(description="external id of the pack")],
     measure: Annotated[list[str], Query(min_length=1, max_length=7, description="may be repeated")],
     starts: Annotated[Moment, Query(alias="from", description="RFC 3339 with offset, inclusive")],
@@ -38,7 +36,7 @@ async def trend(
     """Every reading of a pack's measures in from <= t < to, in order of time."""
     chosen = chosen_format(request, JSON, CSV, ARROW)
     measures = list(dict.fromkeys(measure))
-    points = await service.read(engine, actor, request_id, pack, measures, starts, ends)
+    points = await service.read(call, pack, measures, starts, ends)
     if chosen == CSV:
         chunks = encode.csv_chunks(measures, points)
     elif chosen == ARROW:

@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from api.bootstrap import Engine
+from api.call import Call
 from domain.errors import InvalidRequestError
 from domain.measures import MEASURE_INDEX
-from domain.tenancy import Actor
 from storage import packs as stored_packs
 from storage.trends import Points, points
 
 
 async def read(
-    engine: Engine,
-    actor: Actor,
-    request_id: str,
+    call: Call,
     pack: str,
     measures: Sequence[str],
     starts: datetime,
@@ -30,8 +27,8 @@ async def read(
             raise InvalidRequestError(f"measures are {', '.join(MEASURE_INDEX)}", field="measure")
     if starts >= ends:
         raise InvalidRequestError("`from` is not before `to`", field="to")
-    points_max = engine.settings.trend_points_max
-    async with engine.transactions.begin(actor, request_id, read_only=True) as transaction:
+    points_max = call.engine.settings.trend_points_max
+    async with call.snapshot() as transaction:
         known = await stored_packs.get_by_name(transaction, pack)
         found = await points(transaction, known["pack_id"], measures, starts, ends, points_max + 1)
     if len(found) > points_max:

@@ -1,0 +1,25 @@
+"""One request's place in the engine: who calls, under which id."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from api.bootstrap import Engine
+from domain.tenancy import Actor
+from storage.transactions import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An actor that may do what its route does, on an engine."""
+
+    engine: Engine
+    actor: Actor
+    request_id: str
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction of the actor's, which commits when left cleanly."""
+        return self.engine.transactions.begin(self.actor, self.request_id)
+
+    def snapshot(self) -> AbstractAsyncContextManager[Transaction]:
+        """A read-only transaction of the actor's; all its reads see one state."""
+        return self.engine.transactions.begin(self.actor, self.request_id, read_only=True)
