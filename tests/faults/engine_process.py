@@ -170,12 +170,16 @@ class EngineProcess:
         record = read_record(Layout.at(self.data_dir).record)
         return record if record is not None and is_recorded_server(record) else None
 
-    def stop(self) -> int | None:
-        """The exit code after a clean stop. Raises EngineStuckError."""
-        if self._process is not None and self.exit_code() is None:
-            self._process.terminate()
-            until(lambda: self.exit_code() is not None, "the engine to stop", STOP_S_MAX)
-        return self.exit_code()
+    def stop(self) -> None:
+        """Stop the process by SIGTERM, its PostgreSQL with it. Raises EngineStuckError when that isn't clean."""
+        if self._process is None or self.exit_code() is not None:
+            raise EngineStuckError(f"there is nothing to stop: the engine ended with {self.exit_code()}")
+        self._process.terminate()
+        until(lambda: self.exit_code() is not None, "the engine to stop", STOP_S_MAX)
+        if self.exit_code() != 0:
+            raise EngineStuckError(f"SIGTERM ended the engine with {self.exit_code()}:\n{self.end_of_log()}")
+        if self._server() is not None:
+            raise EngineStuckError("SIGTERM ended the engine, but its PostgreSQL still runs")
 
     def clear(self) -> None:
         """End whatever still runs of this installation."""

@@ -5,7 +5,7 @@ import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -177,11 +177,17 @@ class OwnServer:
     access: DatabaseAccess
 
     def kill(self) -> None:
+        """SIGKILL to the server; it stays away until it is started again."""
         record = read_record(Layout.at(self.data_dir).record)
         assert record is not None
         assert record.pid is not None
         os.kill(record.pid, signal.SIGKILL)
         until(lambda: self.supervisor.exit_code() is not None, "the server to end")
+
+    def kill_writers_backend(self) -> None:
+        """SIGKILL to the process that serves the writer; the server ends all others and recovers by itself."""
+        [(pid,)] = execute(self.access, WRITER)
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -205,8 +211,10 @@ def sending(access: DatabaseAccess, folder: Path, **settings: Any) -> Iterator[t
         yield api, sender
 
 
-def kill_within_a_group(server: OwnServer, sender: Sender, batches: list[Batch]) -> list[Future[Answer]]:
-    """SIGKILL to the server while all but the first of the batches stand in one transaction."""
+def kill_within_a_group(
+    server: OwnServer, sender: Sender, batches: list[Batch], kill: Callable[[], None]
+) -> list[Future[Answer]]:
+    """Kill while all but the first of the batches stand in one transaction."""
     with closing(HeldWriter(server.access)) as writer:
         answers = [sender.send(batches[0])]
         writer.wait_inside()
@@ -215,7 +223,7 @@ def kill_within_a_group(server: OwnServer, sender: Sender, batches: list[Batch])
         writer.let_one_group_pass()
         writer.wait_inside()
         sender.wait_queued(0)
-        server.kill()
+        kill()
     return answers
 
 
@@ -224,7 +232,7 @@ def test_e9_group_killed_with_postgresql_is_stored_once_when_the_server_comes_ba
 ) -> None:
     with sending(server.access, tmp_path) as (_, sender):
         batches = [sender.batch() for _ in range(4)]
-        answers = kill_within_a_group(server, sender, batches)
+        answers = kill_within_a_group(server, sender, batches, server.kill)
         server.supervisor.restart()
         told = [answer.result() for answer in answers]
         assert [(answer.status, answer.body["accepted"]) for answer in told] == [(200, 1)] * 4
@@ -232,12 +240,24 @@ def test_e9_group_killed_with_postgresql_is_stored_once_when_the_server_comes_ba
     require_stored_once(server.access, 6)
 
 
+def test_e9_group_whose_backend_is_killed_is_stored_once(server: OwnServer, tmp_path: Path) -> None:
+    with sending(server.access, tmp_path) as (_, sender):
+        batches = [sender.batch() for _ in range(4)]
+        answers = kill_within_a_group(server, sender, batches, server.kill_writers_backend)
+        told = [answer.result() for answer in answers]
+        assert [(answer.status, answer.body["accepted"]) for answer in told] == [(200, 1)] * 4
+        assert server.supervisor.exit_code() is None
+    require_stored_once(server.access, 5)
+
+
 def test_e9_group_whose_store_stays_away_is_told_503_and_its_retries_are_stored_once(
     server: OwnServer, tmp_path: Path
 ) -> None:
     with sending(server.access, tmp_path, recover_s_max=0.5, database_wait_s_max=1) as (api, sender):
         batches = [sender.batch() for _ in range(4)]
-        first, *killed = [answer.result() for answer in kill_within_a_group(server, sender, batches)]
+        first, *killed = [
+            answer.result() for answer in kill_within_a_group(server, sender, batches, server.kill)
+        ]
         assert first.status == HTTPStatus.OK
         assert [(answer.status, answer.retry_after) for answer in killed] == [(503, "1")] * 3
         assert httpx.get(f"{api.url}/readyz", trust_env=False).status_code == HTTPStatus.SERVICE_UNAVAILABLE
