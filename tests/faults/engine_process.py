@@ -21,7 +21,7 @@ from tests.running import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
-READY_S_MAX = 60.0
+READY_S_MAX = 120.0
 STOP_S_MAX = 30.0
 POLL_S = 0.01
 
