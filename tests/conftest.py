@@ -32,8 +32,13 @@ def reachable_folder() -> Iterator[Path]:
 def postgres(reachable_folder: Path) -> Iterator[Connections]:
     """A real PostgreSQL, started once."""
     config = EmbeddedConfig(data_dir=reachable_folder / "postgres", shared_buffers_mb=256)
-    server = EmbeddedPostgres(config, lambda line: None)
-    yield server.start()
+    server = EmbeddedPostgres(config, lambda _: None)
+    connections = server.start()
+    with psycopg.connect(connections.admin, autocommit=True) as connection:
+        # Nothing kills this one; the tests that kill servers start their own, with fsync on.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+    yield connections
     server.stop()
 
 

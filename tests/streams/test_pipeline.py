@@ -117,7 +117,7 @@ readings_strategy = st.lists(
 
 
 @given(readings=readings_strategy, data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_e2_any_split_and_replay_stores_each_identity_once(
     readings: list[Reading], data: st.DataObject
 ) -> None:
