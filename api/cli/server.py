@@ -70,7 +70,9 @@ def _serve_on(
         lifespan="on",
         timeout_graceful_shutdown=10,
     )
-    return asyncio.run(_serve(uvicorn.Server(config), engine, server, began_s))
+    # uvicorn's choice of loop, which `asyncio.run` alone would pass over.
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        return runner.run(_serve(uvicorn.Server(config), engine, server, began_s))
 
 
 async def _serve(web: uvicorn.Server, engine: Engine, server: EmbeddedPostgres | None, began_s: float) -> int:
