@@ -164,7 +164,7 @@ def moment(text, at):  # type: ignore[no-untyped-def]
 def name_number(text, start, names, ends, guess):  # type: ignore[no-untyped-def]
     """Which of the names stands there, with its closing quote, or NOT_PLAIN; the guess is tried first."""
     for step in range(len(ends)):
-        which = (guess + step) % len(ends)
+        which = guess + step if guess + step < len(ends) else guess + step - len(ends)
         first = ends[which - 1] if which > 0 else 0
         length = ends[which] - first
         offset = 0
