@@ -30,9 +30,9 @@ from ingest.bodies.native import read_json
 from ingest.columns import BodyLimits
 
 CLIENTS = (1, 2, 4)
-FLEET = Shape("fleet", packs=10_000, readings_per_pack=5)
-LOGS = Shape("logs", packs=100, readings_per_pack=500)
-GATEWAY = Shape("gateway", packs=1_000, readings_per_pack=10)
+FLEET = Shape("fleet", packs=10_000, readings_per_pack=5, groups=4)
+LOGS = Shape("logs", packs=100, readings_per_pack=500, groups=4)
+GATEWAY = Shape("gateway", packs=1_000, readings_per_pack=10, groups=4)
 FLOOR = "binary COPY"
 DECODE_JSON = "msgspec decode"
 _DIRECT_BATCH_NO = -1
@@ -210,6 +210,7 @@ def _facts(run: Run, shape: Shape, bodies: int, rows_before: int) -> tuple[str, 
     body = f"{shape.readings:,} readings ({shape.packs:,} packs, {shape.readings_per_pack} of each)"
     return (
         f"{bodies} bodies of {body}, a transaction each, fsync on; equality of the rows was asserted first",
+        f"bodies go round {shape.groups} groups of packs, so that each pack has one client",
         f"the table held {rows_before:,} rows at the start and {run.field.stored_rows():,} at the end",
         "processor seconds per million readings: " + "; ".join(costs),
     )
@@ -217,7 +218,7 @@ def _facts(run: Run, shape: Shape, bodies: int, rows_before: int) -> tuple[str, 
 
 def measure_arrow(shape: Shape, bodies: int, rounds: int) -> Report:
     """Arrow bodies against COPY by client and server, ADBC, text COPY, and reading the stream alone."""
-    with _running(shape.packs, ARROW) as run:
+    with _running(shape.fleet_packs, ARROW) as run:
         require_equal_rows(run, shape, arrow_body)
         rows_before = run.field.stored_rows()
         contenders = [
@@ -264,7 +265,7 @@ def _alone(
 
 def measure_json(shape: Shape, bodies: int, rounds: int) -> Report:
     """JSON bodies against decoding alone, and against COPY of the same rows."""
-    with _running(shape.packs, JSON) as run:
+    with _running(shape.fleet_packs, JSON) as run:
         require_equal_rows(run, shape, json_body)
         rows_before = run.field.stored_rows()
         contenders = [
@@ -292,9 +293,9 @@ def measure_json(shape: Shape, bodies: int, rounds: int) -> Report:
 
 def measure(*, quick: bool) -> list[Report]:
     """All of ingest."""
-    rounds, share = (2, 4) if quick else (7, 1)
+    rounds, bodies = (2, 4) if quick else (5, 8)
     return [
-        measure_arrow(FLEET, 20 // share, rounds),
-        measure_arrow(LOGS, 20 // share, rounds),
-        measure_json(GATEWAY, 40 // share, rounds),
+        measure_arrow(FLEET, bodies, rounds),
+        measure_arrow(LOGS, bodies, rounds),
+        measure_json(GATEWAY, 3 * bodies, rounds),
     ]

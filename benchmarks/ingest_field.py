@@ -30,11 +30,20 @@ _PREFILL_BATCH_NO = 0
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What one body holds: `readings_per_pack` readings of each of `packs` packs."""
+    """What one body holds: `readings_per_pack` readings of each of `packs` packs.
+
+    Bodies go round `groups` groups of packs. With as many clients, or a divisor, no two report for one pack:
+    else a body that overtakes another makes the engine look its readings up in the store.
+    """
 
     name: str
     packs: int
     readings_per_pack: int
+    groups: int = 1
+
+    @property
+    def fleet_packs(self) -> int:
+        return self.packs * self.groups
 
     @property
     def readings(self) -> int:
@@ -59,8 +68,9 @@ class Field:
                 shape.packs, shape.readings_per_pack, self.first_ms, STEP_MS, seed=shape.packs
             )
         base, made = self._values[shape], []
-        for _ in range(bodies):
-            made.append(replace(base, ts_ms=base.ts_ms + self._next_step * STEP_MS))
+        for number in range(bodies):
+            position = base.position + np.int32(shape.packs * (number % shape.groups))
+            made.append(replace(base, position=position, ts_ms=base.ts_ms + self._next_step * STEP_MS))
             self._next_step += shape.readings_per_pack
         return made
 
