@@ -1,5 +1,6 @@
 """The one place where the concrete parts are made and joined."""
 
+import asyncio
 import os
 import signal
 import time
@@ -85,7 +86,7 @@ class Engine:
         try:
             yield
         finally:
-            self.runner.stop()
+            await asyncio.to_thread(self.runner.stop)
             for pool in self._pools:
                 await pool.close()
 
@@ -118,7 +119,11 @@ class DatabaseAccess:
     def as_role(self, role: str, settings: Settings) -> str:
         timeout_s = settings.statement_s_max if role == APP_ROLE else 0
         return conninfo_as(
-            self.service or self.admin, role, application=f"bpm {role}", statement_timeout_s=timeout_s
+            self.service or self.admin,
+            role,
+            application=f"bpm {role}",
+            statement_timeout_s=timeout_s,
+            lock_timeout_s=settings.lock_s_max,
         )
 
 
@@ -146,10 +151,12 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         PartitionStore(access.as_role(INGEST_ROLE, settings), PARTITION_ZERO, _CONNECT_TIMEOUT_S),
         RunnerLimits(
             queue_readings_max=settings.queue_readings_max,
+            queue_bytes_max=settings.queue_bytes_max,
             bulk_readings_min=settings.bulk_readings_min,
             group_readings_max=settings.group_readings_max,
             recover_s_max=settings.recover_s_max,
             save_state_s=settings.save_state_s,
+            stop_s_max=settings.stop_s_max,
             retry_after_s=settings.retry_after_s,
         ),
         PipelineLimits(settings.late_after_s, settings.receipt_items_max),

@@ -11,8 +11,9 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
+from api.errors import problem
 from api.routing import CSV, answer, engine_of, read_body
-from domain.errors import BodyTooLargeError, BodyUnreadableError, UnsupportedFormatError
+from domain.errors import BodyTooLargeError, BodyUnreadableError, InvalidRequestError, UnsupportedFormatError
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -38,7 +39,7 @@ class Registration(BaseModel):
 CSV_BODY = {"requestBody": {"required": True, "content": {CSV: {"schema": {"type": "string"}}}}}
 """The request body of a registration as OpenAPI."""
 
-_HTTP_OK, _HTTP_INVALID = 200, 422
+_HTTP_INVALID = 422
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 """A number as programs write it; Python's float would also read 1_000, nan and other alphabets' digits."""
@@ -51,9 +52,23 @@ async def read_csv_body(request: Request) -> bytes:
     return await read_body(request, engine_of(request).settings.json_body_bytes_max)
 
 
-def answer_registration(result: Registration) -> Response:
-    """200 with what was done, or would be; 422 with every problem when nothing was done because of them."""
-    return answer(result.model_dump(), _HTTP_INVALID if result.problems else _HTTP_OK)
+def answer_registration(request: Request, result: Registration) -> Response:
+    """200 with what was done, or would be; a problem that names every row when nothing was done because of them."""
+    if not result.problems:
+        return answer(result.model_dump())
+    first, count = result.problems[0], len(result.problems)
+    detail = (
+        f"{count} of {result.rows} rows are wrong, and nothing was done; row {first.row}: {first.problem}"
+    )
+    return problem(
+        request,
+        _HTTP_INVALID,
+        InvalidRequestError.code,
+        "A row is wrong",
+        detail,
+        field=first.field,
+        **result.model_dump(),
+    )
 
 
 @dataclass(frozen=True, slots=True)

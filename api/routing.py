@@ -104,7 +104,7 @@ class StrictRoute(APIRoute):
             for field in get_flat_params(self.dependant)
             if not isinstance(field.field_info, params.Header | params.Path)
         }
-        reads_body = self.body_field is not None
+        body_field = self.body_field
 
         async def handle_strictly(request: Request) -> Response:
             given = Counter(name for name, _ in request.query_params.multi_items())
@@ -113,8 +113,8 @@ class StrictRoute(APIRoute):
                     raise InvalidRequestError("there is no such parameter", field=_printable(name))
                 if times > 1 and not known[name]:
                     raise InvalidRequestError("the parameter stands more than once", field=name)
-            if reads_body:
-                await _check_body(request)
+            if body_field is not None:
+                await _check_body(request, required=body_field.field_info.is_required())
             return await handle(request)
 
         return handle_strictly
@@ -124,11 +124,14 @@ def _printable(name: str) -> str:
     return name[:100].encode("ascii", "replace").decode()
 
 
-async def _check_body(request: Request) -> None:
+async def _check_body(request: Request, *, required: bool) -> None:
+    body = await read_body(request, engine_of(request).settings.record_body_bytes_max)
+    request._body = body  # noqa: SLF001 - Starlette's own cache, since the stream has been read
+    if not body and not required:
+        return
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != JSON:
         raise UnsupportedFormatError("send the body as application/json", field="Content-Type")
-    body = await read_body(request, engine_of(request).settings.record_body_bytes_max)
     try:
         decode_strictly(body)
     except BodyUnreadableError as error:
@@ -136,7 +139,6 @@ async def _check_body(request: Request) -> None:
         if error.facts.get("unreadable"):
             raise BodyUnreadableError(error.detail) from error
         raise InvalidRequestError(error.detail) from error
-    request._body = body  # noqa: SLF001 - Starlette's own cache, since the stream has been read
 
 
 def router(tag: str) -> APIRouter:

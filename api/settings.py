@@ -3,7 +3,7 @@
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEVELOPMENT_ISSUER = "bpm-development"
@@ -30,6 +30,24 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL 15 or later to use instead of the embedded one"
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _readable(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            from psycopg import ProgrammingError
+            from psycopg.conninfo import conninfo_to_dict
+
+            try:
+                conninfo_to_dict(url.get_secret_value())
+            except ProgrammingError:
+                # Its message repeats a part of the address, which may be the password.
+                raise ValueError(
+                    "this is no address of a PostgreSQL, such as postgresql://user:password@host:5432/database; "
+                    "special characters of a password are percent-encoded"
+                ) from None
+        return url
+
     postgres_run_as: str | None = Field(
         None, description="account of the embedded server when started as root"
     )
@@ -76,6 +94,9 @@ class Settings(BaseSettings):
     import_from_year: int = Field(1990, ge=1970, description="imports may begin here; else quarantined")
     clock_jump_s_max: int = Field(60, gt=0, description="a larger jump of the clock stops live ingest; 503")
 
+    lock_s_max: float = Field(5.0, gt=0, description="a statement waits so long for a lock; then 503")
+    stop_s_max: float = Field(30.0, gt=0, description="wait for the last group when stopping")
+    queue_bytes_max: int = Field(256 << 20, gt=0, description="bodies waiting, live and bulk each; then 429")
     queue_readings_max: int = Field(
         1_000_000, gt=0, description="readings waiting, live and bulk each; then 429"
     )

@@ -100,6 +100,7 @@ class IncomingBatch:
     id: the client's idempotency key as a UUID, or ours; unique per tenant.
     body_hash: SHA-256 of the body when the client gave a key, else None (no retry can name it).
     subject: who sent it. arrived_at_ms: given once, at the edge.
+    body_bytes: size of the body, which is kept until the batch is answered.
     registry_version: of the tenant's packs and tenures by which the readings were judged.
     raw_of: the raw text of the reading at an index of the body.
     """
@@ -113,6 +114,7 @@ class IncomingBatch:
     arrived_at_ms: int
     body_hash: bytes | None
     registry_version: int
+    body_bytes: int
     received: int
     readings: ReadingBatch
     quarantined: tuple[QuarantinedItem, ...]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.measures import MEASURE_NAMES
+from domain.measures import MEASURE_NAMES, THOUSANDTHS_PER_UNIT
 from domain.packs import KnownPack, Limits, Tenure
 from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array, ReadingBatch, to_thousandths
 from domain.receipts import Mode, QuarantinedItem, QuarantineReason
@@ -149,12 +149,15 @@ def _judge_packs(
 
 
 def _usable(tenures: Sequence[Tenure], name: str, sender: Sender) -> Sequence[Tenure]:
-    """A sender reports for its own tenant's time; a pack's own device for all of the pack's life."""
+    """A sender reports for its own tenant's time; a pack's own device for all of the pack's life.
+
+    The own device is one of the present holder's: a former holder's credential must not write the new one's time.
+    """
     if len(tenures) == 1 and tenures[0].tenant_id == sender.tenant_id:
         return tenures
-    return [
-        tenure for tenure in tenures if tenure.tenant_id == sender.tenant_id or name == sender.device_pack
-    ]
+    if name == sender.device_pack and tenures[-1].tenant_id == sender.tenant_id:
+        return tenures
+    return [tenure for tenure in tenures if tenure.tenant_id == sender.tenant_id]
 
 
 def _rows_of_codes(
@@ -180,25 +183,30 @@ def _judge_measures(
     code_of_tenure = np.array([code_of_object[id(tenure.limits)] for tenure in tenures] or [0], np.int32)
     limits_of = code_of_tenure[tenure_of]
     problems.add(np.asarray(np.isnan(raw.values).all(axis=0)), QuarantineReason.NO_MEASURE)
+    # As they would be stored: a float4 hardly ever is the decimal that a limit is.
+    thousandths = np.rint(raw.values * THOUSANDTHS_PER_UNIT)
     # First whether anything is outside of all limits together, because nearly always nothing is.
-    if not _any_outside(raw.values, list(distinct), limits_of):
+    if not _any_outside(thousandths, list(distinct), limits_of):
         return
     for limits, code in distinct.items():
         rows = limits_of == code
         for measure, name in enumerate(MEASURE_NAMES):
-            values = raw.values[measure]
+            values = thousandths[measure]
             low, high = limits.minimum[measure], limits.maximum[measure]
-            below, above = values < low, values > high
+            below, above = (
+                values < round(low * THOUSANDTHS_PER_UNIT),
+                values > round(high * THOUSANDTHS_PER_UNIT),
+            )
             problems.add(below & rows, QuarantineReason.OUT_OF_RANGE, name, low)
             problems.add(above & rows, QuarantineReason.OUT_OF_RANGE, name, high)
 
 
-def _any_outside(values: Float64Array, distinct: Sequence[Limits], limits_of: Int32Array) -> bool:
+def _any_outside(thousandths: Float64Array, distinct: Sequence[Limits], limits_of: Int32Array) -> bool:
     """Whether any value lies outside of its reading's limits; NaN never does."""
     if not distinct:
         return False
-    low = np.array([limits.minimum for limits in distinct]).T
-    high = np.array([limits.maximum for limits in distinct]).T
+    low = np.rint(np.array([limits.minimum for limits in distinct]).T * THOUSANDTHS_PER_UNIT)
+    high = np.rint(np.array([limits.maximum for limits in distinct]).T * THOUSANDTHS_PER_UNIT)
     if len(distinct) > 1:
         low, high = low[:, limits_of], high[:, limits_of]
-    return bool((values < low).any() or (values > high).any())
+    return bool((thousandths < low).any() or (thousandths > high).any())

@@ -27,17 +27,29 @@ OWNER_ROLE = "bpm_owner"
 
 SCHEMA = "bpm"
 
+_KEEPALIVES_IDLE_S = 10
+_UNANSWERED_MS_MAX = 30_000
 
-def conninfo_as(conninfo: str, role: str, *, application: str, statement_timeout_s: float = 0) -> str:
+
+def conninfo_as(
+    conninfo: str, role: str, *, application: str, statement_timeout_s: float = 0, lock_timeout_s: float = 0
+) -> str:
     """The connection string with the role, schema and zone set from the first statement on.
 
-    `statement_timeout_s` 0 means none.
+    Timeouts of 0 mean none. Commits wait for the disk, whatever the server's default: an acknowledgement says so.
     """
     options = (
         f"-c role={role} -c search_path={SCHEMA} -c timezone=UTC "
-        f"-c statement_timeout={int(statement_timeout_s * 1000)}ms"
+        f"-c synchronous_commit=on -c statement_timeout={int(statement_timeout_s * 1000)}ms "
+        f"-c lock_timeout={int(lock_timeout_s * 1000)}ms"
     )
-    return make_conninfo(conninfo, options=options, application_name=application)
+    return make_conninfo(
+        conninfo,
+        options=options,
+        application_name=application,
+        keepalives_idle=_KEEPALIVES_IDLE_S,
+        tcp_user_timeout=_UNANSWERED_MS_MAX,
+    )
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from domain.readings import (
     to_thousandths,
     to_values,
 )
-from domain.receipts import Receipt
+from domain.receipts import QuarantinedItem, QuarantineReason, Receipt
 from domain.tenancy import TenantId
 from kernels import pgcopy
 from storage.database import int4s, query, times
@@ -171,11 +171,22 @@ def _insert_batches(
     )
 
 
+def _one_a_reading(items: Sequence[QuarantinedItem]) -> list[QuarantinedItem]:
+    """The items with those of one reading and reason put together, their fields joined: a reading counts once."""
+    found: dict[tuple[int, QuarantineReason], QuarantinedItem] = {}
+    for item in items:
+        key = item.index, item.reason
+        if key in found:
+            item = replace(item, field=f"{found[key].field}, {item.field}")  # noqa: PLW2901 - the joined one
+        found[key] = item
+    return list(found.values())
+
+
 def _insert_quarantined(connection: psycopg.Connection[Any], results: Sequence[BatchResult]) -> None:
     found: dict[tuple[TenantId, str, bytes, str], dict[str, Any]] = {}
     for result in results:
         batch = result.batch
-        for item in result.quarantined:
+        for item in _one_a_reading(result.quarantined):
             digest = hashlib.sha256(item.raw.encode()).digest()
             row = found.setdefault(
                 (batch.tenant_id, batch.source, digest, item.reason),

@@ -16,7 +16,7 @@ from storage.database import query
 from storage.records import MODELS, SITES, decode_cursor, page_of, require_version
 from storage.transactions import Transaction
 
-ALWAYS = "-infinity"
+ALWAYS, FOREVER = "-infinity", "infinity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +129,15 @@ async def move(
 ) -> DictRow:
     """The pack in a new tenure from `starts` on, which ends the last one; what isn't given stays as it was.
 
-    Raises NotFoundError, ConflictError when `starts` isn't after the start of the last tenure.
+    Raises NotFoundError, ConflictError when `starts` lies before the last tenure of the tenant, or behind it:
+    then another tenant holds the pack.
     """
     before = await _locked(transaction, pack_id)
     last = (await tenures(transaction, before["pack_id"]))[-1]
     if last["held_from"] != ALWAYS and starts <= datetime.fromisoformat(last["held_from"]):
         raise ConflictError("the last tenure begins later", field="from", limit=last["held_from"])
+    if last["held_to"] != FOREVER and starts >= datetime.fromisoformat(last["held_to"]):
+        raise ConflictError("another tenant holds the pack then", field="from", limit=last["held_to"])
     key = {"pack_id": before["pack_id"], "held_from": last["held_from"]}
     await transaction.rows("packs.end_tenure", key | {"held_to": starts})
     await transaction.rows(
@@ -142,6 +145,7 @@ async def move(
         {
             "pack_id": before["pack_id"],
             "held_from": starts,
+            "held_to": last["held_to"],
             "site_id": last["site_id"] if site is None else await SITES.id_of(transaction, site, "site"),
             "model_id": last["model_id"]
             if model is None

@@ -114,6 +114,7 @@ CREATE TABLE bpm.installation (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     first_day date DEFAULT (((now() AT TIME ZONE 'UTC'::text))::date - 31) NOT NULL,
     clock_confirmed_at timestamp with time zone,
+    clock_confirmed_batch_no bigint DEFAULT 0 NOT NULL,
     CONSTRAINT installation_only_row_check CHECK (only_row)
 );
 
@@ -371,6 +372,10 @@ CREATE INDEX readings_pack_ts ON ONLY bpm.readings USING btree (pack_id, ts);
 CREATE INDEX readings_ts ON ONLY bpm.readings USING brin (ts) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX tenures_by_pack ON bpm.tenures USING btree (pack_id, held_from);
+
+CREATE UNIQUE INDEX tenures_one_open ON bpm.tenures USING btree (pack_id) WHERE (held_to = 'infinity'::timestamp with time zone);
+
+COMMENT ON INDEX bpm.tenures_one_open IS 'A pack has one holder at a time, of whichever tenant.';
 
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.refuse_change();
 

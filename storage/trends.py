@@ -1,5 +1,6 @@
 """A pack's readings as columns."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,17 +8,21 @@ from datetime import datetime
 import numpy as np
 from psycopg.rows import tuple_row
 
-from domain.readings import Float64Array, Int32Array, Int64Array, to_thousandths, to_values
+from domain.readings import Float32Array, Float64Array, Int32Array, Int64Array, to_thousandths, to_values
 from storage.database import array_of, query
 from storage.transactions import Transaction
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """ts_ms int64[n], ascending; thousandths int32[measures asked, n], ABSENT as a gap."""
+    """ts_ms int64[n], ascending; thousandths int32[measures asked, n], ABSENT as a gap.
+
+    complete: whether these are all, and not cut at the limit of rows.
+    """
 
     ts_ms: Int64Array
     thousandths: Int32Array
+    complete: bool = True
 
     def __len__(self) -> int:
         return len(self.ts_ms)
@@ -48,18 +53,20 @@ async def points(
         "pack_id": pack,
         "from": starts,
         "to": ends,
-        "limit": limit,
+        "limit": limit + 1,
     }
     async with transaction.connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(points_query(measures), parameters, binary=True, prepare=False)
         ts_ms, *values = await cursor.fetchone() or (None,)
     if ts_ms is None:
         return Points(np.empty(0, np.int64), np.empty((len(measures), 0), np.int32))
-    return Points(*_one_point_a_time(ts_ms, to_thousandths(np.stack(values))))
+    points_of = await asyncio.to_thread(_one_point_a_time, ts_ms, values)
+    return Points(*points_of, complete=len(ts_ms) <= limit)
 
 
-def _one_point_a_time(ts_ms: Int64Array, thousandths: Int32Array) -> tuple[Int64Array, Int32Array]:
+def _one_point_a_time(ts_ms: Int64Array, values: Sequence[Float32Array]) -> tuple[Int64Array, Int32Array]:
     """Rows of one time, in order of time, put together; ABSENT is the least of all values."""
+    thousandths = to_thousandths(np.stack(values))
     is_first = np.ones(len(ts_ms), np.bool_)
     is_first[1:] = ts_ms[1:] != ts_ms[:-1]
     if is_first.all():

@@ -38,18 +38,21 @@ _CHECK_S: Final = 1.0
 class RunnerLimits:
     """Sizes of the queues and of a group, and how long the runner tries to get the store back.
 
-    queue_readings_max: readings waiting, of each of live and bulk; at the limit 429.
+    queue_readings_max, queue_bytes_max: readings and bodies waiting, of each of live and bulk; at the limit 429.
     bulk_readings_min: live batches at least this large queue with the imports when they are late.
     group_readings_max: readings committed together.
     recover_s_max: how long batches with an unknown outcome wait for the store; then 503.
+    stop_s_max: how long `stop` waits for the last group.
     save_state_s: time between savings of the state. retry_after_s: what refused clients are told.
     """
 
     queue_readings_max: int
+    queue_bytes_max: int
     bulk_readings_min: int
     group_readings_max: int
     recover_s_max: float
     save_state_s: float
+    stop_s_max: float
     retry_after_s: int
 
 
@@ -106,6 +109,7 @@ class EmbeddedRunner:
         self._bulk: deque[_Waiting] = deque()
         self._in_flight: set[tuple[TenantId, UUID]] = set()
         self._queued_readings = {Mode.LIVE: 0, Mode.IMPORT: 0}
+        self._queued_bytes = {Mode.LIVE: 0, Mode.IMPORT: 0}
         self._stopping = False
         self._state: State | None = None
         self._trouble: str | None = "the state has not been loaded yet"
@@ -122,7 +126,9 @@ class EmbeddedRunner:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(self._limits.stop_s_max)
+        if self._thread.is_alive():
+            log.error("the last group is still waiting for the store; it is given up, unacknowledged")
 
     @property
     def trouble(self) -> str | None:
@@ -183,7 +189,15 @@ class EmbeddedRunner:
                     limit=self._limits.queue_readings_max,
                     retry_after_s=self._limits.retry_after_s,
                 )
+            held = self._queued_bytes[kind]
+            if held and held + batch.body_bytes > self._limits.queue_bytes_max:
+                raise BusyError(
+                    f"bodies of {held} bytes wait already",
+                    limit=self._limits.queue_bytes_max,
+                    retry_after_s=self._limits.retry_after_s,
+                )
             self._queued_readings[kind] += batch.received
+            self._queued_bytes[kind] += batch.body_bytes
             (self._bulk if bulk else self._live).append(waiting)
             self._changed.notify()
 
@@ -234,9 +248,11 @@ class EmbeddedRunner:
                 size += taken.batch.received
                 group.append(taken)
             self._queued_readings[Mode.LIVE] -= size
+            self._queued_bytes[Mode.LIVE] -= sum(waiting.batch.body_bytes for waiting in group)
             if not group and self._bulk:
                 group.append(self._bulk.popleft())
                 self._queued_readings[Mode.IMPORT] -= group[0].batch.received
+                self._queued_bytes[Mode.IMPORT] -= group[0].batch.body_bytes
             return group
 
     def _commit_or_recover(self, group: Sequence[_Waiting]) -> None:
@@ -321,6 +337,7 @@ class EmbeddedRunner:
                 self._live.clear()
                 self._bulk.clear()
                 self._queued_readings = dict.fromkeys(self._queued_readings, 0)
+                self._queued_bytes = dict.fromkeys(self._queued_bytes, 0)
             self._refuse(waiting)
 
     def _take_over_until(self, deadline_s: float) -> bool:
@@ -329,12 +346,13 @@ class EmbeddedRunner:
             try:
                 self._store.take_over()
                 self._state = State.restored(*self._store.load())
-                self._store.prepare_days_ahead(self._clock.now_ms())
                 self._check_clock_against_store()
+                self._prepare_days_ahead()
             except Exception as error:  # noqa: BLE001 - whatever it is, the partition isn't ours
-                trouble = f"the store can't be used: {error}"
+                # The reason goes to the log alone: it may name hosts and statements.
+                trouble = f"the store can't be used ({type(error).__name__})"
                 if trouble != self._trouble:
-                    log.warning("%s", trouble)
+                    log.warning("%s: %s", trouble, error)
                 self._forget(trouble)
                 with self._changed:
                     if self._stopping or self._monotonic_s() >= deadline_s:
@@ -352,12 +370,19 @@ class EmbeddedRunner:
             return
         try:
             self._store.save_state(touched)
-            self._store.prepare_days_ahead(self._clock.now_ms())
         except Exception:
             log.exception("saving the state failed; it is loaded again")
             self._forget("saving the state failed; it is being loaded again")
         else:
             self._state.saved(touched)
+            self._prepare_days_ahead()
+
+    def _prepare_days_ahead(self) -> None:
+        """Make the coming days' partitions, if that can be done now; a reading that needs one makes it too."""
+        try:
+            self._store.prepare_days_ahead(self._clock.now_ms())
+        except Exception as error:  # noqa: BLE001 - whatever it is, today's partition is there
+            log.warning("the coming days can't be prepared now: %s", error)
 
     def _check_clock_against_store(self) -> None:
         self._clock_confirmed_at_ms = self._store.clock_confirmed_at_ms()

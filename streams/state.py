@@ -50,10 +50,11 @@ class State:
         if largest_pack < have:
             return
         more = max(largest_pack + 1, 2 * have, _SMALLEST_CAPACITY) - have
-        self.watermark_ms = np.pad(self.watermark_ms, (0, more), constant_values=NEVER_MS)
         self._latest_ts_ms = np.pad(self._latest_ts_ms, ((0, 0), (0, more)), constant_values=NEVER_MS)
         self._latest = np.pad(self._latest, ((0, 0), (0, more)), constant_values=ABSENT)
         self._touched = np.pad(self._touched, (0, more))
+        # Last, because other threads ask it which packs can be looked up.
+        self.watermark_ms = np.pad(self.watermark_ms, (0, more), constant_values=NEVER_MS)
 
     def apply(self, rows: NewReadings | StoredReadings) -> None:
         """Take committed readings into account; applying one twice changes nothing."""

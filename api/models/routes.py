@@ -62,4 +62,4 @@ async def register(
     """
     body = await read_csv_body(request)
     result = await service.register(call, body, dry_run=dry_run)
-    return answer_registration(result)
+    return answer_registration(request, result)

@@ -36,7 +36,7 @@ async def register(
     registered already stay as they are.
     """
     body = await read_csv_body(request)
-    return answer_registration(await service.register(call, body, dry_run=dry_run))
+    return answer_registration(request, await service.register(call, body, dry_run=dry_run))
 
 
 @routes.get("/packs", response_model=schemas.PackPage)

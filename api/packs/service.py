@@ -7,7 +7,7 @@ from uuid import UUID
 from api.call import Call
 from api.packs.schemas import NewPack
 from api.registration import Registration, RowProblem, read_rows
-from domain.clock import from_ms
+from domain.clock import MILLISECONDS_PER_SECOND, from_ms, to_ms
 from domain.errors import ConflictError, InvalidRequestError
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
 from domain.tenancy import Actor
@@ -123,7 +123,16 @@ async def move(
     site: str | None,
     model: str | None,
 ) -> Row:
-    """The pack in its new tenure. Raises NotFoundError, ConflictError when it begins before the last one."""
+    """The pack in its new tenure.
+
+    Raises NotFoundError, ConflictError when it begins outside of the tenant's last one, InvalidRequestError
+    when it lies in the future: what a pack is now must be its last tenure.
+    """
+    settings = call.engine.settings
+    if to_ms(starts) > call.engine.clock.now_ms() + settings.future_s_max * MILLISECONDS_PER_SECOND:
+        raise InvalidRequestError(
+            "a move lies in the past, or is now", field="from", limit=settings.future_s_max
+        )
     async with call.transaction() as transaction:
         return _public(await stored.move(transaction, pack_id, starts, site, model))
 

@@ -79,10 +79,10 @@ async def get_receipt(
 
 @routes.post("/imports", response_model=schemas.Import, status_code=HTTP_CREATED)
 async def post_import(
-    new: schemas.NewImport, call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_IMPORT))]
+    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_IMPORT))], new: schemas.NewImport | None = None
 ) -> Response:
     """Begin an import. Send its readings to /v1/telemetry?import={id}."""
-    return answer(await service.create_import(call, new.source), HTTP_CREATED)
+    return answer(await service.create_import(call, (new or schemas.NewImport()).source), HTTP_CREATED)
 
 
 @routes.get("/imports", response_model=schemas.ImportPage)

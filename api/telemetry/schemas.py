@@ -39,7 +39,9 @@ class Receipt(BaseModel):
 class NewImport(Strict):
     """An import: bodies under its id may bring any past time."""
 
-    source: Annotated[Name, Field(description="where the readings come from, such as a file's name")]
+    source: Annotated[Name, Field(description="where the readings come from, such as a file's name")] = (
+        "unnamed"
+    )
 
 
 class Import(BaseModel):

@@ -161,6 +161,7 @@ async def _judged(
         arrived_at_ms=arrived_at_ms,
         body_hash=body_hash,
         registry_version=version.version,
+        body_bytes=len(body.content),
         received=raw.received,
         readings=judged.readings,
         quarantined=judged.quarantined,

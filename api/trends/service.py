@@ -30,9 +30,9 @@ async def read(
     points_max = call.engine.settings.trend_points_max
     async with call.snapshot() as transaction:
         known = await stored_packs.get_by_name(transaction, pack)
-        found = await points(transaction, known["pack_id"], measures, starts, ends, points_max + 1)
-    if len(found) > points_max:
+        found = await points(transaction, known["pack_id"], measures, starts, ends, points_max)
+    if not found.complete:
         raise InvalidRequestError(
-            f"more than {points_max} points: ask for a shorter range", field="to", limit=points_max
+            f"more than {points_max} readings: ask for a shorter range", field="to", limit=points_max
         )
     return found

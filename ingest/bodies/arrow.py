@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,26 +17,33 @@ from domain.receipts import QuarantineReason
 from ingest.columns import KNOWN_KEYS, BodyLimits, Problem, RawReadings, ignored_keys
 
 _MS_OF_UNIT = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
-_RECORD_BATCH = 3
+_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
+_DATA_FIELD = 1
 _COMPRESSION_FIELD = 3
+
+RAW_NAME_CHARACTERS_MAX = 1000
 
 
 def read_arrow(body: bytes, limits: BodyLimits) -> RawReadings:
     """The readings of an Arrow IPC stream.
 
-    Columns: pack (string, may be dictionary-encoded), ts (timestamp, without zone taken as UTC, or int64
-    milliseconds), and any of the measures (numbers; null is absent, NaN is invalid); others are ignored.
+    Columns: pack (string, may be dictionary-encoded; no view, whose pieces may overlap), ts (timestamp, without
+    zone taken as UTC, or int64 milliseconds), and any of the measures (numbers; null is absent, NaN is invalid);
+    others are ignored.
     Raises BodyUnreadableError when the stream is damaged or compressed, InvalidRequestError when a column is
     missing or of another type, BodyTooLargeError for too many readings.
     """
     table = _table(body, limits)
     problems: dict[int, Problem] = {}
-    pack_names, pack_code = _packs(_column(table, "pack"), problems, limits)
-    ts_ms = _times(_column(table, "ts"), problems)
+    pack_names, pack_code = _packs(
+        _column(table, "pack", pa.types.is_string, pa.types.is_large_string), problems, limits
+    )
+    ts_ms = _times(_column(table, "ts", pa.types.is_timestamp, pa.types.is_int64).combine_chunks(), problems)
     values = np.full((len(MEASURE_NAMES), table.num_rows), np.nan)
     for row, name in enumerate(MEASURE_NAMES):
         if name in table.column_names:
-            values[row] = _numbers(name, _column(table, name), problems)
+            column = _column(table, name, pa.types.is_floating, pa.types.is_integer, pa.types.is_null)
+            values[row] = _numbers(name, column.combine_chunks(), problems)
     kept: BoolArray = np.ones(table.num_rows, np.bool_)
     kept[list(problems)] = False
     index = np.flatnonzero(kept).astype(np.int32)
@@ -49,7 +57,7 @@ def read_arrow(body: bytes, limits: BodyLimits) -> RawReadings:
         values=values if everything else values[:, index],
         problems=tuple(problems[position] for position in sorted(problems)),
         ignored_keys=ignored_keys(table.column_names, limits),
-        raw_of=TableRows(table),
+        raw_of=TableRows(table, pack_names, pack_code),
     )
 
 
@@ -83,16 +91,25 @@ def _refuse_compressed(body: bytes) -> None:
     """Raises BodyUnreadableError for compressed buffers, which could unfold to any size.
 
     PyArrow doesn't tell, so the message's flatbuffer is asked (Message.fbs: header type and header are fields
-    1 and 2 of Message; compression is field 3 of RecordBatch).
+    1 and 2 of Message; compression is field 3 of RecordBatch, which is field 1 of DictionaryBatch).
     """
     reader = pa.ipc.MessageReader.open_stream(body)
     for message in reader:
         metadata = bytes(message.metadata)
         root = struct.unpack_from("<I", metadata)[0]
         kind_at, header_at = _field(metadata, root, 1), _field(metadata, root, 2)
-        if kind_at is None or header_at is None or metadata[kind_at] != _RECORD_BATCH:
+        if (
+            kind_at is None
+            or header_at is None
+            or metadata[kind_at] not in (_DICTIONARY_BATCH, _RECORD_BATCH)
+        ):
             continue
         header = header_at + struct.unpack_from("<I", metadata, header_at)[0]
+        if metadata[kind_at] == _DICTIONARY_BATCH:
+            data_at = _field(metadata, header, _DATA_FIELD)
+            if data_at is None:
+                continue
+            header = data_at + struct.unpack_from("<I", metadata, data_at)[0]
         if _field(metadata, header, _COMPRESSION_FIELD) is not None:
             raise BodyUnreadableError(
                 "compressed Arrow buffers are not accepted: send the stream uncompressed"
@@ -109,21 +126,33 @@ def _field(metadata: bytes, table: int, number: int) -> int | None:
     return table + offset if offset else None
 
 
-def _column(table: pa.Table, name: str) -> pa.Array:
+def _column(table: pa.Table, name: str, *accepted: Callable[[pa.DataType], bool]) -> pa.ChunkedArray:
+    """A column, if its type is accepted. Raises InvalidRequestError."""
     if name not in table.column_names:
         raise InvalidRequestError(f"the stream has no column {name}", field=name)
-    return table.column(name).combine_chunks()
+    column = table.column(name)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) and name == "pack" else column.type
+    if not any(accepts(kind) for accepts in accepted):
+        raise InvalidRequestError(
+            f"column {name} is of type {column.type}, which is not accepted", field=name
+        )
+    return column
 
 
 class TableRows:
-    """The rows of a table as JSON text; the table is a view of the body, so there is nothing to release."""
+    """The rows of a table as JSON text; the table is a view of the body, so there is nothing to release.
 
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table.select([name for name in table.column_names if name in KNOWN_KEYS])
+    Names of packs are cut: one long name in a dictionary may stand in every row.
+    """
+
+    def __init__(self, table: pa.Table, pack_names: tuple[str, ...], pack_code: Int32Array) -> None:
+        self._table = table.select([name for name in table.column_names if name in KNOWN_KEYS - {"pack"}])
+        self._pack_names = [name[:RAW_NAME_CHARACTERS_MAX] for name in pack_names]
+        self._pack_code = pack_code
 
     def __call__(self, index: int) -> str:
-        names = self._table.column_names
-        return json.dumps({name: _json_value(self._table.column(name)[index]) for name in names})
+        cells = {name: _json_value(self._table.column(name)[index]) for name in self._table.column_names}
+        return json.dumps({"pack": self._pack_names[self._pack_code[index]] or None} | cells)
 
     def release(self) -> None:
         """Nothing to do."""
@@ -146,26 +175,31 @@ def _nulls(column: pa.Array) -> Int64Array:
 
 
 def _packs(
-    column: pa.Array, problems: dict[int, Problem], limits: BodyLimits
+    column: pa.ChunkedArray, problems: dict[int, Problem], limits: BodyLimits
 ) -> tuple[tuple[str, ...], Int32Array]:
-    if not pa.types.is_dictionary(column.type):
-        _require_type(column, "pack", pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-        column = pc.dictionary_encode(column)
-    elif not (pa.types.is_string(column.type.value_type) or pa.types.is_large_string(column.type.value_type)):
-        raise InvalidRequestError(f"column pack is {column.type}, expected strings", field="pack")
-    for index in _nulls(column):
-        problems.setdefault(int(index), Problem(int(index), QuarantineReason.MISSING_FIELD, "pack"))
-    codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32)
-    names = tuple("" if name is None else name for name in column.dictionary.to_pylist())
+    """The distinct names, and the code of each row's; batch by batch, since each may have its own dictionary."""
+    names: dict[str, int] = {}
+    parts = [np.empty(0, np.int32)]
+    for chunk in column.chunks:
+        encoded = chunk if pa.types.is_dictionary(chunk.type) else pc.dictionary_encode(chunk)
+        own = ["" if name is None else name for name in encoded.dictionary.to_pylist()]
+        code_of = np.array([names.setdefault(name, len(names)) for name in [*own, ""]], np.int32)
+        indices = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        codes = code_of[indices]
+        codes[~encoded.is_valid().to_numpy(zero_copy_only=False)] = names[""]
+        parts.append(codes)
+    codes = np.concatenate(parts)
     refused: BoolArray = np.array([not limits.allows_pack_name(name) for name in names] or [True])
     for index in np.flatnonzero(refused[codes]).tolist():
-        problem = Problem(index, QuarantineReason.OUT_OF_RANGE, "pack", limits.pack_name_characters_max)
+        if codes[index] == names[""]:
+            problem = Problem(index, QuarantineReason.MISSING_FIELD, "pack")
+        else:
+            problem = Problem(index, QuarantineReason.OUT_OF_RANGE, "pack", limits.pack_name_characters_max)
         problems.setdefault(index, problem)
-    return names, codes
+    return tuple(names), codes
 
 
 def _times(column: pa.Array, problems: dict[int, Problem]) -> Int64Array:
-    _require_type(column, "ts", pa.types.is_timestamp, pa.types.is_int64)
     for index in _nulls(column):
         problems.setdefault(int(index), Problem(int(index), QuarantineReason.MISSING_FIELD, "ts"))
     integers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -178,7 +212,6 @@ def _times(column: pa.Array, problems: dict[int, Problem]) -> Int64Array:
 
 
 def _numbers(name: str, column: pa.Array, problems: dict[int, Problem]) -> Float64Array:
-    _require_type(column, name, pa.types.is_floating, pa.types.is_integer, pa.types.is_null)
     absent = _nulls(column)
     values = np.array(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     invalid = np.isnan(values)
@@ -186,10 +219,3 @@ def _numbers(name: str, column: pa.Array, problems: dict[int, Problem]) -> Float
     for index in np.flatnonzero(invalid):
         problems.setdefault(int(index), Problem(int(index), QuarantineReason.NOT_A_NUMBER, name))
     return values
-
-
-def _require_type(column: pa.Array, name: str, *accepted: Any) -> None:
-    if not any(accepts(column.type) for accepts in accepted):
-        raise InvalidRequestError(
-            f"column {name} is of type {column.type}, which is not accepted", field=name
-        )

@@ -14,6 +14,8 @@ _RFC_3339 = re.compile(
     r"(?P<seconds>\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2})(?P<fraction>\.\d+)?(?P<offset>[Zz]|[+-]\d{2}:\d{2})?"
 )
 
+_FIRST_YEAR_US = -62_135_596_800_000_000
+
 LARGEST_MS = 2**53
 """Milliseconds beyond this are no time at all."""
 
@@ -28,6 +30,8 @@ def parse_all(texts: list[str]) -> Int64Array | None:
     if not _all_with_seconds_and_offset(array):
         return None
     micros: Int64Array = parsed.cast(pa.int64()).to_numpy()
+    if micros.size and micros.min() < _FIRST_YEAR_US:
+        return None
     return micros // 1000
 
 

@@ -5,7 +5,8 @@ CREATE TABLE installation (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     first_day date NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')::date - 31,
-    clock_confirmed_at timestamptz
+    clock_confirmed_at timestamptz,
+    clock_confirmed_batch_no bigint NOT NULL DEFAULT 0
 );
 COMMENT ON COLUMN installation.first_day IS
     'First UTC day with a daily partition of readings; earlier times share monthly and yearly ones that end here.';
@@ -80,6 +81,8 @@ CREATE TABLE tenures (
     CHECK (held_from < held_to)
 );
 CREATE INDEX tenures_by_pack ON tenures (pack_id, held_from);
+CREATE UNIQUE INDEX tenures_one_open ON tenures (pack_id) WHERE held_to = 'infinity';
+COMMENT ON INDEX tenures_one_open IS 'A pack has one holder at a time, of whichever tenant.';
 
 CREATE TABLE imports (
     tenant_id integer NOT NULL REFERENCES tenants,

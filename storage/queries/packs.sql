@@ -1,8 +1,11 @@
 -- name: insert_many
--- Packs with their first tenure and an audit row each; external ids that are taken are passed over.
+-- Packs with their first tenure and an audit row each; external ids that are taken are passed over, before
+-- they draw a pack number. In order, so that two who register the same packs wait for each other, and no more.
 WITH given AS (
-    SELECT * FROM unnest(%(packs)s::text[], %(site_ids)s::uuid[], %(model_ids)s::uuid[])
-        AS given (pack, site_id, model_id)
+    SELECT DISTINCT ON (pack) pack, site_id, model_id
+    FROM unnest(%(packs)s::text[], %(site_ids)s::uuid[], %(model_ids)s::uuid[]) AS given (pack, site_id, model_id)
+    WHERE NOT EXISTS (SELECT FROM packs WHERE tenant_id = %(tenant_id)s AND external_id = pack)
+    ORDER BY pack
 ), made AS (
     INSERT INTO packs (tenant_id, external_id) SELECT %(tenant_id)s, pack FROM given
     ON CONFLICT (tenant_id, external_id) DO NOTHING
@@ -23,8 +26,8 @@ SELECT id, external_id AS pack FROM made
 SELECT external_id AS pack FROM packs WHERE tenant_id = %(tenant_id)s AND external_id = ANY(%(packs)s)
 
 -- name: insert_tenure
-INSERT INTO tenures (tenant_id, pack_id, held_from, site_id, model_id)
-VALUES (%(tenant_id)s, %(pack_id)s, %(held_from)s, %(site_id)s, %(model_id)s)
+INSERT INTO tenures (tenant_id, pack_id, held_from, held_to, site_id, model_id)
+VALUES (%(tenant_id)s, %(pack_id)s, %(held_from)s, %(held_to)s, %(site_id)s, %(model_id)s)
 
 -- name: end_tenure
 UPDATE tenures SET held_to = %(held_to)s

@@ -24,10 +24,14 @@ RETURNING next
 
 -- name: registry_versions
 -- Held until commit: a change of tenure waits for the readings validated before it.
-SELECT tenant_id, registry_version FROM tenants WHERE tenant_id = ANY(%(tenants)s) FOR SHARE
+SELECT tenant_id, registry_version FROM tenants WHERE tenant_id = ANY(%(tenants)s) ORDER BY tenant_id FOR SHARE
 
 -- name: latest_arrival
-SELECT max(arrived_at) FROM batches WHERE batch_no > (SELECT max(last_batch_no) - 1000 FROM partitions)
+-- Batches that were there when the clock was last confirmed are no evidence against it any more.
+SELECT max(arrived_at) FROM batches
+WHERE batch_no > (
+    SELECT greatest(max(last_batch_no) - 1000, max(clock_confirmed_batch_no)) FROM partitions, installation
+)
 
 -- name: load_state
 SELECT array_agg(pack_id), array_agg(watermark_ms), array_agg(latest_ts_ms), array_agg(latest) FROM pack_state

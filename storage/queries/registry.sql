@@ -28,12 +28,15 @@ WHERE tenant_id = %(tenant_id)s AND id = %(id)s
     AND (%(only_subject)s::text IS NULL OR created_by = %(only_subject)s)
 
 -- name: confirm_clock
-UPDATE installation SET clock_confirmed_at = clock_timestamp()
+UPDATE installation SET
+    clock_confirmed_at = clock_timestamp(),
+    clock_confirmed_batch_no = (SELECT coalesce(max(last_batch_no), 0) FROM partitions)
 
 -- name: lock_tenants
 -- Waits for the groups that were judged by the tenures as they are, and makes later ones judge again.
-UPDATE tenants SET registry_version = registry_version + 1 WHERE name = ANY(%(names)s)
-RETURNING tenant_id, name
+WITH locked AS (SELECT tenant_id FROM tenants WHERE name = ANY(%(names)s) ORDER BY tenant_id FOR UPDATE)
+UPDATE tenants SET registry_version = registry_version + 1 FROM locked WHERE tenants.tenant_id = locked.tenant_id
+RETURNING tenants.tenant_id, name
 
 -- name: held
 SELECT packs.pack_id, max(tenures.held_from)::text AS held_from

@@ -3,6 +3,8 @@
 import time
 from datetime import UTC, datetime
 
+import psycopg
+
 from storage.database import INGEST_ROLE
 from storage.registry import confirm_clock
 from tests.running import RunningApi
@@ -29,3 +31,34 @@ def test_e6_live_readings_wait_for_the_confirmation_and_imports_do_not(api: Runn
             assert time.monotonic() < deadline_s, "the confirmation was not taken up"
             time.sleep(0.05)
         assert client.post("/v1/telemetry", json=reading).json()["accepted"] == 1
+
+
+def test_e6_confirmed_clock_stays_confirmed_after_a_reconnect(api: RunningApi) -> None:
+    with (
+        api.client(api.tenant("reconnect")) as client,
+        psycopg.connect(api.access.admin, autocommit=True) as admin,
+    ):
+        reading = {"pack": "P-1", "ts": datetime.now(UTC).isoformat(), "voltage_v": 350}
+        client.post("/v1/telemetry", json=reading)
+        admin.execute("UPDATE bpm.batches SET arrived_at = now() + interval '1 hour'")
+
+        def reconnect() -> None:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'bpm bpm_ingest' AND datname = current_database()"
+            )
+
+        def until(status: int) -> None:
+            deadline_s = time.monotonic() + CONFIRMED_S_MAX
+            while client.get("/readyz").status_code != status:
+                assert time.monotonic() < deadline_s, f"readyz never answered {status}"
+                time.sleep(0.05)
+
+        reconnect()
+        until(503)
+        confirm_clock(api.access.as_role(INGEST_ROLE, api.engine.settings))
+        until(200)
+        reconnect()
+        time.sleep(3)  # longer than the writer needs to notice, and to take over again
+        assert api.engine.clock.jumped_by_ms is None
+        assert client.post("/v1/telemetry", json=reading).status_code == 200

@@ -1,7 +1,9 @@
 """Telemetry in over HTTP and out again, as its users do it."""
 
+import io
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 
 from tests.running import RunningApi
@@ -45,3 +47,50 @@ def test_packs_are_registered_from_csv(api: RunningApi, dry_run: bool) -> None:
         )
         assert (answer.status_code, answer.json()["created"]) == (200, 2)
         assert len(client.get("/v1/packs").json()["items"]) == (0 if dry_run else 2)
+
+
+def test_import_needs_no_body(api: RunningApi) -> None:
+    with api.client(api.tenant("import")) as client:
+        made = client.post("/v1/imports")
+        assert (made.status_code, made.json()["source"]) == (201, "unnamed")
+        named = client.post("/v1/imports", json={"source": "archive"})
+        assert named.json()["source"] == "archive"
+
+
+def test_repeated_name_of_an_arrow_dictionary_registers_once(api: RunningApi) -> None:
+    twice = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array(["D-1", "D-1"]))
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    table = pa.table({"pack": twice, "ts": pa.array([now_ms, now_ms - 1]), "voltage_v": [1.0, 2.0]})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    with api.client(api.tenant("twice")) as client:
+        headers = {"Content-Type": "application/vnd.apache.arrow.stream"}
+        assert client.post("/v1/telemetry", content=sink.getvalue(), headers=headers).json()["accepted"] == 2
+        assert len(client.get("/v1/packs").json()["items"]) == 1
+
+
+def test_reading_with_several_conflicts_is_set_aside_once(api: RunningApi) -> None:
+    with api.client(api.tenant("conflicts")) as client:
+        first = {"pack": "P-1", "ts": now(), "voltage_v": 1, "current_a": 1}
+        client.post("/v1/telemetry", json=first)
+        client.post("/v1/telemetry", json=first | {"voltage_v": 2, "current_a": 2})
+        (item,) = client.get("/v1/quarantine").json()["items"]
+        assert (item["times"], item["field"]) == (1, "voltage_v, current_a")
+
+
+def test_trend_beyond_the_limit_is_refused_and_never_cut(
+    api: RunningApi,
+) -> None:
+    moments = [now(-second) for second in range(10)]
+    asked = {"pack": "P-1", "measure": ["voltage_v", "current_a"], "from": now(-60), "to": now(60)}
+    with api.client(api.tenant("cut")) as client:
+        for measure in ("voltage_v", "current_a"):
+            client.post("/v1/telemetry", json=[{"pack": "P-1", "ts": ts, measure: 5} for ts in moments])
+        assert len(client.get("/v1/trends", params=asked).json()["columns"]["ts"]) == 10
+        api.engine.settings = api.engine.settings.model_copy(update={"trend_points_max": 19})
+        refused = client.get("/v1/trends", params=asked)
+        api.engine.settings = api.engine.settings.model_copy(update={"trend_points_max": 20})
+        answered = client.get("/v1/trends", params=asked)
+    assert (refused.status_code, refused.json()["limit"]) == (422, 19)
+    assert answered.status_code == 200

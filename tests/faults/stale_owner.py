@@ -47,6 +47,7 @@ def one_reading(tenant: int, ts_ms: int) -> IncomingBatch:
         arrived_at_ms=ts_ms,
         body_hash=None,
         registry_version=0,
+        body_bytes=0,
         received=1,
         readings=ReadingBatch(
             np.zeros(1, np.int32),

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from domain.clock import from_ms
@@ -82,3 +83,45 @@ def test_hand_over_behind_stored_readings_is_refused(api: RunningApi) -> None:
     with pytest.raises(NotFoundError):
         hand_over(conninfo, "P-1", giver, "nobody", "P-1", now)
     assert series(api, giver, "P-1") == [300.0]
+
+
+def test_giver_cannot_take_the_pack_back_by_a_move(api: RunningApi) -> None:
+    giver, taker = api.tenant("lender"), api.tenant("borrower", register_unknown_packs=False)
+    conninfo = api.access.as_role(INGEST_ROLE, api.engine.settings)
+    moved = from_ms(api.engine.clock.now_ms()) - timedelta(hours=2)
+    with api.client(giver) as client:
+        client.post("/v1/telemetry", json=reading(moved - timedelta(minutes=5), 300))
+        pack = client.get("/v1/packs").json()["items"][0]["id"]
+        hand_over(conninfo, "P-1", giver, taker, "P-1", moved)
+        after = {"from": (moved + timedelta(hours=1)).isoformat()}
+        assert client.post(f"/v1/packs/{pack}/tenures", json=after).status_code == 409
+        before = {"from": (moved - timedelta(hours=1)).isoformat()}
+        assert client.post(f"/v1/packs/{pack}/tenures", json=before).status_code == 201
+        sent = client.post("/v1/telemetry", json=reading(moved + timedelta(minutes=1), 301)).json()
+        assert [item["reason"] for item in sent["items"]] == ["not_held_then"]
+    with api.client(giver, "device", pack="P-1") as device:
+        sent = device.post("/v1/telemetry", json=reading(moved + timedelta(minutes=1), 302)).json()
+        assert [item["reason"] for item in sent["items"]] == ["not_held_then"]
+
+
+def test_move_into_the_future_is_refused(api: RunningApi) -> None:
+    with api.client(api.tenant("mover")) as client:
+        client.post("/v1/telemetry", json=reading(datetime.now(UTC), 300))
+        pack = client.get("/v1/packs").json()["items"][0]["id"]
+        refused = client.post(f"/v1/packs/{pack}/tenures", json={"from": "9999-12-31T23:59:59Z"})
+        assert (refused.status_code, refused.json()["field"]) == (422, "from")
+
+
+def test_registering_known_packs_draws_no_number(api: RunningApi) -> None:
+    rows = b"pack\n" + b"".join(b"N-%d\n" % number for number in range(50))
+    with api.client(api.tenant("repeater")) as client, psycopg.connect(api.access.admin) as connection:
+
+        def register() -> tuple[int, int]:
+            done = client.post("/v1/packs/import", content=rows, headers={"Content-Type": "text/csv"}).json()
+            drawn = connection.execute("SELECT last_value FROM bpm.pack_numbers").fetchone()
+            assert drawn is not None
+            return done["created"], drawn[0]
+
+        first = register()
+        assert first[0] == 50
+        assert register() == (0, first[1])

@@ -47,6 +47,7 @@ def batch_of(readings: Sequence[Reading], mode: Mode = Mode.LIVE) -> IncomingBat
         arrived_at_ms=ARRIVED_MS,
         body_hash=None,
         registry_version=0,
+        body_bytes=0,
         received=len(readings),
         readings=ReadingBatch(
             np.arange(len(readings), dtype=np.int32),

@@ -98,6 +98,7 @@ def test_second_engine_on_the_same_folder_is_refused(installation: Installation)
         (["serve"], {}, 3, "BPM_DATABASE_URL"),
         (["up"], {"BPM_PORT": "no"}, 3, "BPM_PORT"),
         (["nonsense"], {}, 2, "nonsense"),
+        (["migrate"], {"BPM_DATABASE_URL": "postgresql://u:p%zz@127.0.0.1/x"}, 3, "percent-encoded"),
         (["migrate"], {"BPM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}, 1, "can't be reached"),
     ],
 )

@@ -1,0 +1,75 @@
+"""Arrow bodies as senders make them, and as attackers do."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from domain.errors import BodyUnreadableError, InvalidRequestError
+from domain.receipts import QuarantineReason
+from ingest.bodies.arrow import RAW_NAME_CHARACTERS_MAX, read_arrow
+from ingest.columns import BodyLimits
+
+LIMITS = BodyLimits(readings_max=1000, ignored_keys_max=10, pack_name_characters_max=200)
+
+
+def stream(*tables: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, tables[0].schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return sink.getvalue()
+
+
+def table_of(pack: pa.Array) -> pa.Table:
+    count = len(pack)
+    return pa.table({"pack": pack, "ts": pa.array(range(count), pa.int64()), "voltage_v": [350.0] * count})
+
+
+def test_dictionaries_of_each_batch_are_put_together() -> None:
+    kind = pa.dictionary(pa.int8(), pa.string())
+    names = [[f"A{n}" for n in range(100)], [f"B{n}" for n in range(100)]]
+    raw = read_arrow(stream(*(table_of(pa.array(part, kind)) for part in names)), LIMITS)
+    assert [raw.pack_names[code] for code in raw.pack_code] == names[0] + names[1]
+
+
+def test_name_that_stands_twice_in_a_dictionary_is_one_pack() -> None:
+    twice = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array(["D", "D"]))
+    raw = read_arrow(stream(table_of(twice)), LIMITS)
+    assert len(set(raw.pack_code.tolist())) == 1
+
+
+def test_null_pack_is_missing_wherever_the_null_stands() -> None:
+    in_dictionary = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array(["D", None]))
+    in_column = pa.array(["D", None])
+    for column in (in_dictionary, in_column):
+        raw = read_arrow(stream(table_of(column)), LIMITS)
+        assert [(problem.index, problem.reason) for problem in raw.problems] == [
+            (1, QuarantineReason.MISSING_FIELD)
+        ]
+        assert '"pack": null' in raw.raw_of(1)
+
+
+@pytest.mark.parametrize("pack", [pa.array(["P"] * 9), pa.array(["P"] * 9).dictionary_encode()])
+def test_compressed_buffers_are_refused_also_in_dictionaries(pack: pa.Array) -> None:
+    with pytest.raises(BodyUnreadableError, match="compressed"):
+        read_arrow(stream(table_of(pack), compression="zstd"), LIMITS)
+
+
+def test_long_name_in_a_dictionary_does_not_grow_with_its_rows() -> None:
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array(["x" * 300_000]))
+    raw = read_arrow(stream(table_of(long)), LIMITS)
+    assert len(raw.problems) == 500
+    assert len(raw.raw_of(499)) < RAW_NAME_CHARACTERS_MAX + 200
+
+
+def test_views_of_strings_are_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="string_view"):
+        read_arrow(stream(table_of(pa.array(["P"], pa.string_view()))), LIMITS)
+
+
+def test_empty_streams_have_no_readings() -> None:
+    raw = read_arrow(stream(table_of(pa.array([], pa.string()))), LIMITS)
+    assert (raw.received, len(raw.index), raw.values.dtype) == (0, 0, np.float64)
