@@ -14,6 +14,8 @@ from domain.receipts import QuarantineReason, Receipt
 
 routes = router("telemetry")
 
+UNNAMED = schemas.NewImport()
+
 HTTP_OK, HTTP_MULTI_STATUS, HTTP_CREATED = 200, 207, 201
 
 
@@ -79,10 +81,10 @@ async def get_receipt(
 
 @routes.post("/imports", response_model=schemas.Import, status_code=HTTP_CREATED)
 async def post_import(
-    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_IMPORT))], new: schemas.NewImport | None = None
+    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_IMPORT))], new: schemas.NewImport = UNNAMED
 ) -> Response:
     """Begin an import. Send its readings to /v1/telemetry?import={id}."""
-    return answer(await service.create_import(call, (new or schemas.NewImport()).source), HTTP_CREATED)
+    return answer(await service.create_import(call, new.source), HTTP_CREATED)
 
 
 @routes.get("/imports", response_model=schemas.ImportPage)

@@ -23,11 +23,13 @@ _COMPRESSION_FIELD = 3
 
 RAW_NAME_CHARACTERS_MAX = 1000
 
+_VIEW_INTEGERS = 4
+
 
 def read_arrow(body: bytes, limits: BodyLimits) -> RawReadings:
     """The readings of an Arrow IPC stream.
 
-    Columns: pack (string, may be dictionary-encoded; no view, whose pieces may overlap), ts (timestamp, without
+    Columns: pack (string, a view of strings, or dictionary-encoded), ts (timestamp, without
     zone taken as UTC, or int64 milliseconds), and any of the measures (numbers; null is absent, NaN is invalid);
     others are ignored.
     Raises BodyUnreadableError when the stream is damaged or compressed, InvalidRequestError when a column is
@@ -36,7 +38,9 @@ def read_arrow(body: bytes, limits: BodyLimits) -> RawReadings:
     table = _table(body, limits)
     problems: dict[int, Problem] = {}
     pack_names, pack_code = _packs(
-        _column(table, "pack", pa.types.is_string, pa.types.is_large_string), problems, limits
+        _column(table, "pack", pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+        problems,
+        limits,
     )
     ts_ms = _times(_column(table, "ts", pa.types.is_timestamp, pa.types.is_int64).combine_chunks(), problems)
     values = np.full((len(MEASURE_NAMES), table.num_rows), np.nan)
@@ -178,25 +182,40 @@ def _packs(
     column: pa.ChunkedArray, problems: dict[int, Problem], limits: BodyLimits
 ) -> tuple[tuple[str, ...], Int32Array]:
     """The distinct names, and the code of each row's; batch by batch, since each may have its own dictionary."""
-    names: dict[str, int] = {}
+    names: dict[str | None, int] = {}
     parts = [np.empty(0, np.int32)]
     for chunk in column.chunks:
+        _refuse_overlapping_views(chunk, limits)
         encoded = chunk if pa.types.is_dictionary(chunk.type) else pc.dictionary_encode(chunk)
-        own = ["" if name is None else name for name in encoded.dictionary.to_pylist()]
-        code_of = np.array([names.setdefault(name, len(names)) for name in [*own, ""]], np.int32)
+        own = [*encoded.dictionary.to_pylist(), None]
+        code_of = np.array([names.setdefault(name, len(names)) for name in own], np.int32)
         indices = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         codes = code_of[indices]
-        codes[~encoded.is_valid().to_numpy(zero_copy_only=False)] = names[""]
+        codes[~encoded.is_valid().to_numpy(zero_copy_only=False)] = names[None]
         parts.append(codes)
     codes = np.concatenate(parts)
-    refused: BoolArray = np.array([not limits.allows_pack_name(name) for name in names] or [True])
+    refused: BoolArray = np.array(
+        [name is None or not limits.allows_pack_name(name) for name in names] or [True]
+    )
     for index in np.flatnonzero(refused[codes]).tolist():
-        if codes[index] == names[""]:
+        if codes[index] == names[None]:
             problem = Problem(index, QuarantineReason.MISSING_FIELD, "pack")
         else:
             problem = Problem(index, QuarantineReason.OUT_OF_RANGE, "pack", limits.pack_name_characters_max)
         problems.setdefault(index, problem)
-    return tuple(names), codes
+    return tuple(name or "" for name in names), codes
+
+
+def _refuse_overlapping_views(chunk: pa.Array, limits: BodyLimits) -> None:
+    """Raises BodyTooLargeError when views of strings, which may overlap, unfold to more than names can have."""
+    if not pa.types.is_string_view(chunk.type):
+        return
+    lengths = np.frombuffer(chunk.buffers()[1], np.int32)[::_VIEW_INTEGERS][
+        chunk.offset : chunk.offset + len(chunk)
+    ]
+    bytes_max = limits.readings_max * limits.pack_name_characters_max
+    if lengths.sum(dtype=np.int64) > bytes_max:
+        raise BodyTooLargeError(f"the packs' names have more than {bytes_max} bytes", limit=bytes_max)
 
 
 def _times(column: pa.Array, problems: dict[int, Problem]) -> Int64Array:

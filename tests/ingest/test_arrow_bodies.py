@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from domain.errors import BodyUnreadableError, InvalidRequestError
+from domain.errors import BodyTooLargeError, BodyUnreadableError
 from domain.receipts import QuarantineReason
 from ingest.bodies.arrow import RAW_NAME_CHARACTERS_MAX, read_arrow
 from ingest.columns import BodyLimits
@@ -65,9 +65,16 @@ def test_long_name_in_a_dictionary_does_not_grow_with_its_rows() -> None:
     assert len(raw.raw_of(499)) < RAW_NAME_CHARACTERS_MAX + 200
 
 
-def test_views_of_strings_are_refused() -> None:
-    with pytest.raises(InvalidRequestError, match="string_view"):
-        read_arrow(stream(table_of(pa.array(["P"], pa.string_view()))), LIMITS)
+def test_views_of_strings_are_read_and_may_not_unfold_to_more_than_names_have() -> None:
+    names = ["P", None, "a name that is too long to stand in the view itself"]
+    raw = read_arrow(stream(table_of(pa.array(names, pa.string_view()))), LIMITS)
+    assert [raw.pack_names[code] for code in raw.pack_code] == [names[0], names[2]]
+    view = np.zeros(500, np.dtype([("length", "<i4"), ("start", "S4"), ("buffer", "<i4"), ("offset", "<i4")]))
+    view["length"], view["start"] = 1000, b"xxxx"
+    buffers = [None, pa.py_buffer(view.tobytes()), pa.py_buffer(b"x" * 1000)]
+    overlapping = pa.Array.from_buffers(pa.string_view(), 500, buffers)
+    with pytest.raises(BodyTooLargeError, match="names"):
+        read_arrow(stream(table_of(overlapping)), LIMITS)
 
 
 def test_empty_streams_have_no_readings() -> None:
