@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 from psycopg.rows import tuple_row
 
-from domain.readings import Float32Array, Float64Array, Int32Array, Int64Array, to_thousandths, to_values
+from domain.readings import Float64Array, Int32Array, Int64Array, to_thousandths, to_values
 from storage.database import array_of, query
 from storage.transactions import Transaction
 
@@ -60,13 +60,12 @@ async def points(
         ts_ms, *values = await cursor.fetchone() or (None,)
     if ts_ms is None:
         return Points(np.empty(0, np.int64), np.empty((len(measures), 0), np.int32))
-    points_of = await asyncio.to_thread(_one_point_a_time, ts_ms, values)
+    points_of = await asyncio.to_thread(lambda: _one_point_a_time(ts_ms, to_thousandths(np.stack(values))))
     return Points(*points_of, complete=len(ts_ms) <= limit)
 
 
-def _one_point_a_time(ts_ms: Int64Array, values: Sequence[Float32Array]) -> tuple[Int64Array, Int32Array]:
+def _one_point_a_time(ts_ms: Int64Array, thousandths: Int32Array) -> tuple[Int64Array, Int32Array]:
     """Rows of one time, in order of time, put together; ABSENT is the least of all values."""
-    thousandths = to_thousandths(np.stack(values))
     is_first = np.ones(len(ts_ms), np.bool_)
     is_first[1:] = ts_ms[1:] != ts_ms[:-1]
     if is_first.all():

@@ -349,8 +349,9 @@ class EmbeddedRunner:
                 self._check_clock_against_store()
                 self._prepare_days_ahead()
             except Exception as error:  # noqa: BLE001 - whatever it is, the partition isn't ours
-                # The reason goes to the log alone: it may name hosts and statements.
-                trouble = f"the store can't be used ({type(error).__name__})"
+                # Another's words go to the log alone: they may name hosts and statements.
+                why = error.detail if isinstance(error, BpmError) else type(error).__name__
+                trouble = f"the store can't be used: {why}"
                 if trouble != self._trouble:
                     log.warning("%s: %s", trouble, error)
                 self._forget(trouble)
