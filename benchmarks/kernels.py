@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import orjson
 
 from benchmarks.fleet import FleetReadings, json_body, make_readings
 from benchmarks.measuring import Contender, alternate, seconds_of
 from benchmarks.report import Report, compare
-from domain.measures import MEASURE_NAMES, MEASURES
-from kernels import identity, jsonreadings, jsontext, latest, pgcopy
+from domain.measures import MEASURES
+from kernels import identity, jsontext, latest, pgcopy
 
 READINGS_PER_PACK = 10
 _NEVER_MS = np.iinfo(np.int64).min
@@ -36,14 +35,12 @@ def measure(*, quick: bool) -> list[Report]:
     packs, rounds = (1_000, 3) if quick else (10_000, 9)
     readings = make_readings(packs, READINGS_PER_PACK, 1_700_000_000_000, 1000, seed=4)
     shuffled = _shuffled(readings)
-    few = make_readings(packs // 10, READINGS_PER_PACK, 1_700_000_000_000, 1000, seed=5)
     made = [
         _classify("classify, sorted", readings),
         _classify("classify, in any order", shuffled),
         _encode(readings),
         _advance(readings, packs),
-        _count_members(few),
-        _scan(few),
+        _count_members(make_readings(packs // 10, READINGS_PER_PACK, 1_700_000_000_000, 1000, seed=5)),
     ]
     return [_measured(comparison, rounds) for comparison in made]
 
@@ -173,23 +170,4 @@ def _count_members(readings: FleetReadings) -> Comparison:
         },
         (np.frombuffer(body, np.uint8),),
         lambda a, b: bool(a == b),
-    )
-
-
-def _scan(readings: FleetReadings) -> Comparison:
-    body = json_body(readings)
-
-    def times_of(result: Any) -> int:
-        return len(result) if isinstance(result, list) else len(result[2])
-
-    return Comparison(
-        "scan of JSON",
-        len(readings),
-        {
-            "kernel": lambda: jsonreadings.scan(body, MEASURE_NAMES, len(readings)),
-            "msgspec decode": lambda: msgspec.json.decode(body),
-            "orjson decode": lambda: orjson.loads(body),
-        },
-        (np.frombuffer(body, np.uint8),),
-        lambda a, b: times_of(a) == times_of(b) == len(readings),
     )

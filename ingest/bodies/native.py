@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import orjson
-import pyarrow as pa
 
 from domain.errors import BodyTooLargeError, BodyUnreadableError
 from domain.measures import MEASURE_NAMES
@@ -17,7 +16,6 @@ from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array, Raw
 from domain.receipts import QuarantineReason
 from ingest.bodies import moments
 from ingest.columns import BodyLimits, Problem, RawReadings, ignored_keys
-from kernels import jsonreadings
 from kernels.jsontext import members_of
 
 _DECODER = msgspec.json.Decoder()
@@ -28,9 +26,6 @@ def read_json(body: bytes, limits: BodyLimits) -> RawReadings:
 
     Raises BodyUnreadableError when it isn't JSON or repeats a name, BodyTooLargeError for too many readings.
     """
-    plain = read_plain(body, limits)
-    if plain is not None:
-        return plain
     decoded = decode_strictly(body)
     if not isinstance(decoded, list | dict):
         raise BodyUnreadableError("the body is neither a JSON object nor an array")
@@ -94,38 +89,11 @@ def _count_members(decoded: Any) -> int:
     return total
 
 
-def read_plain(body: bytes, limits: BodyLimits) -> RawReadings | None:
-    """The readings of a JSON body in which nothing is unusual, some ten times faster; None of any other.
-
-    What it gives is equal to what `read_items` gives: names, order and problems included.
-    """
-    scanned = jsonreadings.scan(body, MEASURE_NAMES, limits.readings_max)
-    if scanned is None:
-        return None
-    offsets, gathered, ts_ms, values = scanned
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(gathered)]
-    packs = pa.Array.from_buffers(pa.string(), len(ts_ms), buffers).dictionary_encode()
-    pack_names = tuple(packs.dictionary.to_pylist())
-    if not all(map(limits.allows_pack_name, pack_names)):
-        return None
-    return RawReadings(
-        received=len(ts_ms),
-        index=np.arange(len(ts_ms), dtype=np.int32),
-        pack_names=pack_names,
-        pack_code=packs.indices.to_numpy(),
-        ts_ms=ts_ms,
-        values=values,
-        problems=(),
-        ignored_keys=(),
-        raw_of=DecodedItems(None, body, _decode_items),
-    )
-
-
 class DecodedItems:
-    """The items of a body; decoded when they are asked for, or asked for again after their release."""
+    """The items of a body; decoded again when they are asked for after their release."""
 
-    def __init__(self, items: list[Any] | None, body: bytes, decode: Callable[[bytes], list[Any]]) -> None:
-        self._items = items
+    def __init__(self, items: list[Any], body: bytes, decode: Callable[[bytes], list[Any]]) -> None:
+        self._items: list[Any] | None = items
         self._body = body
         self._decode = decode
 
