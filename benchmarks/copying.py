@@ -15,7 +15,7 @@ from psycopg import sql
 from domain.measures import MEASURE_NAMES
 from kernels import pgcopy
 
-COLUMNS = ("tenant_id", "pack_id", "ts", "batch_no", *MEASURE_NAMES)
+COLUMNS = ("tenant_id", "pack_id", "ts", "batch_no", "item_no", *MEASURE_NAMES)
 _NAMED = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 _CHUNK_BYTES = 1 << 20
 

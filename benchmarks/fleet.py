@@ -109,6 +109,7 @@ def copy_rows(readings: FleetReadings, fleet: Registered, batch_no: int) -> memo
         fleet.numbers[readings.position],
         readings.ts_ms,
         np.full(len(readings), batch_no, np.int64),
+        np.arange(len(readings), dtype=np.int32),
         readings.values().astype(np.float32),
     ).data
 
@@ -120,6 +121,7 @@ def arrow_rows(readings: FleetReadings, fleet: Registered, batch_no: int) -> pa.
         "pack_id": fleet.numbers[readings.position],
         "ts": pa.array(readings.ts_ms * 1000).cast(pa.timestamp("us", "UTC")),
         "batch_no": np.full(len(readings), batch_no, np.int64),
+        "item_no": np.arange(len(readings), dtype=np.int32),
     }
     return pa.table(columns | _values_by_name(readings))
 
@@ -131,11 +133,13 @@ def _values_by_name(readings: FleetReadings) -> dict[str, Float32Array]:
 def python_rows(readings: FleetReadings, fleet: Registered, batch_no: int) -> list[tuple[Any, ...]]:
     """The rows as tuples of Python's own types."""
     return [
-        (fleet.tenant_id, int(number), datetime.fromtimestamp(ts_ms / 1000, UTC), batch_no, *values)
-        for number, ts_ms, *values in zip(
-            fleet.numbers[readings.position].tolist(),
-            readings.ts_ms.tolist(),
-            *readings.values().tolist(),
-            strict=True,
+        (fleet.tenant_id, int(number), datetime.fromtimestamp(ts_ms / 1000, UTC), batch_no, item_no, *values)
+        for item_no, (number, ts_ms, *values) in enumerate(
+            zip(
+                fleet.numbers[readings.position].tolist(),
+                readings.ts_ms.tolist(),
+                *readings.values().tolist(),
+                strict=True,
+            )
         )
     ]

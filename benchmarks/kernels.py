@@ -99,9 +99,10 @@ def _classify(name: str, readings: FleetReadings) -> Comparison:
 def _encode(readings: FleetReadings) -> Comparison:
     count = len(readings)
     tenant, batch_no = np.ones(count, np.int32), np.full(count, 7, np.int64)
+    item_no = np.arange(count, dtype=np.int32)
     values = readings.values().astype(np.float32)
     fields: list[tuple[str, str]] = [("columns", ">i2")]
-    for name, kind in (("tenant", ">i4"), ("pack", ">i4"), ("ts", ">i8"), ("batch", ">i8")):
+    for name, kind in (("tenant", ">i4"), ("pack", ">i4"), ("ts", ">i8"), ("batch", ">i8"), ("item", ">i4")):
         fields += [(f"{name}_bytes", ">i4"), (name, kind)]
     for measure in range(len(MEASURES)):
         fields += [(f"m{measure}_bytes", ">i4"), (f"m{measure}", ">f4")]
@@ -109,9 +110,9 @@ def _encode(readings: FleetReadings) -> Comparison:
 
     def by_numpy() -> Any:
         out = np.empty(count, row)
-        out["columns"] = 4 + len(MEASURES)
+        out["columns"] = 5 + len(MEASURES)
         ts_us = (readings.ts_ms - pgcopy.EPOCH_2000_MS) * 1000
-        given = {"tenant": tenant, "pack": readings.position, "ts": ts_us, "batch": batch_no}
+        given = {"tenant": tenant, "pack": readings.position, "ts": ts_us, "batch": batch_no, "item": item_no}
         for name, column in (given | {f"m{number}": one for number, one in enumerate(values)}).items():
             out[f"{name}_bytes"] = row[name].itemsize
             out[name] = column
@@ -121,10 +122,12 @@ def _encode(readings: FleetReadings) -> Comparison:
         "encode_rows",
         count,
         {
-            "kernel": lambda: pgcopy.encode_rows(tenant, readings.position, readings.ts_ms, batch_no, values),
+            "kernel": lambda: pgcopy.encode_rows(
+                tenant, readings.position, readings.ts_ms, batch_no, item_no, values
+            ),
             "NumPy record, no absent": by_numpy,
         },
-        (tenant, readings.position, readings.ts_ms, batch_no, values),
+        (tenant, readings.position, readings.ts_ms, batch_no, item_no, values),
         lambda a, b: bool(np.array_equal(a, b)),
     )
 

@@ -49,13 +49,17 @@ def model_limits(bounds: dict[str, tuple[float | None, float | None]]) -> Limits
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """A span of time, from <= t < to, in which a tenant held a pack at a site, as a certain model."""
+    """A span of time, from <= t < to, in which a tenant held a pack at a site, as a certain model.
+
+    `number` is the tenure's own, never reused.
+    """
 
     tenant_id: TenantId
     from_ms: int
     to_ms: int
     site: str | None
     limits: Limits
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class ReadingBatch:
 
     index: int32[n], position in the body.
     tenant: int32[n], whose the reading is, by the pack's tenure at its time.
+    tenure: int32[n], the number of that tenure.
     pack: int32[n], pack numbers.
     ts_ms: int64[n], event time, milliseconds since 1970 in UTC.
     thousandths: int32[measures, n], rows as in MEASURES, ABSENT where the reading has none.
@@ -67,6 +68,7 @@ class ReadingBatch:
 
     index: Int32Array
     tenant: Int32Array
+    tenure: Int32Array
     pack: Int32Array
     ts_ms: Int64Array
     thousandths: Int32Array
@@ -75,6 +77,7 @@ class ReadingBatch:
         n = len(self.index)
         _require("index", self.index, np.int32, (n,))
         _require("tenant", self.tenant, np.int32, (n,))
+        _require("tenure", self.tenure, np.int32, (n,))
         _require("pack", self.pack, np.int32, (n,))
         _require("ts_ms", self.ts_ms, np.int64, (n,))
         _require("thousandths", self.thousandths, np.int32, (len(MEASURES), n))
@@ -186,6 +189,7 @@ class NewReadings:
     pack: Int32Array
     ts_ms: Int64Array
     batch: Int32Array
+    index: Int32Array
     thousandths: Int32Array
 
     def __len__(self) -> int:

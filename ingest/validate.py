@@ -58,11 +58,13 @@ def judge(
     pack, tenure_of, tenures = _judge_packs(raw, packs, sender, problems)
     _judge_measures(raw, tenure_of, tenures, problems)
     tenants = np.array([int(tenure.tenant_id) for tenure in tenures] or [0], np.int32)
+    numbers = np.array([tenure.number for tenure in tenures] or [0], np.int32)
     # Most bodies are right as a whole; a slice spares them the copies.
     kept = np.flatnonzero(~problems.wrong) if problems.wrong.any() else slice(None)
     readings = ReadingBatch(
         raw.index[kept],
         tenants[tenure_of[kept]],
+        numbers[tenure_of[kept]],
         pack[kept],
         raw.ts_ms[kept],
         to_thousandths(raw.values[:, kept]),

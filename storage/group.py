@@ -131,7 +131,9 @@ def _copy_readings(
     if len(rows) == 0:
         return
     values = to_values(rows.thousandths).astype(np.float32)
-    encoded = pgcopy.encode_rows(rows.tenant, rows.pack, rows.ts_ms, numbers[rows.batch], values).data
+    encoded = pgcopy.encode_rows(
+        rows.tenant, rows.pack, rows.ts_ms, numbers[rows.batch], rows.index, values
+    ).data
     with connection.cursor().copy(query("readings.copy")) as copy:
         copy.write(pgcopy.HEADER)
         for start in range(0, len(encoded), COPY_CHUNK_BYTES):

@@ -82,7 +82,9 @@ def _tenure(row: DictRow, known: dict[str, Limits]) -> Tenure:
         if given
         else GENERAL_LIMITS,
     )
-    return Tenure(TenantId(row["tenant_id"]), row["from_ms"], row["to_ms"], row["site"], limits)
+    return Tenure(
+        TenantId(row["tenant_id"]), row["from_ms"], row["to_ms"], row["site"], limits, row["tenure_no"]
+    )
 
 
 def create_tenant(conninfo: str, name: str, *, register_unknown_packs: bool) -> bool:

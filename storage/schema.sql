@@ -115,12 +115,16 @@ CREATE TABLE bpm.installation (
     first_day date DEFAULT (((now() AT TIME ZONE 'UTC'::text))::date - 31) NOT NULL,
     clock_confirmed_at timestamp with time zone,
     clock_confirmed_batch_no bigint DEFAULT 0 NOT NULL,
+    gap_s_max integer DEFAULT 300 NOT NULL,
+    CONSTRAINT installation_gap_s_max_check CHECK (((gap_s_max >= 1) AND (gap_s_max <= 900))),
     CONSTRAINT installation_only_row_check CHECK (only_row)
 );
 
 ALTER TABLE bpm.installation OWNER TO bpm_owner;
 
 COMMENT ON COLUMN bpm.installation.first_day IS 'First UTC day with a daily partition of readings; earlier times share monthly and yearly ones that end here.';
+
+COMMENT ON COLUMN bpm.installation.gap_s_max IS 'Readings further apart are not joined by a line. Stored windows depend on it, so it is fixed when the database is made.';
 
 CREATE TABLE bpm.migrations (
     number integer NOT NULL,
@@ -193,7 +197,9 @@ CREATE TABLE bpm.partitions (
     epoch bigint DEFAULT 0 NOT NULL,
     next bigint DEFAULT 0 NOT NULL,
     last_batch_no bigint DEFAULT 0 NOT NULL,
-    applied_batch_no bigint DEFAULT 0 NOT NULL
+    applied_batch_no bigint DEFAULT 0 NOT NULL,
+    closed_before timestamp with time zone DEFAULT date_bin('00:15:00'::interval, now(), '2000-01-01 00:00:00+00'::timestamp with time zone) NOT NULL,
+    alert_seq bigint DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE bpm.partitions OWNER TO bpm_owner;
@@ -201,6 +207,8 @@ ALTER TABLE bpm.partitions OWNER TO bpm_owner;
 COMMENT ON TABLE bpm.partitions IS 'One row, one writer: every transaction of the owner locks it and checks epoch and position.';
 
 COMMENT ON COLUMN bpm.partitions.applied_batch_no IS 'pack_state holds the readings of batches up to this one.';
+
+COMMENT ON COLUMN bpm.partitions.closed_before IS 'Quarter-hours that start before are closed: a reading that touches one leaves a note. Moves forward only.';
 
 CREATE TABLE bpm.quarantine (
     tenant_id integer NOT NULL,
@@ -240,7 +248,8 @@ CREATE TABLE bpm.readings (
     voltage_v real,
     current_a real,
     cell_voltage_min_v real,
-    cell_voltage_max_v real
+    cell_voltage_max_v real,
+    item_no integer DEFAULT 0 NOT NULL
 )
 PARTITION BY RANGE (ts);
 
@@ -249,6 +258,8 @@ ALTER TABLE ONLY bpm.readings FORCE ROW LEVEL SECURITY;
 ALTER TABLE bpm.readings OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.readings IS 'Rows of one pack and time carry different measures; identity (pack, time, measure) is kept by the partition''s writer.';
+
+COMMENT ON COLUMN bpm.readings.item_no IS 'Position of the reading in its batch: rules take a pack''s readings in order of arrival.';
 
 CREATE TABLE bpm.sites (
     tenant_id integer NOT NULL,
@@ -270,6 +281,7 @@ CREATE TABLE bpm.tenants (
     register_unknown_packs boolean DEFAULT false NOT NULL,
     registry_version bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rules_version bigint DEFAULT 0 NOT NULL,
     CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
 );
 
@@ -278,6 +290,8 @@ ALTER TABLE ONLY bpm.tenants FORCE ROW LEVEL SECURITY;
 ALTER TABLE bpm.tenants OWNER TO bpm_owner;
 
 COMMENT ON COLUMN bpm.tenants.registry_version IS 'Grows with every change of a tenure or of a model''s limits, so that the writer knows a stale validation.';
+
+COMMENT ON COLUMN bpm.tenants.rules_version IS 'Grows with every change of rules and silences, so that the writer knows when to load them again.';
 
 ALTER TABLE bpm.tenants ALTER COLUMN tenant_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.tenants_tenant_id_seq
@@ -295,12 +309,46 @@ CREATE TABLE bpm.tenures (
     held_to timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
     site_id uuid,
     model_id uuid,
+    tenure_no integer NOT NULL,
     CONSTRAINT tenures_check CHECK ((held_from < held_to))
 );
 
 ALTER TABLE ONLY bpm.tenures FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.tenures OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.tenures.tenure_no IS 'Short name of the tenure, never reused; windows are kept by it.';
+
+ALTER TABLE bpm.tenures ALTER COLUMN tenure_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.tenures_tenure_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE bpm.window_marks (
+    partition_no integer NOT NULL,
+    counted_before timestamp with time zone NOT NULL
+);
+
+ALTER TABLE bpm.window_marks OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.window_marks IS 'Quarter-hours that start before counted_before are stored, where they have readings. Written by the counter only.';
+
+CREATE TABLE bpm.window_notes (
+    tenant_id integer NOT NULL,
+    pack_id integer NOT NULL,
+    starts timestamp with time zone NOT NULL,
+    batch_no bigint NOT NULL
+);
+
+ALTER TABLE ONLY bpm.window_notes FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.window_notes OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.window_notes IS 'Closed quarter-hours that a batch touched and that must be counted again; one row a batch, so that no two writers share one.';
 
 ALTER TABLE ONLY bpm.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (tenant_id, id);
@@ -359,6 +407,15 @@ ALTER TABLE ONLY bpm.tenants
 ALTER TABLE ONLY bpm.tenures
     ADD CONSTRAINT tenures_pkey PRIMARY KEY (tenant_id, pack_id, held_from);
 
+ALTER TABLE ONLY bpm.tenures
+    ADD CONSTRAINT tenures_tenure_no_key UNIQUE (tenure_no);
+
+ALTER TABLE ONLY bpm.window_marks
+    ADD CONSTRAINT window_marks_pkey PRIMARY KEY (partition_no);
+
+ALTER TABLE ONLY bpm.window_notes
+    ADD CONSTRAINT window_notes_pkey PRIMARY KEY (pack_id, starts, tenant_id, batch_no);
+
 CREATE INDEX batches_arrived ON bpm.batches USING brin (arrived_at);
 
 CREATE INDEX batches_by_import ON bpm.batches USING btree (tenant_id, import_id) WHERE (import_id IS NOT NULL);
@@ -415,6 +472,12 @@ ALTER TABLE ONLY bpm.tenures
 ALTER TABLE ONLY bpm.tenures
     ADD CONSTRAINT tenures_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
 
+ALTER TABLE ONLY bpm.window_marks
+    ADD CONSTRAINT window_marks_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
+
+ALTER TABLE ONLY bpm.window_notes
+    ADD CONSTRAINT window_notes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.batches ENABLE ROW LEVEL SECURITY;
@@ -451,9 +514,13 @@ CREATE POLICY tenant ON bpm.tenants TO bpm_app USING ((tenant_id = ( SELECT (NUL
 
 CREATE POLICY tenant ON bpm.tenures TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.window_notes TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 ALTER TABLE bpm.tenants ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.tenures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.window_notes ENABLE ROW LEVEL SECURITY;
 
 GRANT USAGE ON SCHEMA bpm TO bpm_app;
 GRANT USAGE ON SCHEMA bpm TO bpm_ingest;
@@ -502,5 +569,13 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenants TO bpm_ingest;
 
 GRANT UPDATE(registry_version) ON TABLE bpm.tenants TO bpm_app;
 
+GRANT UPDATE(rules_version) ON TABLE bpm.tenants TO bpm_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.window_marks TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.window_marks TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.window_notes TO bpm_app;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.window_notes TO bpm_ingest;

@@ -83,6 +83,7 @@ def _joined(parts: Sequence[ReadingBatch]) -> ReadingBatch:
     return ReadingBatch(
         np.concatenate([part.index for part in parts]),
         np.concatenate([part.tenant for part in parts]),
+        np.concatenate([part.tenure for part in parts]),
         np.concatenate([part.pack for part in parts]),
         np.concatenate([part.ts_ms for part in parts]),
         np.concatenate([part.thousandths for part in parts], axis=1),
@@ -101,7 +102,12 @@ def _rows(
     kept = kept[identity.sorted_order(readings.pack[kept], readings.ts_ms[kept])]
     thousandths = np.where(_measures_of(fresh[kept]), readings.thousandths[:, kept], np.int32(ABSENT))
     return NewReadings(
-        readings.tenant[kept], readings.pack[kept], readings.ts_ms[kept], batch_of[kept], thousandths
+        readings.tenant[kept],
+        readings.pack[kept],
+        readings.ts_ms[kept],
+        batch_of[kept],
+        readings.index[kept],
+        thousandths,
     )
 
 

@@ -10,7 +10,7 @@ CROSS JOIN LATERAL (
 ) AS stored
 
 -- name: copy
-COPY readings (tenant_id, pack_id, ts, batch_no, {measures}) FROM STDIN (FORMAT BINARY)
+COPY readings (tenant_id, pack_id, ts, batch_no, item_no, {measures}) FROM STDIN (FORMAT BINARY)
 
 -- name: partition_names
 SELECT child.relname FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid

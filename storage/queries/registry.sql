@@ -14,7 +14,7 @@ SELECT
     packs.external_id, packs.pack_id, tenures.tenant_id,
     CASE WHEN isfinite(held_from) THEN floor(extract(epoch FROM held_from) * 1000)::int8 ELSE %(always_ms)s END AS from_ms,
     CASE WHEN isfinite(held_to) THEN floor(extract(epoch FROM held_to) * 1000)::int8 ELSE %(forever_ms)s END AS to_ms,
-    sites.name AS site, models.limits
+    sites.name AS site, models.limits, tenures.tenure_no
 FROM packs
 JOIN tenures ON tenures.pack_id = packs.pack_id
 LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = tenures.site_id

@@ -52,6 +52,7 @@ def one_reading(tenant: int, ts_ms: int) -> IncomingBatch:
         readings=ReadingBatch(
             np.zeros(1, np.int32),
             np.full(1, tenant, np.int32),
+            np.ones(1, np.int32),
             np.full(1, PACK, np.int32),
             np.full(1, ts_ms, np.int64),
             thousandths,

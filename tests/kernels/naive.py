@@ -25,11 +25,14 @@ def classify(rows: list[tuple[int, int, list[int]]], stored: int) -> list[tuple[
     return masks[stored:]
 
 
-def encode_row(tenant: int, pack: int, ts_ms: int, batch_no: int, values: list[float | None]) -> bytes:
+def encode_row(
+    tenant: int, pack: int, ts_ms: int, batch_no: int, item_no: int, values: list[float | None]
+) -> bytes:
     """One row in PostgreSQL's binary COPY format."""
-    out = struct.pack(">h", 4 + len(values))
+    out = struct.pack(">h", 5 + len(values))
     out += struct.pack(">ii", 4, tenant) + struct.pack(">ii", 4, pack)
     out += struct.pack(">iq", 8, (ts_ms - 946_684_800_000) * 1000) + struct.pack(">iq", 8, batch_no)
+    out += struct.pack(">ii", 4, item_no)
     for value in values:
         out += struct.pack(">i", -1) if value is None else struct.pack(">if", 4, value)
     return out

@@ -65,20 +65,24 @@ def test_latest_equals_the_naive_twin_in_any_split(rows: Rows) -> None:
             st.integers(0, 2**31 - 1),
             st.integers(-(2**42), 2**42),
             st.integers(0, 2**62),
+            st.integers(0, 2**31 - 1),
             st.lists(st.none() | st.floats(width=32, allow_nan=False), min_size=MEASURES, max_size=MEASURES),
         ),
         max_size=10,
     )
 )
 @settings(max_examples=100, deadline=None)
-def test_copy_rows_equal_the_naive_twin(rows: list[tuple[int, int, int, int, list[float | None]]]) -> None:
+def test_copy_rows_equal_the_naive_twin(
+    rows: list[tuple[int, int, int, int, int, list[float | None]]],
+) -> None:
     encoded = pgcopy.encode_rows(
         np.array([row[0] for row in rows], np.int32),
         np.array([row[1] for row in rows], np.int32),
         np.array([row[2] for row in rows], np.int64),
         np.array([row[3] for row in rows], np.int64),
+        np.array([row[4] for row in rows], np.int32),
         np.array(
-            [[np.nan if row[4][m] is None else row[4][m] for row in rows] for m in range(MEASURES)],
+            [[np.nan if row[5][m] is None else row[5][m] for row in rows] for m in range(MEASURES)],
             np.float32,
         ).reshape(MEASURES, len(rows)),
     )

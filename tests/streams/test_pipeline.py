@@ -52,6 +52,7 @@ def batch_of(readings: Sequence[Reading], mode: Mode = Mode.LIVE) -> IncomingBat
         readings=ReadingBatch(
             np.arange(len(readings), dtype=np.int32),
             np.ones(len(readings), np.int32),
+            np.ones(len(readings), np.int32),
             np.array([pack for pack, _, _ in readings], np.int32),
             np.array([ts for _, ts, _ in readings], np.int64),
             thousandths,
