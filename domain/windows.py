@@ -5,7 +5,7 @@ from typing import Final
 from domain.clock import MILLISECONDS_PER_SECOND
 
 QUARTER_S: Final = 900
-"""The base window. Every time zone's offset is a multiple of it, so hours and days of any zone are made of whole ones."""
+"""The base window: every zone's offset is a multiple of it, so hours and days of any zone are made of whole ones."""
 
 QUARTER_MS: Final = QUARTER_S * MILLISECONDS_PER_SECOND
 
