@@ -155,6 +155,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
             bulk_readings_min=settings.bulk_readings_min,
             group_readings_max=settings.group_readings_max,
             recover_s_max=settings.recover_s_max,
+            close_after_s=settings.close_after_s,
             save_state_s=settings.save_state_s,
             stop_s_max=settings.stop_s_max,
             retry_after_s=settings.retry_after_s,

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     bulk_readings_min: int = Field(2_000, gt=0, description="late batches of this size queue with imports")
     group_readings_max: int = Field(250_000, gt=0, description="readings committed in one transaction")
     recover_s_max: float = Field(30.0, gt=0, description="wait for the store after an error; then 503")
+    close_after_s: int = Field(
+        300,
+        ge=0,
+        description="a quarter-hour is counted this long after its end, and again when late readings come",
+    )
     save_state_s: float = Field(5.0, gt=0, description="time between savings of the writer's state")
     retry_after_s: int = Field(1, gt=0, description="Retry-After of 429 and 503")
 

@@ -15,6 +15,8 @@ from domain.clock import from_ms
 from domain.errors import FencedError
 from domain.readings import (
     BatchResult,
+    Int32Array,
+    Int64Array,
     NewReadings,
     Outcome,
     ReadingKeys,
@@ -24,8 +26,10 @@ from domain.readings import (
 )
 from domain.receipts import QuarantinedItem, QuarantineReason, Receipt
 from domain.tenancy import TenantId
+from domain.windows import QUARTER_MS
 from kernels import pgcopy
-from storage.database import int4s, query, times
+from kernels.touched import touched_windows
+from storage.database import int4s, int8s, query, times
 from storage.receipts import items_to_json, receipt_of
 
 COPY_CHUNK_BYTES = 1 << 20
@@ -64,13 +68,53 @@ class PartitionQueries:
         return row or ()
 
 
+@dataclass(frozen=True, slots=True)
+class NoteRule:
+    """Which changes leave a note (rule E15): those that reach a quarter-hour before the closing mark."""
+
+    closed_before_ms: int
+    gap_ms: int
+
+    def leave(
+        self,
+        queries: PartitionQueries,
+        tenant: Int32Array,
+        pack: Int32Array,
+        ts_ms: Int64Array,
+        batch: Int32Array,
+        numbers: npt.NDArray[np.int64],
+    ) -> None:
+        """Write the notes of readings that are inserted, corrected or deleted, sorted by (pack, ts_ms).
+
+        batch int32[n] is the position of each reading's batch number in `numbers`.
+        """
+        row, starts = touched_windows(
+            tenant,
+            pack,
+            ts_ms,
+            batch,
+            reach_ms=self.gap_ms,
+            window_ms=QUARTER_MS,
+            before_ms=self.closed_before_ms,
+        )
+        if len(row):
+            notes = {
+                "tenant": int4s(tenant[row]),
+                "pack": int4s(pack[row]),
+                "starts": times(starts),
+                "batch_no": int8s(numbers[batch[row]]),
+            }
+            queries.rows("partition.insert_notes", notes)
+
+
 class GroupTransaction:
     """What a group may do inside its transaction."""
 
-    def __init__(self, queries: PartitionQueries, epoch: int, position: int) -> None:
+    def __init__(self, queries: PartitionQueries, epoch: int, position: int, notes: NoteRule) -> None:
         self._queries = queries
         self._epoch = epoch
         self._position = position
+        self._notes = notes
         self.last_batch_no: int | None = None
 
     def registry_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, int]:
@@ -104,7 +148,9 @@ class GroupTransaction:
         """Readings, receipts, what was set aside, and the position."""
         queries, results = self._queries, outcome.results
         (numbers,) = queries.columns("partition.batch_numbers", {"count": len(results)})
-        _copy_readings(queries.connection, outcome.rows, numbers)
+        rows = outcome.rows
+        _copy_readings(queries.connection, rows, numbers)
+        self._notes.leave(queries, rows.tenant, rows.pack, rows.ts_ms, rows.batch, numbers)
         _insert_batches(queries.connection, results, numbers, queries.partition_no, self._position)
         _insert_quarantined(queries.connection, results)
         last_batch_no = int(numbers[-1])

@@ -12,13 +12,11 @@ from psycopg.rows import dict_row
 from domain.clock import from_ms, to_ms
 from domain.errors import FencedError
 from domain.measures import MEASURES
-from domain.readings import (
-    PackStates,
-    StoredReadings,
-)
+from domain.readings import PackStates, StoredReadings
+from domain.windows import quarter_of
 from storage.database import adapt_columns, int4s, int8s
 from storage.days import partition_of
-from storage.group import GroupTransaction, PartitionQueries, stored_of
+from storage.group import GroupTransaction, NoteRule, PartitionQueries, stored_of
 
 DAY_MS = 86_400_000
 DAYS_AHEAD = 3
@@ -41,6 +39,7 @@ class PartitionStore:
         self._last_batch_no = 0
         self._known_partitions: set[str] = set()
         self._first_day = date.max
+        self._gap_ms = 0
 
     def take_over(self) -> None:
         """Become the partition's writer: connect anew, take the writer lock, raise the epoch.
@@ -60,7 +59,11 @@ class PartitionStore:
         taken = queries.one("partition.take_over")
         self._epoch, self._next = taken["epoch"], taken["next"]
         self._applied_batch_no, self._last_batch_no = taken["applied_batch_no"], taken["last_batch_no"]
-        self._first_day = queries.one("readings.first_day")["first_day"]
+        installation = queries.one("readings.first_day")
+        self._first_day, self._gap_ms = installation["first_day"], installation["gap_s_max"] * 1000
+        with connection.transaction():
+            if queries.rows("partition.make_marks"):
+                queries.rows("partition.note_everything")
         self._known_partitions = {row["relname"] for row in queries.rows("readings.partition_names")}
 
     def close(self) -> None:
@@ -113,16 +116,30 @@ class PartitionStore:
 
         Raises FencedError when another owner has taken over.
         """
-        with self._required().connection.transaction():
-            locked = self._required().one("partition.lock")
-            if (locked["epoch"], locked["next"]) != (self._epoch, self._next):
-                raise FencedError(f"partition {self._partition_no} has been taken over by another process")
-            transaction = GroupTransaction(self._required(), self._epoch, self._next)
+        with self._owned() as closed_before_ms:
+            notes = NoteRule(closed_before_ms, self._gap_ms)
+            transaction = GroupTransaction(self._required(), self._epoch, self._next, notes)
             yield transaction
         if transaction.last_batch_no is not None:
             # The position moves in memory only now, after COMMIT was confirmed.
             self._next += 1
             self._last_batch_no = transaction.last_batch_no
+
+    @contextmanager
+    def _owned(self) -> Iterator[int]:
+        """A transaction that begins with the partition's row (rule E7); gives the closing mark."""
+        with self._required().connection.transaction():
+            locked = self._required().one("partition.lock")
+            if (locked["epoch"], locked["next"]) != (self._epoch, self._next):
+                raise FencedError(f"partition {self._partition_no} has been taken over by another process")
+            yield locked["closed_before_ms"]
+
+    def close_quarters(self, now_ms: int, close_after_s: int) -> None:
+        """Close the quarter-hours that ended long enough ago, and so far that no line reaches them any more."""
+        before_ms = quarter_of(now_ms - max(close_after_s * 1000, self._gap_ms))
+        with self._owned() as closed_before_ms:
+            if before_ms > closed_before_ms:
+                self._required().rows("partition.close_quarters", {"before": from_ms(before_ms)})
 
     def check(self) -> None:
         """Raises psycopg.Error when the database is away, FencedError when another process has taken over."""
@@ -131,10 +148,7 @@ class PartitionStore:
 
     def save_state(self, states: PackStates) -> None:
         """Save packs' states, which hold every reading committed so far."""
-        with self._required().connection.transaction():
-            locked = self._required().one("partition.lock")
-            if locked["epoch"] != self._epoch:
-                raise FencedError(f"partition {self._partition_no} has been taken over by another process")
+        with self._owned():
             parameters = {
                 "pack": int4s(states.pack),
                 "watermark_ms": int8s(states.watermark_ms),

@@ -43,6 +43,7 @@ class RunnerLimits:
     group_readings_max: readings committed together.
     recover_s_max: how long batches with an unknown outcome wait for the store; then 503.
     stop_s_max: how long `stop` waits for the last group.
+    close_after_s: how long after its end a quarter-hour is closed.
     save_state_s: time between savings of the state. retry_after_s: what refused clients are told.
     """
 
@@ -51,6 +52,7 @@ class RunnerLimits:
     bulk_readings_min: int
     group_readings_max: int
     recover_s_max: float
+    close_after_s: int
     save_state_s: float
     stop_s_max: float
     retry_after_s: int
@@ -324,6 +326,7 @@ class EmbeddedRunner:
             self._checked_at_s = now_s
             self._store.check()
             self._follow_clock()
+            self._close_quarters()
         if now_s - self._saved_at_s >= self._limits.save_state_s:
             self._save_state()
 
@@ -390,6 +393,12 @@ class EmbeddedRunner:
         latest = self._store.latest_arrival_ms()
         if latest is not None and latest - self._clock.now_ms() > self._clock.jump_ms_max:
             self._clock.require_confirmation(self._clock.now_ms() - latest)
+
+    def _close_quarters(self) -> None:
+        """Move the closing mark; an unconfirmed clock moves nothing (rule E6)."""
+        now_ms = self._clock.now_ms()
+        if self._clock.jumped_by_ms is None:
+            self._store.close_quarters(now_ms, self._limits.close_after_s)
 
     def _follow_clock(self) -> None:
         """Accept the wall clock after a jump as soon as the operator has confirmed it in the store."""

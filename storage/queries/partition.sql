@@ -1,6 +1,7 @@
 -- name: lock
 -- Every transaction of a partition's owner begins here (rule E7).
-SELECT epoch, next FROM partitions WHERE partition_no = %(partition_no)s FOR UPDATE
+SELECT epoch, next, (extract(epoch FROM closed_before) * 1000)::int8 AS closed_before_ms
+FROM partitions WHERE partition_no = %(partition_no)s FOR UPDATE
 
 -- name: epoch
 SELECT epoch FROM partitions WHERE partition_no = %(partition_no)s
@@ -10,6 +11,29 @@ SELECT epoch FROM partitions WHERE partition_no = %(partition_no)s
 INSERT INTO partitions (partition_no, epoch) VALUES (%(partition_no)s, 1)
 ON CONFLICT (partition_no) DO UPDATE SET epoch = partitions.epoch + 1
 RETURNING epoch, next, applied_batch_no, last_batch_no
+
+-- name: make_marks
+-- Counting begins where closing does; true when the partition had no mark yet.
+INSERT INTO window_marks (partition_no, counted_before)
+SELECT partition_no, closed_before FROM partitions WHERE partition_no = %(partition_no)s
+ON CONFLICT (partition_no) DO NOTHING RETURNING true AS made
+
+-- name: note_everything
+-- Every closed quarter-hour that a stored reading touches is to be counted: those stored before there were marks.
+INSERT INTO window_notes (tenant_id, pack_id, starts, batch_no)
+SELECT DISTINCT tenant_id, pack_id, date_bin('15 minutes', moment, '2000-01-01 00:00:00+00'), 0
+FROM readings, installation,
+LATERAL (VALUES (ts - gap_s_max * interval '1 second'), (ts), (ts + gap_s_max * interval '1 second')) AS near (moment)
+WHERE moment < (SELECT closed_before FROM partitions WHERE partition_no = %(partition_no)s)
+
+-- name: insert_notes
+INSERT INTO window_notes (tenant_id, pack_id, starts, batch_no)
+SELECT * FROM unnest(%(tenant)s::int4[], %(pack)s::int4[], %(starts)s::timestamptz[], %(batch_no)s::int8[])
+
+-- name: close_quarters
+-- Forward only, under the partition's row.
+UPDATE partitions SET closed_before = greatest(closed_before, %(before)s)
+WHERE partition_no = %(partition_no)s
 
 -- name: try_writer_lock
 SELECT pg_try_advisory_lock(hashtext('bpm.partition'), %(partition_no)s)

@@ -20,4 +20,4 @@ WHERE inhparent = 'readings'::regclass
 SELECT make_readings_partition(%(name)s, %(starts)s, %(ends)s)
 
 -- name: first_day
-SELECT first_day FROM installation
+SELECT first_day, gap_s_max FROM installation

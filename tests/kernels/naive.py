@@ -61,3 +61,15 @@ def latest(rows: list[tuple[int, int, list[int]]]) -> dict[int, tuple[int, list[
                 found[measure] = (ts_ms, value)
         state[pack] = (max(watermark, ts_ms), found)
     return state
+
+
+def touched_windows(
+    rows: list[tuple[int, int, int, int]], reach_ms: int, window_ms: int, before_ms: int
+) -> set[tuple[int, int, int, int]]:
+    """(tenant, pack, batch, start) of the windows that readings (tenant, pack, time, batch) reach."""
+    return {
+        (tenant, pack, batch, start)
+        for tenant, pack, ts_ms, batch in rows
+        for start in range(-50 * window_ms, before_ms, window_ms)
+        if start <= ts_ms + reach_ms and ts_ms - reach_ms < start + window_ms
+    }

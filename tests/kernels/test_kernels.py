@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kernels import identity, jsontext, pgcopy
 from kernels import latest as latest_kernels
+from kernels.touched import touched_windows
 from tests.kernels import naive
 
 MEASURES = 3
@@ -113,3 +114,35 @@ def test_order_is_stable_and_by_pack_and_time(rows: Rows) -> None:
     pack, ts_ms, _ = columns(rows)
     order = identity.sorted_order(pack, ts_ms).tolist()
     assert order == sorted(range(len(rows)), key=lambda row: (rows[row][0], rows[row][1]))
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(1, 2), st.integers(0, 2), st.integers(-40, 60), st.integers(0, 2)), max_size=20
+    ),
+    reach_ms=st.integers(0, 10),
+    before=st.integers(-3, 4),
+)
+@settings(max_examples=200, deadline=None)
+def test_e15_touched_windows_equal_the_naive_twin(
+    rows: list[tuple[int, int, int, int]], reach_ms: int, before: int
+) -> None:
+    rows.sort(key=lambda row: (row[1], row[2]))
+    tenant, pack, ts_ms, batch = (
+        np.array([row[column] for row in rows], kind)
+        for column, kind in enumerate((np.int32, np.int32, np.int64, np.int32))
+    )
+    row_of, starts = touched_windows(
+        tenant, pack, ts_ms, batch, reach_ms=reach_ms, window_ms=10, before_ms=10 * before
+    )
+    found = list(
+        zip(
+            tenant[row_of].tolist(),
+            pack[row_of].tolist(),
+            batch[row_of].tolist(),
+            starts.tolist(),
+            strict=True,
+        )
+    )
+    assert len(set(found)) == len(found)
+    assert set(found) == naive.touched_windows(rows, reach_ms, 10, 10 * before)
