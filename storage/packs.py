@@ -140,7 +140,7 @@ async def move(
         raise ConflictError("another tenant holds the pack then", field="from", limit=last["held_to"])
     key = {"pack_id": before["pack_id"], "held_from": last["held_from"]}
     await transaction.rows("packs.end_tenure", key | {"held_to": starts})
-    await transaction.rows(
+    made = await transaction.one(
         "packs.insert_tenure",
         {
             "pack_id": before["pack_id"],
@@ -152,8 +152,12 @@ async def move(
             else await MODELS.id_of(transaction, model, "model"),
         },
     )
+    assert made is not None  # noqa: S101 - INSERT … RETURNING
     await transaction.rows("packs.touch", {"pack_id": before["pack_id"]})
     await transaction.rows("records.registry_changed")
+    # From here on no group commits readings that were judged by the tenures as they were.
+    note = {"pack_id": before["pack_id"], "held_from": starts, "tenure_no": made["tenure_no"]}
+    await transaction.rows("packs.note_move", note)
     after = await get(transaction, pack_id)
     await transaction.audit("packs.moved", "packs", str(pack_id), before, after)
     return after

@@ -577,5 +577,5 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.window_marks TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.window_marks TO bpm_ingest;
 
-GRANT SELECT ON TABLE bpm.window_notes TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.window_notes TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.window_notes TO bpm_ingest;

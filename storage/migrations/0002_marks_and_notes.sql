@@ -44,5 +44,6 @@ CREATE POLICY tenant ON window_notes TO bpm_app
     USING (tenant_id = (SELECT nullif(current_setting('bpm.tenant_id', true), '')::integer));
 
 GRANT SELECT ON window_notes, window_marks TO bpm_app;
+GRANT INSERT ON window_notes TO bpm_app;
 GRANT SELECT, INSERT, DELETE ON window_notes TO bpm_ingest;
 GRANT SELECT, INSERT, UPDATE ON window_marks TO bpm_ingest;

@@ -28,6 +28,17 @@ SELECT external_id AS pack FROM packs WHERE tenant_id = %(tenant_id)s AND extern
 -- name: insert_tenure
 INSERT INTO tenures (tenant_id, pack_id, held_from, held_to, site_id, model_id)
 VALUES (%(tenant_id)s, %(pack_id)s, %(held_from)s, %(held_to)s, %(site_id)s, %(model_id)s)
+RETURNING tenure_no
+
+-- name: note_move
+-- Every quarter-hour that a reading of the new tenure reaches is counted again (rule E15). Those that aren't closed
+-- yet too, because they may be before this commits. The tenure's number, negative, stands for a batch.
+INSERT INTO window_notes (tenant_id, pack_id, starts, batch_no)
+SELECT DISTINCT tenant_id, pack_id, date_bin('15 minutes', moment, '2000-01-01 00:00:00+00'), -%(tenure_no)s::int8
+FROM readings, installation,
+LATERAL (VALUES (ts - gap_s_max * interval '1 second'), (ts), (ts + gap_s_max * interval '1 second')) AS near (moment)
+WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s
+    AND ts >= %(held_from)s::timestamptz - 2 * gap_s_max * interval '1 second'
 
 -- name: end_tenure
 UPDATE tenures SET held_to = %(held_to)s

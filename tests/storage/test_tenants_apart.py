@@ -26,6 +26,7 @@ OF_TENANTS = {
     "readings",
     "quarantine",
     "audit_log",
+    "window_notes",
 }
 GUESSED = "00000000-0000-4000-8000-000000000000"
 
