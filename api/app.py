@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
 from api.bootstrap import Engine
+from api.corrections.routes import routes as corrections
 from api.metrics import Metrics
 from api.models.routes import routes as models
 from api.operation.routes import ASSETS_PATH
@@ -87,7 +88,7 @@ def create_app(engine: Engine) -> FastAPI:
     )
     app.state.engine = engine
     errors.install(app)
-    for routes in (telemetry, trends, packs, models, sites, operation):
+    for routes in (telemetry, corrections, trends, packs, models, sites, operation):
         app.include_router(routes)
     app.mount(ASSETS_PATH, StaticFiles(packages=[("fastapi_offline", "static")]), name="assets")
     require_actions(app)

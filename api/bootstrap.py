@@ -156,6 +156,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
             group_readings_max=settings.group_readings_max,
             recover_s_max=settings.recover_s_max,
             close_after_s=settings.close_after_s,
+            correction_slice_readings=settings.correction_slice_readings,
             save_state_s=settings.save_state_s,
             stop_s_max=settings.stop_s_max,
             retry_after_s=settings.retry_after_s,

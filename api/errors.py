@@ -22,6 +22,7 @@ STATUS: dict[type[errors.BpmError], int] = {
     errors.NotFoundError: 404,
     errors.NotAcceptableError: 406,
     errors.ConflictError: 409,
+    errors.ArchivedError: 409,
     errors.InFlightError: 409,
     errors.RegistryChangedError: 409,
     errors.PreconditionFailedError: 412,

@@ -108,6 +108,12 @@ class Settings(BaseSettings):
         ge=0,
         description="a quarter-hour is counted this long after its end, and again when late readings come",
     )
+    correction_slice_readings: int = Field(
+        20_000, gt=0, description="readings that a correction changes in one transaction, between live ones"
+    )
+    correction_wait_s: float = Field(
+        10.0, ge=0, description="a request waits so long for its correction; then 202, and it goes on"
+    )
     save_state_s: float = Field(5.0, gt=0, description="time between savings of the writer's state")
     retry_after_s: int = Field(1, gt=0, description="Retry-After of 429 and 503")
 

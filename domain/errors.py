@@ -87,6 +87,12 @@ class InFlightError(ConflictError):
     code = "in_flight"
 
 
+class ArchivedError(ConflictError):
+    """The day is archived: its raw readings are not changed any more."""
+
+    code = "archived"
+
+
 class KeyReusedError(BpmError):
     """The idempotency key was used with another body."""
 

@@ -13,6 +13,8 @@ class Action(StrEnum):
     TELEMETRY_READ = "telemetry:read"
     RECEIPT_READ = "receipt:read"
     QUARANTINE_READ = "quarantine:read"
+    CORRECTION_READ = "correction:read"
+    CORRECTION_WRITE = "correction:write"
     PACK_READ = "pack:read"
     PACK_WRITE = "pack:write"
     MODEL_READ = "model:read"
@@ -26,6 +28,7 @@ _READS: Final = frozenset(
         Action.TELEMETRY_READ,
         Action.RECEIPT_READ,
         Action.QUARANTINE_READ,
+        Action.CORRECTION_READ,
         Action.PACK_READ,
         Action.MODEL_READ,
         Action.SITE_READ,
@@ -44,9 +47,12 @@ GRANTS: Final[dict[Role, frozenset[Action]]] = {
 }
 
 
-BEYOND_SITES: Final = frozenset({Action.MODEL_WRITE, Action.QUARANTINE_READ})
-"""Actions that reach all sites of a tenant: a model's limits judge every site's readings, and what was set aside
-may name any pack. A credential that is limited to sites is refused them.
+BEYOND_SITES: Final = frozenset(
+    {Action.MODEL_WRITE, Action.QUARANTINE_READ, Action.CORRECTION_READ, Action.CORRECTION_WRITE}
+)
+"""Actions that reach all sites of a tenant: a model's limits judge every site's readings, what was set aside may
+name any pack, and a batch that is corrected may hold readings of every site. A credential that is limited to sites
+is refused them.
 """
 
 

@@ -155,6 +155,56 @@ class StoredReadings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FormerReadings:
+    """Values that were stored and are superseded, oldest correction first.
+
+    pack int32[n], ts_ms int64[n]; deleted int32[n], 1 where deleted, 0 where replaced by a correction; thousandths
+    int32[measures, n].
+    """
+
+    pack: Int32Array
+    ts_ms: Int64Array
+    deleted: Int32Array
+    thousandths: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+    @staticmethod
+    def none() -> "FormerReadings":
+        nothing = StoredReadings.none()
+        return FormerReadings(nothing.pack, nothing.ts_ms, np.empty(0, np.int32), nothing.thousandths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LookUps:
+    """What a group must know of the store: readings that may be there, and those that may have been there."""
+
+    stored: ReadingKeys
+    former: ReadingKeys
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What the store has, and had, under the keys that were looked up."""
+
+    stored: StoredReadings
+    former: FormerReadings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatestValues:
+    """Latest values of p packs: pack int32[p]; ts_ms int64[measures, p] and thousandths int32[measures, p].
+
+    ABSENT where a pack has no value of a measure.
+    """
+
+    pack: Int32Array
+    ts_ms: Int64Array
+    thousandths: Int32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PackStates:
     """What follows from the stored readings of p packs.
 
@@ -194,6 +244,12 @@ class NewReadings:
 
     def __len__(self) -> int:
         return len(self.pack)
+
+    @staticmethod
+    def none() -> "NewReadings":
+        of_int32 = np.empty(0, np.int32)
+        nothing = np.empty((len(MEASURES), 0), np.int32)
+        return NewReadings(of_int32, of_int32, np.empty(0, np.int64), of_int32, of_int32, nothing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

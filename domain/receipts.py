@@ -22,6 +22,8 @@ class QuarantineReason(StrEnum):
     UNKNOWN_PACK = "unknown_pack"
     NOT_HELD_THEN = "not_held_then"
     CONFLICT = "conflict"
+    DELETED = "deleted"
+    ARCHIVED = "archived"
 
 
 class Mode(StrEnum):

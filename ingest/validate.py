@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from domain.measures import MEASURE_NAMES, THOUSANDTHS_PER_UNIT
-from domain.packs import KnownPack, Limits, Tenure
+from domain.packs import ALWAYS_MS, KnownPack, Limits, Tenure
 from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array, ReadingBatch, to_thousandths
 from domain.receipts import Mode, QuarantinedItem, QuarantineReason
 from domain.tenancy import TenantId
@@ -17,11 +17,12 @@ MS_PER_SECOND = 1000
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """How far from its arrival a reading's time may lie, and the earliest time of an import."""
+    """How far from its arrival a reading's time may lie, the earliest time of an import, and of any reading."""
 
     future_s_max: int
     late_s_max: int
     import_from_ms: int
+    archived_before_ms: int = ALWAYS_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,8 @@ def _judge_times(
         problems.add(raw.ts_ms < earliest_ms, QuarantineReason.TOO_LATE, "ts", limits.late_s_max)
     else:
         problems.add(raw.ts_ms < limits.import_from_ms, QuarantineReason.TOO_OLD, "ts", limits.import_from_ms)
+    archived_before_ms = limits.archived_before_ms
+    problems.add(raw.ts_ms < archived_before_ms, QuarantineReason.ARCHIVED, "ts", archived_before_ms)
 
 
 def _judge_packs(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +14,14 @@ from psycopg.rows import tuple_row
 
 from domain.clock import from_ms
 from domain.errors import FencedError
+from domain.packs import ALWAYS_MS, FOREVER_MS
 from domain.readings import (
     BatchResult,
+    FormerReadings,
+    Found,
     Int32Array,
     Int64Array,
+    LookUps,
     NewReadings,
     Outcome,
     ReadingKeys,
@@ -28,6 +33,7 @@ from domain.receipts import QuarantinedItem, QuarantineReason, Receipt
 from domain.tenancy import TenantId
 from domain.windows import QUARTER_MS
 from kernels import pgcopy
+from kernels.identity import sorted_order
 from kernels.touched import touched_windows
 from storage.database import int4s, int8s, query, times
 from storage.receipts import items_to_json, receipt_of
@@ -63,8 +69,12 @@ class PartitionQueries:
 
     def columns(self, name: str, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
         """The only row of a query that gathers each column as an array."""
+        return self.columns_of(query(name), parameters)
+
+    def columns_of(self, text: bytes, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
+        """The same of a query by its text."""
         with self.connection.cursor(row_factory=tuple_row) as cursor:
-            row = cursor.execute(query(name), parameters, binary=True, prepare=False).fetchone()
+            row = cursor.execute(text, parameters, binary=True, prepare=False).fetchone()
         return row or ()
 
 
@@ -132,17 +142,30 @@ class GroupTransaction:
             (row["tenant_id"], row["id"]): CommittedBatch(row["body_hash"], receipt_of(row)) for row in rows
         }
 
-    def find(self, keys: ReadingKeys) -> StoredReadings:
-        """The stored readings with these identities; several rows when measures came one by one."""
+    def undone_imports(self, imports: Sequence[UUID]) -> set[UUID]:
+        """Those of the imports that take no more readings; the others can't be undone until commit."""
+        if not imports:
+            return set()
+        rows = self._queries.rows("batches.lock_imports", {"imports": list(imports)})
+        return {row["id"] for row in rows if row["undone_at"] is not None}
+
+    def find(self, look_ups: LookUps) -> Found:
+        """The stored readings of these identities, several rows when measures came one by one; and former ones."""
+        return Found(self._find_stored(look_ups.stored), self._find_former(look_ups.former))
+
+    def _find_stored(self, keys: ReadingKeys) -> StoredReadings:
         if len(keys) == 0:
             return StoredReadings.none()
-        parameters = {
-            "pack": int4s(keys.pack),
-            "ts": times(keys.ts_ms),
-            "from": from_ms(int(keys.ts_ms.min())),
-            "to": from_ms(int(keys.ts_ms.max())),
-        }
-        return stored_of(self._queries.columns("readings.find", parameters))
+        bounds = {"from": from_ms(int(keys.ts_ms.min())), "to": from_ms(int(keys.ts_ms.max()))}
+        return stored_of(self._queries.columns("readings.find", _keys(keys) | bounds))
+
+    def _find_former(self, keys: ReadingKeys) -> FormerReadings:
+        if len(keys) == 0:
+            return FormerReadings.none()
+        pack, ts_ms, deleted, *values = self._queries.columns("readings.find_former", _keys(keys))
+        if pack is None:
+            return FormerReadings.none()
+        return FormerReadings(pack, ts_ms, deleted, to_thousandths(np.stack(values)))
 
     def write(self, outcome: Outcome) -> None:
         """Readings, receipts, what was set aside, and the position."""
@@ -151,9 +174,28 @@ class GroupTransaction:
         rows = outcome.rows
         _copy_readings(queries.connection, rows, numbers)
         self._notes.leave(queries, rows.tenant, rows.pack, rows.ts_ms, rows.batch, numbers)
-        _insert_batches(queries.connection, results, numbers, queries.partition_no, self._position)
+        _insert_batches(queries.connection, outcome, numbers, queries.partition_no, self._position)
         _insert_quarantined(queries.connection, results)
-        last_batch_no = int(numbers[-1])
+        self._advance(int(numbers[-1]))
+
+    def write_correction(self, tenant: Int32Array, gone: StoredReadings, added: NewReadings) -> None:
+        """What a correction puts in place of what it took out, the notes of both, and the position.
+
+        tenant int32[n], whose the n readings were that are gone.
+        """
+        queries = self._queries
+        (numbers,) = queries.columns("partition.batch_numbers", {"count": 1})
+        _copy_readings(queries.connection, added, numbers)
+        tenant = np.concatenate([tenant, added.tenant])
+        pack = np.concatenate([gone.pack, added.pack])
+        ts_ms = np.concatenate([gone.ts_ms, added.ts_ms])
+        order = sorted_order(pack, ts_ms)
+        batch = np.zeros(len(pack), np.int32)
+        self._notes.leave(queries, tenant[order], pack[order], ts_ms[order], batch, numbers)
+        self._advance(int(numbers[-1]))
+
+    def _advance(self, last_batch_no: int) -> None:
+        queries = self._queries
         moved = queries.rows(
             "partition.advance",
             {"epoch": self._epoch, "next": self._position, "last_batch_no": last_batch_no},
@@ -161,6 +203,10 @@ class GroupTransaction:
         if not moved:
             raise FencedError(f"partition {queries.partition_no} has been taken over by another process")
         self.last_batch_no = last_batch_no
+
+
+def _keys(keys: ReadingKeys) -> dict[str, Any]:
+    return {"pack": int4s(keys.pack), "ts": times(keys.ts_ms)}
 
 
 def stored_of(columns: tuple[Any, ...]) -> StoredReadings:
@@ -189,11 +235,13 @@ def _copy_readings(
 
 def _insert_batches(
     connection: psycopg.Connection[Any],
-    results: Sequence[BatchResult],
+    outcome: Outcome,
     numbers: npt.NDArray[np.int64],
     partition_no: int,
     position: int,
 ) -> None:
+    results = outcome.results
+    spans = _spans(outcome.rows, len(results))
     counts = ("received", "accepted", "duplicate", "quarantined", "late", "conflicting", "items_omitted")
     connection.cursor().executemany(
         query("batches.insert"),
@@ -212,11 +260,24 @@ def _insert_batches(
                 "body_hash": result.batch.body_hash,
                 "items": items_to_json(result.receipt),
                 "ignored_keys": list(result.receipt.ignored_keys),
+                "first_ts": span[0],
+                "last_ts": span[1],
             }
             | {name: getattr(result.receipt, name) for name in counts}
-            for result, number in zip(results, numbers, strict=True)
+            for result, number, span in zip(results, numbers, spans, strict=True)
         ],
     )
+
+
+def _spans(rows: NewReadings, batches: int) -> list[tuple[datetime | None, datetime | None]]:
+    """The smallest and largest time of each batch's rows; None for a batch without rows."""
+    first, last = np.full(batches, FOREVER_MS), np.full(batches, ALWAYS_MS)
+    np.minimum.at(first, rows.batch, rows.ts_ms)
+    np.maximum.at(last, rows.batch, rows.ts_ms)
+    return [
+        (None, None) if starts > ends else (from_ms(starts), from_ms(ends))
+        for starts, ends in zip(first.tolist(), last.tolist(), strict=True)
+    ]
 
 
 def _one_a_reading(items: Sequence[QuarantinedItem]) -> list[QuarantinedItem]:

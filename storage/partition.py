@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
@@ -10,16 +11,27 @@ import psycopg
 from psycopg.rows import dict_row
 
 from domain.clock import from_ms, to_ms
+from domain.corrections import Correction, Reached
 from domain.errors import FencedError
 from domain.measures import MEASURES
-from domain.readings import PackStates, StoredReadings
+from domain.readings import Int32Array, LatestValues, NewReadings, PackStates, StoredReadings
 from domain.windows import quarter_of
+from storage.correcting import corrected_reading, latest_of, next_unfinished, replace_slice
 from storage.database import adapt_columns, int4s, int8s
 from storage.days import partition_of
 from storage.group import GroupTransaction, NoteRule, PartitionQueries, stored_of
 
 DAY_MS = 86_400_000
 DAYS_AHEAD = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CorrectedSlice:
+    """What a slice of a correction took out and put in, and how far it came; None at the end."""
+
+    gone: StoredReadings
+    added: NewReadings
+    reached: Reached | None
 
 
 class PartitionStore:
@@ -84,6 +96,48 @@ class PartitionStore:
             later = self._required().columns("partition.readings_after", {"batch_no": self._applied_batch_no})
         return states, stored_of(later)
 
+    def corrected_packs(self) -> Int32Array:
+        """The packs that have superseded readings."""
+        (pack,) = self._required().columns("corrections.corrected_packs")
+        return np.empty(0, np.int32) if pack is None else pack
+
+    def next_correction(self) -> Correction | None:
+        """The oldest correction that isn't done."""
+        return next_unfinished(self._required())
+
+    def correct_slice(self, correction: Correction, reached: Reached, readings_max: int) -> "CorrectedSlice":
+        """Carry out a part of a correction, in one transaction of the owner (rules E7 and E15)."""
+        queries = self._required()
+        with self._owned() as closed_before_ms:
+            notes = NoteRule(closed_before_ms, self._gap_ms)
+            transaction = GroupTransaction(queries, self._epoch, self._next, notes)
+            replaced, after = replace_slice(queries, correction, reached, readings_max)
+            gone, added = replaced.readings, corrected_reading(correction)
+            if len(gone) or len(added):
+                transaction.write_correction(replaced.tenant, gone, added)
+                done = {"correction_no": correction.number, "readings": max(len(gone), len(added))}
+                queries.rows("corrections.proceed", done)
+            if len(added):
+                # In the same transaction, so that it is never put in place twice.
+                queries.rows("corrections.finish", {"correction_no": correction.number})
+                after = None
+        self._moved_on(transaction)
+        return CorrectedSlice(gone, added, after)
+
+    def packs_touched_by(self, correction: Correction) -> Int32Array:
+        """The packs of which the correction has taken readings out."""
+        found = self._required().columns("corrections.touched_packs", {"correction_no": correction.number})
+        return np.empty(0, np.int32) if found[0] is None else found[0]
+
+    def latest_of(self, pack: Int32Array) -> LatestValues:
+        """The latest values of some packs, from what is stored."""
+        return latest_of(self._required(), pack)
+
+    def finish_correction(self, correction: Correction) -> None:
+        """Say that the correction is done."""
+        with self._owned():
+            self._required().rows("corrections.finish", {"correction_no": correction.number})
+
     def latest_arrival_ms(self) -> int | None:
         """The last `arrived_at` that was given, as milliseconds since 1970; None in a new database."""
         (latest,) = self._required().one("partition.latest_arrival").values()
@@ -120,8 +174,11 @@ class PartitionStore:
             notes = NoteRule(closed_before_ms, self._gap_ms)
             transaction = GroupTransaction(self._required(), self._epoch, self._next, notes)
             yield transaction
+        self._moved_on(transaction)
+
+    def _moved_on(self, transaction: GroupTransaction) -> None:
+        """The position moves in memory only now, after COMMIT was confirmed."""
         if transaction.last_batch_no is not None:
-            # The position moves in memory only now, after COMMIT was confirmed.
             self._next += 1
             self._last_batch_no = transaction.last_batch_no
 

@@ -140,5 +140,15 @@ def decode_cursor(cursor: str | None) -> str | None:
     return key
 
 
+def decode_number_cursor(cursor: str | None) -> int | None:
+    """The key of a cursor of a list in order of numbers. Raises InvalidRequestError when it isn't one of ours."""
+    key = decode_cursor(cursor)
+    if key is None:
+        return None
+    if not (key.isascii() and key.isdigit() and len(key) < 19):  # noqa: PLR2004 - int8
+        raise InvalidRequestError("this is not a cursor of this list", field="cursor")
+    return int(key)
+
+
 def _adapted(values: dict[str, Any]) -> dict[str, Any]:
     return {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}

@@ -24,10 +24,11 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class RegistryVersion:
-    """State of a tenant's registry, and whether unknown packs may register themselves."""
+    """State of a tenant's registry, whether unknown packs may register themselves, and where archived days end."""
 
     version: int
     register_unknown_packs: bool
+    archived_before_ms: int
 
 
 class Registry:
@@ -41,8 +42,11 @@ class Registry:
         return Tenant(TenantId(rows[0]["tenant_id"]), rows[0]["name"]) if rows else None
 
     async def version(self, tenant_id: TenantId) -> RegistryVersion:
-        (row,) = await self._rows("registry.version", {"tenant_id": tenant_id})
-        return RegistryVersion(row["registry_version"], row["register_unknown_packs"])
+        parameters = {"tenant_id": tenant_id, "always_ms": ALWAYS_MS}
+        (row,) = await self._rows("registry.version", parameters)
+        return RegistryVersion(
+            row["registry_version"], row["register_unknown_packs"], row["archived_before_ms"]
+        )
 
     async def import_exists(self, tenant_id: TenantId, import_id: UUID, only_subject: str | None) -> bool:
         """Whether there is such an import, begun by this subject; None means by anybody in the tenant."""

@@ -87,6 +87,8 @@ CREATE TABLE bpm.batches (
     items jsonb NOT NULL,
     items_omitted integer NOT NULL,
     ignored_keys text[] NOT NULL,
+    first_ts timestamp with time zone,
+    last_ts timestamp with time zone,
     CONSTRAINT batches_check CHECK ((((accepted + duplicate) + quarantined) = received)),
     CONSTRAINT batches_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'import'::text])))
 );
@@ -97,12 +99,64 @@ ALTER TABLE bpm.batches OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.batches IS 'One row a request: its receipt. id is the idempotency key, unique per tenant.';
 
+COMMENT ON COLUMN bpm.batches.first_ts IS 'Smallest and, in last_ts, largest time of the batch''s stored readings; NULL when it stored none.';
+
+CREATE TABLE bpm.corrected_packs (
+    pack_id integer NOT NULL
+);
+
+ALTER TABLE bpm.corrected_packs OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.corrected_packs IS 'Packs with superseded readings: only theirs are looked up when readings arrive.';
+
+CREATE TABLE bpm.corrections (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    correction_no bigint NOT NULL,
+    kind text NOT NULL,
+    pack_id integer,
+    starts timestamp with time zone,
+    ends timestamp with time zone,
+    chosen boolean[] NOT NULL,
+    thousandths integer[],
+    batch_id uuid,
+    import_id uuid,
+    reason text NOT NULL,
+    subject text NOT NULL,
+    requested_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    status text DEFAULT 'waiting'::text NOT NULL,
+    readings bigint DEFAULT 0 NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT corrections_kind_check CHECK ((kind = ANY (ARRAY['delete_range'::text, 'delete_batch'::text, 'delete_import'::text, 'correct'::text]))),
+    CONSTRAINT corrections_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'running'::text, 'done'::text])))
+);
+
+ALTER TABLE ONLY bpm.corrections FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.corrections OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.corrections IS 'What was asked for, and how far the partition''s writer has come; this table is its queue.';
+
+COMMENT ON COLUMN bpm.corrections.chosen IS 'Whether each measure, in the order of the table of measures, is corrected or deleted.';
+
+COMMENT ON COLUMN bpm.corrections.thousandths IS 'The right values by measure, of a correction of one reading.';
+
+ALTER TABLE bpm.corrections ALTER COLUMN correction_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.corrections_correction_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE bpm.imports (
     tenant_id integer NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     source text NOT NULL,
     created_by text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    undone_at timestamp with time zone
 );
 
 ALTER TABLE ONLY bpm.imports FORCE ROW LEVEL SECURITY;
@@ -116,6 +170,7 @@ CREATE TABLE bpm.installation (
     clock_confirmed_at timestamp with time zone,
     clock_confirmed_batch_no bigint DEFAULT 0 NOT NULL,
     gap_s_max integer DEFAULT 300 NOT NULL,
+    archived_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     CONSTRAINT installation_gap_s_max_check CHECK (((gap_s_max >= 1) AND (gap_s_max <= 900))),
     CONSTRAINT installation_only_row_check CHECK (only_row)
 );
@@ -125,6 +180,8 @@ ALTER TABLE bpm.installation OWNER TO bpm_owner;
 COMMENT ON COLUMN bpm.installation.first_day IS 'First UTC day with a daily partition of readings; earlier times share monthly and yearly ones that end here.';
 
 COMMENT ON COLUMN bpm.installation.gap_s_max IS 'Readings further apart are not joined by a line. Stored windows depend on it, so it is fixed when the database is made.';
+
+COMMENT ON COLUMN bpm.installation.archived_before IS 'Days before are archived: their raw readings take no more readings and no corrections.';
 
 CREATE TABLE bpm.migrations (
     number integer NOT NULL,
@@ -275,6 +332,29 @@ ALTER TABLE ONLY bpm.sites FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.sites OWNER TO bpm_owner;
 
+CREATE TABLE bpm.superseded_readings (
+    tenant_id integer NOT NULL,
+    pack_id integer NOT NULL,
+    ts timestamp with time zone NOT NULL,
+    batch_no bigint NOT NULL,
+    item_no integer NOT NULL,
+    state_of_charge_pct real,
+    state_of_health_pct real,
+    temperature_c real,
+    voltage_v real,
+    current_a real,
+    cell_voltage_min_v real,
+    cell_voltage_max_v real,
+    correction_no bigint NOT NULL,
+    deleted boolean NOT NULL
+);
+
+ALTER TABLE ONLY bpm.superseded_readings FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.superseded_readings OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.superseded_readings IS 'Values that were stored once: deleted, or replaced by a correction. Kept for audit, and so that a re-send brings none back.';
+
 CREATE TABLE bpm.tenants (
     tenant_id integer NOT NULL,
     name text NOT NULL,
@@ -356,6 +436,15 @@ ALTER TABLE ONLY bpm.audit_log
 ALTER TABLE ONLY bpm.batches
     ADD CONSTRAINT batches_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY bpm.corrected_packs
+    ADD CONSTRAINT corrected_packs_pkey PRIMARY KEY (pack_id);
+
+ALTER TABLE ONLY bpm.corrections
+    ADD CONSTRAINT corrections_correction_no_key UNIQUE (correction_no);
+
+ALTER TABLE ONLY bpm.corrections
+    ADD CONSTRAINT corrections_pkey PRIMARY KEY (tenant_id, id);
+
 ALTER TABLE ONLY bpm.imports
     ADD CONSTRAINT imports_pkey PRIMARY KEY (tenant_id, id);
 
@@ -422,11 +511,17 @@ CREATE INDEX batches_by_import ON bpm.batches USING btree (tenant_id, import_id)
 
 CREATE INDEX batches_by_number ON bpm.batches USING brin (batch_no);
 
+CREATE INDEX corrections_unfinished ON bpm.corrections USING btree (correction_no) WHERE (status <> 'done'::text);
+
 CREATE INDEX readings_batch_no ON ONLY bpm.readings USING brin (batch_no) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX readings_pack_ts ON ONLY bpm.readings USING btree (pack_id, ts);
 
 CREATE INDEX readings_ts ON ONLY bpm.readings USING brin (ts) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX superseded_readings_correction ON bpm.superseded_readings USING brin (correction_no) WITH (pages_per_range='32');
+
+CREATE INDEX superseded_readings_pack_ts ON bpm.superseded_readings USING btree (pack_id, ts);
 
 CREATE INDEX tenures_by_pack ON bpm.tenures USING btree (pack_id, held_from);
 
@@ -448,6 +543,15 @@ ALTER TABLE ONLY bpm.batches
 ALTER TABLE ONLY bpm.batches
     ADD CONSTRAINT batches_tenant_id_import_id_fkey FOREIGN KEY (tenant_id, import_id) REFERENCES bpm.imports(tenant_id, id);
 
+ALTER TABLE ONLY bpm.corrections
+    ADD CONSTRAINT corrections_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.corrections
+    ADD CONSTRAINT corrections_tenant_id_import_id_fkey FOREIGN KEY (tenant_id, import_id) REFERENCES bpm.imports(tenant_id, id);
+
+ALTER TABLE ONLY bpm.corrections
+    ADD CONSTRAINT corrections_tenant_id_pack_id_fkey FOREIGN KEY (tenant_id, pack_id) REFERENCES bpm.packs(tenant_id, pack_id);
+
 ALTER TABLE ONLY bpm.imports
     ADD CONSTRAINT imports_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -462,6 +566,12 @@ ALTER TABLE ONLY bpm.quarantine
 
 ALTER TABLE ONLY bpm.sites
     ADD CONSTRAINT sites_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.superseded_readings
+    ADD CONSTRAINT superseded_readings_correction_no_fkey FOREIGN KEY (correction_no) REFERENCES bpm.corrections(correction_no);
+
+ALTER TABLE ONLY bpm.superseded_readings
+    ADD CONSTRAINT superseded_readings_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.tenures
     ADD CONSTRAINT tenures_tenant_id_model_id_fkey FOREIGN KEY (tenant_id, model_id) REFERENCES bpm.models(tenant_id, id);
@@ -482,6 +592,8 @@ ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.batches ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.corrections ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.imports ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.models ENABLE ROW LEVEL SECURITY;
@@ -494,9 +606,13 @@ ALTER TABLE bpm.readings ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.sites ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.superseded_readings ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY tenant ON bpm.audit_log TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.batches TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.corrections TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.imports TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -509,6 +625,8 @@ CREATE POLICY tenant ON bpm.quarantine TO bpm_app USING ((tenant_id = ( SELECT (
 CREATE POLICY tenant ON bpm.readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.sites TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.superseded_readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.tenants TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -536,8 +654,15 @@ GRANT USAGE ON SEQUENCE bpm.batch_numbers TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.batches TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.batches TO bpm_ingest;
 
+GRANT SELECT,INSERT ON TABLE bpm.corrected_packs TO bpm_ingest;
+
+GRANT SELECT,INSERT ON TABLE bpm.corrections TO bpm_app;
+GRANT SELECT,UPDATE ON TABLE bpm.corrections TO bpm_ingest;
+
 GRANT SELECT,INSERT ON TABLE bpm.imports TO bpm_app;
-GRANT SELECT ON TABLE bpm.imports TO bpm_ingest;
+GRANT SELECT,UPDATE ON TABLE bpm.imports TO bpm_ingest;
+
+GRANT UPDATE(undone_at) ON TABLE bpm.imports TO bpm_app;
 
 GRANT SELECT ON TABLE bpm.installation TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.installation TO bpm_ingest;
@@ -559,10 +684,13 @@ GRANT SELECT ON TABLE bpm.quarantine TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.quarantine TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.readings TO bpm_app;
-GRANT SELECT,INSERT ON TABLE bpm.readings TO bpm_ingest;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
 GRANT SELECT ON TABLE bpm.sites TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.superseded_readings TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.superseded_readings TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.tenants TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenants TO bpm_ingest;

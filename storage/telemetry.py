@@ -7,7 +7,7 @@ from psycopg.rows import DictRow
 from domain.errors import InvalidRequestError, NotFoundError
 from domain.receipts import Receipt
 from storage.receipts import receipt_of
-from storage.records import decode_cursor, page_of
+from storage.records import decode_cursor, decode_number_cursor, page_of
 from storage.transactions import Transaction
 
 
@@ -57,9 +57,7 @@ async def page_of_quarantined(
     transaction: Transaction, reason: str | None, cursor: str | None, limit: int
 ) -> tuple[list[DictRow], str | None]:
     """What was set aside, oldest first, and the cursor of the next page."""
-    after = decode_cursor(cursor)
-    if after is not None and not (after.isascii() and after.isdigit() and len(after) < 19):  # noqa: PLR2004 - int8
-        raise InvalidRequestError("this is not a cursor of this list", field="cursor")
+    after = decode_number_cursor(cursor)
     rows = await transaction.rows(
         "telemetry.list_quarantined", {"reason": reason, "after": after, "limit": limit + 1}
     )

@@ -15,6 +15,7 @@ from domain.clock import AnchoredClock
 from domain.errors import (
     BpmError,
     BusyError,
+    ConflictError,
     InFlightError,
     KeyReusedError,
     RegistryChangedError,
@@ -24,6 +25,7 @@ from domain.readings import IncomingBatch
 from domain.receipts import Mode, Receipt
 from domain.tenancy import TenantId
 from streams import pipeline
+from streams.corrector import Corrector
 from streams.ports import Group, Stage, Store
 from streams.state import LatestValue, State
 
@@ -44,6 +46,7 @@ class RunnerLimits:
     recover_s_max: how long batches with an unknown outcome wait for the store; then 503.
     stop_s_max: how long `stop` waits for the last group.
     close_after_s: how long after its end a quarter-hour is closed.
+    correction_slice_readings: stored readings that a correction changes in one transaction.
     save_state_s: time between savings of the state. retry_after_s: what refused clients are told.
     """
 
@@ -53,6 +56,7 @@ class RunnerLimits:
     group_readings_max: int
     recover_s_max: float
     close_after_s: int
+    correction_slice_readings: int
     save_state_s: float
     stop_s_max: float
     retry_after_s: int
@@ -115,6 +119,8 @@ class EmbeddedRunner:
         self._stopping = False
         self._state: State | None = None
         self._trouble: str | None = "the state has not been loaded yet"
+        self._corrector = Corrector(store, limits.correction_slice_readings)
+        self._corrections_due = True
         self._saved_at_s = 0.0
         self._checked_at_s = 0.0
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -176,6 +182,20 @@ class EmbeddedRunner:
             raise
         waiting.answer.add_done_callback(lambda _: self.release(*waiting.key))
         return await asyncio.shield(waiting.answer)
+
+    async def corrected(self, correction_id: UUID, wait_s: float) -> bool:
+        """Whether a correction that stands in the store is done within some time; it goes on in any case."""
+        done = self._corrector.waiting_for(correction_id)
+        with self._changed:
+            self._corrections_due = True
+            self._changed.notify()
+        try:
+            await asyncio.wait_for(done.wait(), wait_s)
+        except TimeoutError:
+            return False
+        finally:
+            self._corrector.stop_waiting(correction_id, done)
+        return True
 
     def _enqueue(self, waiting: _Waiting) -> None:
         batch = waiting.batch
@@ -239,7 +259,7 @@ class EmbeddedRunner:
     def _next_group(self) -> list[_Waiting]:
         """What has queued up: live batches first, and one bulk batch only when no live one waits."""
         with self._changed:
-            if not self._live and not self._bulk and not self._stopping:
+            if not self._live and not self._bulk and not self._stopping and not self._corrections_due:
                 self._changed.wait(_IDLE_WAIT_S)
             group: list[_Waiting] = []
             size = 0
@@ -315,6 +335,8 @@ class EmbeddedRunner:
 
     def _forget(self, why: str) -> None:
         self._state = None
+        self._corrector.forget()
+        self._corrections_due = True
         self._trouble = why
 
     def _between_groups(self) -> None:
@@ -327,8 +349,22 @@ class EmbeddedRunner:
             self._store.check()
             self._follow_clock()
             self._close_quarters()
+        self._correct(self._state)
         if now_s - self._saved_at_s >= self._limits.save_state_s:
             self._save_state()
+
+    def _correct(self, state: State) -> None:
+        """Do a slice of the corrections that wait, if any."""
+        if not self._corrections_due:
+            return
+        self._corrections_due = False
+        ready = self._corrector.step(state)
+        self._corrections_due = self._corrections_due or self._corrector.pending
+        if ready is not None:
+            # Latest values that were put right must not come back after a restart.
+            self._save_state()
+            if self._state is not None:
+                self._corrector.finish(ready)
 
     def _take_over_until_it_works(self) -> None:
         """Take the partition over, however long the store is away; batches are refused meanwhile."""
@@ -348,7 +384,9 @@ class EmbeddedRunner:
         while self._state is None:
             try:
                 self._store.take_over()
-                self._state = State.restored(*self._store.load())
+                state = State.restored(*self._store.load())
+                state.mark_corrected(self._store.corrected_packs())
+                self._state = state
                 self._check_clock_against_store()
                 self._prepare_days_ahead()
             except Exception as error:  # noqa: BLE001 - whatever it is, the partition isn't ours
@@ -422,6 +460,9 @@ def _settle_known(
     named = [waiting for waiting in group if all_ids or waiting.batch.body_hash is not None]
     committed = transaction.committed([waiting.key for waiting in named])
     versions = transaction.registry_versions(sorted({waiting.batch.tenant_id for waiting in group}))
+    undone = transaction.undone_imports(
+        sorted({waiting.batch.import_id for waiting in group if waiting.batch.import_id is not None})
+    )
     rest = []
     for waiting in group:
         known = committed.get(waiting.key)
@@ -429,6 +470,8 @@ def _settle_known(
             answers.append((waiting, KeyReusedError("this Idempotency-Key was used with another body")))
         elif known is not None:
             answers.append((waiting, known.receipt))
+        elif waiting.batch.import_id in undone:
+            answers.append((waiting, ConflictError("the import was undone", field="import")))
         elif versions[waiting.batch.tenant_id] != waiting.batch.registry_version:
             answers.append((waiting, RegistryChangedError("packs or tenures changed meanwhile")))
         else:

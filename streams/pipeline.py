@@ -14,13 +14,14 @@ from domain.readings import (
     ABSENT,
     BatchResult,
     BoolArray,
+    Found,
     IncomingBatch,
     Int32Array,
+    LookUps,
     NewReadings,
     Outcome,
     ReadingBatch,
     ReadingKeys,
-    StoredReadings,
 )
 from domain.receipts import (
     ItemOutcome,
@@ -32,6 +33,7 @@ from domain.receipts import (
     ReceiptStatus,
 )
 from kernels import identity
+from streams.former import UInt32Array, withhold
 from streams.state import State
 
 
@@ -46,8 +48,8 @@ class PipelineLimits:
     receipt_items_max: int
 
 
-def plan(batches: Sequence[IncomingBatch], state: State) -> ReadingKeys:
-    """The identities whose stored readings `decide` needs to know."""
+def plan(batches: Sequence[IncomingBatch], state: State) -> LookUps:
+    """The identities whose stored readings, and whose superseded ones, `decide` needs to know."""
     readings = _joined([batch.readings for batch in batches])
     wanted = state.not_newer(readings.pack, readings.ts_ms)
     pack, ts_ms = readings.pack[wanted], readings.ts_ms[wanted]
@@ -55,23 +57,27 @@ def plan(batches: Sequence[IncomingBatch], state: State) -> ReadingKeys:
     pack, ts_ms = pack[order], ts_ms[order]
     different = np.ones(len(pack), np.bool_)
     different[1:] = (pack[1:] != pack[:-1]) | (ts_ms[1:] != ts_ms[:-1])
-    return ReadingKeys(pack[different], ts_ms[different])
+    pack, ts_ms = pack[different], ts_ms[different]
+    once = state.was_corrected(pack)
+    return LookUps(ReadingKeys(pack, ts_ms), ReadingKeys(pack[once], ts_ms[once]))
 
 
-def decide(batches: Sequence[IncomingBatch], found: StoredReadings, limits: PipelineLimits) -> Outcome:
-    """What is stored, answered and set aside, given the stored readings that `plan` asked for."""
+def decide(batches: Sequence[IncomingBatch], found: Found, limits: PipelineLimits) -> Outcome:
+    """What is stored, answered and set aside, given the readings that `plan` asked for."""
     readings = _joined([batch.readings for batch in batches])
+    readings, deleted = withhold(readings, found.stored, found.former)
+    stored = found.stored
     fresh, conflicting = identity.classify(
-        np.concatenate([found.pack, readings.pack]),
-        np.concatenate([found.ts_ms, readings.ts_ms]),
-        np.concatenate([found.thousandths, readings.thousandths], axis=1),
-        len(found),
+        np.concatenate([stored.pack, readings.pack]),
+        np.concatenate([stored.ts_ms, readings.ts_ms]),
+        np.concatenate([stored.thousandths, readings.thousandths], axis=1),
+        len(stored),
     )
     counts = [len(batch.readings) for batch in batches]
     batch_of = np.repeat(np.arange(len(batches), dtype=np.int32), counts)
     ends = np.cumsum(counts)
     results = [
-        _result(batch, fresh[end - count : end], conflicting[end - count : end], limits)
+        _result(batch, _Masks(*(mask[end - count : end] for mask in (fresh, conflicting, deleted))), limits)
         for batch, count, end in zip(batches, counts, ends, strict=True)
     ]
     return Outcome(_rows(readings, batch_of, fresh), tuple(results))
@@ -90,14 +96,21 @@ def _joined(parts: Sequence[ReadingBatch]) -> ReadingBatch:
     )
 
 
-def _measures_of(masks: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> BoolArray:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Masks:
+    """For each reading of a batch a bit for each measure that is new, contradicts, or was deleted; uint32[n] each."""
+
+    fresh: UInt32Array
+    conflicting: UInt32Array
+    deleted: UInt32Array
+
+
+def _measures_of(masks: UInt32Array) -> BoolArray:
     bits = np.arange(len(MEASURES), dtype=np.uint32)[:, None]
     return ((masks[None, :] >> bits) & 1).astype(np.bool_)
 
 
-def _rows(
-    readings: ReadingBatch, batch_of: Int32Array, fresh: np.ndarray[tuple[int], np.dtype[np.uint32]]
-) -> NewReadings:
+def _rows(readings: ReadingBatch, batch_of: Int32Array, fresh: UInt32Array) -> NewReadings:
     kept = np.flatnonzero(fresh)
     kept = kept[identity.sorted_order(readings.pack[kept], readings.ts_ms[kept])]
     thousandths = np.where(_measures_of(fresh[kept]), readings.thousandths[:, kept], np.int32(ABSENT))
@@ -111,24 +124,21 @@ def _rows(
     )
 
 
-def _result(
-    batch: IncomingBatch,
-    fresh: np.ndarray[tuple[int], np.dtype[np.uint32]],
-    conflicting: np.ndarray[tuple[int], np.dtype[np.uint32]],
-    limits: PipelineLimits,
-) -> BatchResult:
-    accepted = fresh != 0
-    refused = ~accepted & (conflicting != 0)
+def _result(batch: IncomingBatch, masks: _Masks, limits: PipelineLimits) -> BatchResult:
+    accepted = masks.fresh != 0
+    contradicts = ~accepted & (masks.conflicting != 0)
+    refused = contradicts | (~accepted & (masks.deleted != 0))
     late = 0
     if batch.mode is Mode.LIVE:
         late = int(
             (accepted & (batch.readings.ts_ms < batch.arrived_at_ms - limits.late_after_s * 1000)).sum()
         )
-    conflicts = _conflict_items(batch, conflicting)
+    conflicts = _items_of(batch, masks.conflicting, QuarantineReason.CONFLICT)
+    gone = _items_of(batch, masks.deleted, QuarantineReason.DELETED)
     items = sorted(
         [
             ReceiptItem(item.index, ItemOutcome.QUARANTINED, item.reason, item.field, item.limit)
-            for item in batch.quarantined
+            for item in (*batch.quarantined, *gone)
         ]
         + [ReceiptItem(item.index, ItemOutcome.CONFLICT, item.reason, item.field) for item in conflicts],
         key=lambda item: item.index,
@@ -139,24 +149,22 @@ def _result(
         status=ReceiptStatus.COMMITTED,
         received=batch.received,
         accepted=accepted_count,
-        duplicate=len(fresh) - accepted_count - refused_count,
+        duplicate=len(accepted) - accepted_count - refused_count,
         quarantined=len(batch.quarantined) + refused_count,
         late=late,
-        conflicting=refused_count,
+        conflicting=int(contradicts.sum()),
         items=tuple(items[: limits.receipt_items_max]),
         ignored_keys=batch.ignored_keys,
         items_omitted=max(0, len(items) - limits.receipt_items_max),
     )
-    return BatchResult(batch, receipt, batch.quarantined + tuple(conflicts))
+    return BatchResult(batch, receipt, (*batch.quarantined, *conflicts, *gone))
 
 
-def _conflict_items(
-    batch: IncomingBatch, conflicting: np.ndarray[tuple[int], np.dtype[np.uint32]]
-) -> list[QuarantinedItem]:
-    """An item for each measure of a reading that contradicts what came first."""
-    rows, measures = np.nonzero(_measures_of(conflicting).T)
+def _items_of(batch: IncomingBatch, masks: UInt32Array, reason: QuarantineReason) -> list[QuarantinedItem]:
+    """An item for each measure of a reading that is refused by itself, whatever the others are."""
+    rows, measures = np.nonzero(_measures_of(masks).T)
     indexes = batch.readings.index[rows].tolist()
     return [
-        QuarantinedItem(index, QuarantineReason.CONFLICT, MEASURE_NAMES[measure], None, batch.raw_of(index))
+        QuarantinedItem(index, reason, MEASURE_NAMES[measure], None, batch.raw_of(index))
         for index, measure in zip(indexes, measures, strict=True)
     ]

@@ -9,7 +9,17 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from domain.readings import Outcome, PackStates, ReadingKeys, StoredReadings
+from domain.corrections import Correction, Reached
+from domain.readings import (
+    Found,
+    Int32Array,
+    LatestValues,
+    LookUps,
+    NewReadings,
+    Outcome,
+    PackStates,
+    StoredReadings,
+)
 from domain.receipts import Receipt
 from domain.tenancy import TenantId
 
@@ -33,9 +43,24 @@ class Group(Protocol):
         self, keys: Sequence[tuple[TenantId, UUID]]
     ) -> Mapping[tuple[TenantId, UUID], CommittedBatch]: ...
 
-    def find(self, keys: ReadingKeys) -> StoredReadings: ...
+    def undone_imports(self, imports: Sequence[UUID]) -> set[UUID]: ...
+
+    def find(self, look_ups: LookUps) -> Found: ...
 
     def write(self, outcome: Outcome) -> None: ...
+
+
+class Slice(Protocol):
+    """What one slice of a correction changed, and how far it came; None at the end."""
+
+    @property
+    def gone(self) -> StoredReadings: ...
+
+    @property
+    def added(self) -> NewReadings: ...
+
+    @property
+    def reached(self) -> Reached | None: ...
 
 
 class Store(Protocol):
@@ -46,6 +71,18 @@ class Store(Protocol):
     def close(self) -> None: ...
 
     def load(self) -> tuple[PackStates, StoredReadings]: ...
+
+    def corrected_packs(self) -> Int32Array: ...
+
+    def next_correction(self) -> Correction | None: ...
+
+    def correct_slice(self, correction: Correction, reached: Reached, readings_max: int) -> Slice: ...
+
+    def packs_touched_by(self, correction: Correction) -> Int32Array: ...
+
+    def latest_of(self, pack: Int32Array) -> LatestValues: ...
+
+    def finish_correction(self, correction: Correction) -> None: ...
 
     def latest_arrival_ms(self) -> int | None: ...
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.measures import MEASURES
-from domain.readings import ABSENT, NewReadings, PackStates, StoredReadings
+from domain.readings import ABSENT, LatestValues, NewReadings, PackStates, StoredReadings
 from kernels import latest as kernels
 
 NEVER_MS = int(np.iinfo(np.int64).min)
@@ -31,6 +31,7 @@ class State:
         self._latest_ts_ms = np.full((len(MEASURES), 0), NEVER_MS, np.int64)
         self._latest = np.full((len(MEASURES), 0), ABSENT, np.int32)
         self._touched = np.zeros(0, np.bool_)
+        self._corrected = np.zeros(0, np.bool_)
 
     @staticmethod
     def restored(saved: PackStates, later: StoredReadings) -> "State":
@@ -53,6 +54,7 @@ class State:
         self._latest_ts_ms = np.pad(self._latest_ts_ms, ((0, 0), (0, more)), constant_values=NEVER_MS)
         self._latest = np.pad(self._latest, ((0, 0), (0, more)), constant_values=ABSENT)
         self._touched = np.pad(self._touched, (0, more))
+        self._corrected = np.pad(self._corrected, (0, more))
         # Last, because other threads ask it which packs can be looked up.
         self.watermark_ms = np.pad(self.watermark_ms, (0, more), constant_values=NEVER_MS)
 
@@ -70,6 +72,33 @@ class State:
             self._latest,
         )
         self._touched[rows.pack] = True
+
+    def mark_corrected(self, pack: npt.NDArray[np.int32]) -> None:
+        """Remember that these packs have superseded readings."""
+        if len(pack):
+            self.make_room(int(pack.max()))
+            self._corrected[pack] = True
+
+    def was_corrected(self, pack: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Which of the packs have superseded readings."""
+        if len(pack):
+            self.make_room(int(pack.max()))
+        return self._corrected[pack]
+
+    def holders_of_latest(self, gone: StoredReadings) -> npt.NDArray[np.int32]:
+        """The packs of which one of these values, that aren't stored any more, is remembered as the latest."""
+        if len(gone) == 0:
+            return np.empty(0, np.int32)
+        self.make_room(int(gone.pack.max()))
+        held = (gone.thousandths != ABSENT) & (gone.ts_ms == self._latest_ts_ms[:, gone.pack])
+        return np.unique(gone.pack[held.any(axis=0)])
+
+    def replace_latest(self, latest: LatestValues) -> None:
+        """Take over the latest values of some packs as the store has them; their watermarks stay."""
+        absent = latest.thousandths == ABSENT
+        self._latest_ts_ms[:, latest.pack] = np.where(absent, NEVER_MS, latest.ts_ms)
+        self._latest[:, latest.pack] = latest.thousandths
+        self._touched[latest.pack] = True
 
     def latest_of(self, pack: int) -> list[LatestValue | None]:
         """The latest value of each measure of MEASURES; None where the pack never sent one."""

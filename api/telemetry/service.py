@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -149,7 +149,8 @@ async def _judged(
     mode = Mode.LIVE if body.import_id is None else Mode.IMPORT
     version, packs = await _known_packs(call, raw.readable_pack_names())
     sender = Sender(call.actor.tenant_id, call.actor.device_pack if Role.DEVICE in call.actor.roles else None)
-    judged = await _off_loop(body, judge, raw, packs, sender, mode, arrived_at_ms, call.engine.time_limits)
+    limits = replace(call.engine.time_limits, archived_before_ms=version.archived_before_ms)
+    judged = await _off_loop(body, judge, raw, packs, sender, mode, arrived_at_ms, limits)
     body_hash = None if body.idempotency_key is None else await _off_loop(body, _hash_of, body)
     return IncomingBatch(
         id=batch_id,

@@ -9,6 +9,19 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS stored
 
+-- name: find_former
+-- Values that were stored under the given packs and times and are superseded, oldest first.
+SELECT array_agg(pack_id), array_agg(ts), array_agg(deleted::int4), {measure_arrays}
+FROM (
+    SELECT former.* FROM unnest(%(pack)s::int4[], %(ts)s::timestamptz[]) AS wanted (pack, moment)
+    CROSS JOIN LATERAL (
+        SELECT pack_id, ts, deleted, correction_no, {measures} FROM superseded_readings
+        WHERE pack_id = wanted.pack AND ts = wanted.moment
+        OFFSET 0
+    ) AS former
+    ORDER BY correction_no
+) AS formers
+
 -- name: copy
 COPY readings (tenant_id, pack_id, ts, batch_no, item_no, {measures}) FROM STDIN (FORMAT BINARY)
 

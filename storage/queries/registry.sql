@@ -6,7 +6,11 @@ INSERT INTO tenants (name, register_unknown_packs) VALUES (%(name)s, %(register)
 ON CONFLICT (name) DO NOTHING RETURNING tenant_id
 
 -- name: version
-SELECT registry_version, register_unknown_packs FROM tenants WHERE tenant_id = %(tenant_id)s
+SELECT
+    registry_version, register_unknown_packs,
+    CASE WHEN isfinite(archived_before) THEN (extract(epoch FROM archived_before) * 1000)::int8 ELSE %(always_ms)s END
+        AS archived_before_ms
+FROM tenants, installation WHERE tenant_id = %(tenant_id)s
 
 -- name: known
 -- The packs that a tenant may name, each with its tenures under every tenant, oldest first.

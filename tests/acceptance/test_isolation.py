@@ -75,12 +75,29 @@ def csv_of(text: str) -> Sent:
     return {"content": text.encode(), "headers": {"Content-Type": "text/csv"}, "params": {"dry_run": "true"}}
 
 
+def correction(reason: str) -> Sent:
+    """Deletes what a pack sent in a year of which there is nothing."""
+    return {
+        "kind": "delete_range",
+        "pack": "P-1",
+        "from": FROM,
+        "to": "2001-01-01T00:00:00Z",
+        "reason": reason,
+    }
+
+
 ROUTES: dict[tuple[str, str], Call] = {
     ("POST", "/v1/telemetry"): Call(Action.TELEMETRY_WRITE, 200, lambda _: {"json": reading(OWN_VOLTAGE_V)}),
     ("GET", "/v1/receipts/{id}"): Call(Action.RECEIPT_READ, of="receipt"),
     ("POST", "/v1/imports"): Call(Action.TELEMETRY_IMPORT, 201, lambda _: {"json": {"source": "a file"}}),
     ("GET", "/v1/imports"): Call(Action.RECEIPT_READ),
     ("GET", "/v1/imports/{id}"): Call(Action.RECEIPT_READ, of="import"),
+    ("DELETE", "/v1/imports/{id}"): Call(Action.CORRECTION_WRITE, of="emptyimport"),
+    ("POST", "/v1/corrections"): Call(
+        Action.CORRECTION_WRITE, sent=lambda of: {"json": correction(of.tenant)}
+    ),
+    ("GET", "/v1/corrections"): Call(Action.CORRECTION_READ),
+    ("GET", "/v1/corrections/{id}"): Call(Action.CORRECTION_READ, of="correction"),
     ("GET", "/v1/quarantine"): Call(Action.QUARANTINE_READ),
     ("GET", "/v1/trends"): Call(
         Action.TELEMETRY_READ,
@@ -148,6 +165,9 @@ def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding
         answer = holding.admin.post(f"/v1/{subject}s", json=values)
         assert answer.status_code == 201, answer.text
         holding.ids[subject] = answer.json()["id"]
+    empty = holding.admin.post("/v1/imports", json={"source": f"{marker}-empty"})
+    holding.ids["emptyimport"] = empty.json()["id"]
+    holding.ids["correction"] = holding.admin.post("/v1/corrections", json=correction(marker)).json()["id"]
     sent = [reading(voltage_v), {"pack": f"{marker}-unknown", "ts": moment(), "voltage_v": voltage_v}]
     receipt = holding.admin.post("/v1/telemetry", json=sent, params={"import": holding.ids["import"]})
     assert (receipt.status_code, receipt.json()["accepted"]) == (207, 1)

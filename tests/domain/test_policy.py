@@ -9,13 +9,14 @@ READS = {
     "telemetry:read",
     "receipt:read",
     "quarantine:read",
+    "correction:read",
     "pack:read",
     "model:read",
     "site:read",
 }
 GRANTED = {
     "tenant_admin": READS
-    | {"telemetry:write", "telemetry:import", "pack:write", "model:write", "site:write"},
+    | {"telemetry:write", "telemetry:import", "pack:write", "model:write", "site:write", "correction:write"},
     "operator": READS | {"telemetry:write", "pack:write", "model:write", "site:write"},
     "analyst": READS,
     "device": {"telemetry:write", "receipt:read"},
@@ -50,7 +51,12 @@ def test_refusal_names_the_action_and_the_roles_held() -> None:
 @pytest.mark.parametrize("role", Role)
 def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
     limited = {action for action in Action if decide(actor(role, sites=frozenset({"A"})), action).allowed}
-    assert limited == GRANTED[role] - {"model:write", "quarantine:read"}
+    assert limited == GRANTED[role] - {
+        "model:write",
+        "quarantine:read",
+        "correction:read",
+        "correction:write",
+    }
 
 
 def test_limit_to_no_site_at_all_is_still_a_limit() -> None:

@@ -27,6 +27,8 @@ OF_TENANTS = {
     "quarantine",
     "audit_log",
     "window_notes",
+    "corrections",
+    "superseded_readings",
 }
 GUESSED = "00000000-0000-4000-8000-000000000000"
 
@@ -61,6 +63,10 @@ def tenants(api: RunningApi) -> dict[str, int]:
             ]
             receipt = client.post("/v1/telemetry", json=sent, params={"import": import_id}).json()
             assert (receipt["accepted"], receipt["quarantined"]) == (1, 1)
+            gone = {"kind": "delete_batch", "batch": receipt["id"], "reason": "r"}
+            assert client.post("/v1/corrections", json=gone).json()["readings"] == 1
+            again = {"kind": "correct", "pack": "P", "ts": sent[0]["ts"], "values": {"voltage_v": 301}}
+            client.post("/v1/corrections", json=again | {"reason": "r"}).raise_for_status()
     with as_administrator(api.access) as connection:
         return dict(connection.execute("SELECT name, tenant_id FROM tenants").fetchall())
 

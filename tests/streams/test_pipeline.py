@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.measures import MEASURES
-from domain.readings import ABSENT, IncomingBatch, Outcome, ReadingBatch, ReadingKeys, StoredReadings
+from domain.readings import (
+    ABSENT,
+    FormerReadings,
+    Found,
+    IncomingBatch,
+    LookUps,
+    Outcome,
+    ReadingBatch,
+    StoredReadings,
+)
 from domain.receipts import ItemOutcome, Mode, Receipt
 from domain.tenancy import TenantId
 from streams.pipeline import PipelineLimits, decide, plan
@@ -70,10 +79,11 @@ class Store:
     rows: list[Reading] = field(default_factory=list)
     state: State = field(default_factory=State)
 
-    def find(self, keys: ReadingKeys) -> StoredReadings:
+    def find(self, look_ups: LookUps) -> Found:
+        keys = look_ups.stored
         wanted = set(zip(keys.pack.tolist(), keys.ts_ms.tolist(), strict=True))
         found = batch_of([row for row in self.rows if row[:2] in wanted]).readings
-        return StoredReadings(found.pack, found.ts_ms, found.thousandths)
+        return Found(StoredReadings(found.pack, found.ts_ms, found.thousandths), FormerReadings.none())
 
     def commit(self, batches: Sequence[IncomingBatch]) -> tuple[Receipt, ...]:
         outcome = decide(batches, self.find(plan(batches, self.state)), LIMITS)
@@ -158,7 +168,7 @@ def test_e10_reading_newer_than_its_packs_watermark_needs_no_look_up() -> None:
     store.commit([batch_of([(1, 100, {0: 5})])])
     wanted = plan(
         [batch_of([(1, 101, {0: 5}), (1, 100, {1: 5}), (1, 100, {0: 5}), (2, 1, {0: 1})])], store.state
-    )
+    ).stored
     assert list(zip(wanted.pack.tolist(), wanted.ts_ms.tolist(), strict=True)) == [(1, 100)]
 
 
@@ -192,7 +202,7 @@ def test_items_beyond_the_limit_are_counted() -> None:
 
 def test_rows_leave_sorted_by_pack_and_time() -> None:
     batches = [batch_of([(2, 5, {0: 1}), (1, 9, {0: 1})]), batch_of([(1, 3, {0: 1}), (2, 1, {0: 1})])]
-    rows = decide(batches, StoredReadings.none(), LIMITS).rows
+    rows = decide(batches, Found(StoredReadings.none(), FormerReadings.none()), LIMITS).rows
     assert list(zip(rows.pack.tolist(), rows.ts_ms.tolist(), rows.batch.tolist(), strict=True)) == [
         (1, 3, 1),
         (1, 9, 0),
