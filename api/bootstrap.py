@@ -24,7 +24,8 @@ from storage.migrate import migrate
 from storage.partition import PartitionStore
 from storage.registry import Registry, Tenant
 from storage.transactions import Pool, Transactions, open_pool
-from streams.embedded import EmbeddedRunner, RunnerLimits
+from streams.embedded import EmbeddedRunner
+from streams.limits import RunnerLimits
 from streams.pipeline import PipelineLimits
 from streams.ports import Stage
 
@@ -156,6 +157,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
             group_readings_max=settings.group_readings_max,
             recover_s_max=settings.recover_s_max,
             close_after_s=settings.close_after_s,
+            bulk_slice_readings=settings.bulk_slice_readings,
             correction_slice_readings=settings.correction_slice_readings,
             save_state_s=settings.save_state_s,
             stop_s_max=settings.stop_s_max,

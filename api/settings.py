@@ -101,6 +101,9 @@ class Settings(BaseSettings):
         1_000_000, gt=0, description="readings waiting, live and bulk each; then 429"
     )
     bulk_readings_min: int = Field(2_000, gt=0, description="late batches of this size queue with imports")
+    bulk_slice_readings: int = Field(
+        10_000, gt=0, description="readings of imports committed in one transaction, between live ones"
+    )
     group_readings_max: int = Field(250_000, gt=0, description="readings committed in one transaction")
     recover_s_max: float = Field(30.0, gt=0, description="wait for the store after an error; then 503")
     close_after_s: int = Field(

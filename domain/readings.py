@@ -106,6 +106,7 @@ class IncomingBatch:
     body_bytes: size of the body, which is kept until the batch is answered.
     registry_version: of the tenant's packs and tenures by which the readings were judged.
     raw_of: the raw text of the reading at an index of the body.
+    part_of: the batch of which this is a part that is committed by itself, or None.
     """
 
     id: UUID
@@ -123,6 +124,7 @@ class IncomingBatch:
     quarantined: tuple[QuarantinedItem, ...]
     ignored_keys: tuple[str, ...]
     raw_of: RawItems
+    part_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

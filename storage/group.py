@@ -260,6 +260,7 @@ def _insert_batches(
                 "body_hash": result.batch.body_hash,
                 "items": items_to_json(result.receipt),
                 "ignored_keys": list(result.receipt.ignored_keys),
+                "part_of": result.batch.part_of,
                 "first_ts": span[0],
                 "last_ts": span[1],
             }

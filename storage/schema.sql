@@ -89,6 +89,7 @@ CREATE TABLE bpm.batches (
     ignored_keys text[] NOT NULL,
     first_ts timestamp with time zone,
     last_ts timestamp with time zone,
+    part_of uuid,
     CONSTRAINT batches_check CHECK ((((accepted + duplicate) + quarantined) = received)),
     CONSTRAINT batches_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'import'::text])))
 );
@@ -100,6 +101,8 @@ ALTER TABLE bpm.batches OWNER TO bpm_owner;
 COMMENT ON TABLE bpm.batches IS 'One row a request: its receipt. id is the idempotency key, unique per tenant.';
 
 COMMENT ON COLUMN bpm.batches.first_ts IS 'Smallest and, in last_ts, largest time of the batch''s stored readings; NULL when it stored none.';
+
+COMMENT ON COLUMN bpm.batches.part_of IS 'The batch of which this row is a part: a large one is committed in parts, and its own row, with their sums, comes last.';
 
 CREATE TABLE bpm.corrected_packs (
     pack_id integer NOT NULL
@@ -510,6 +513,8 @@ CREATE INDEX batches_arrived ON bpm.batches USING brin (arrived_at);
 CREATE INDEX batches_by_import ON bpm.batches USING btree (tenant_id, import_id) WHERE (import_id IS NOT NULL);
 
 CREATE INDEX batches_by_number ON bpm.batches USING brin (batch_no);
+
+CREATE INDEX batches_parts ON bpm.batches USING btree (tenant_id, part_of) WHERE (part_of IS NOT NULL);
 
 CREATE INDEX corrections_unfinished ON bpm.corrections USING btree (correction_no) WHERE (status <> 'done'::text);
 

@@ -3,9 +3,8 @@
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -14,77 +13,26 @@ import numpy as np
 from domain.clock import AnchoredClock
 from domain.errors import (
     BpmError,
-    BusyError,
     ConflictError,
-    InFlightError,
     KeyReusedError,
     RegistryChangedError,
     UnavailableError,
 )
-from domain.readings import IncomingBatch
+from domain.readings import BatchResult, IncomingBatch
 from domain.receipts import Mode, Receipt
 from domain.tenancy import TenantId
 from streams import pipeline
 from streams.corrector import Corrector
+from streams.intake import Intake, Waiting
+from streams.limits import RunnerLimits
+from streams.parts import parts_of, whole_result
 from streams.ports import Group, Stage, Store
 from streams.state import LatestValue, State
 
 log = logging.getLogger(__name__)
 
-_IDLE_WAIT_S: Final = 0.25
 _RETRY_WAIT_S: Final = 0.2
 _CHECK_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerLimits:
-    """Sizes of the queues and of a group, and how long the runner tries to get the store back.
-
-    queue_readings_max, queue_bytes_max: readings and bodies waiting, of each of live and bulk; at the limit 429.
-    bulk_readings_min: live batches at least this large queue with the imports when they are late.
-    group_readings_max: readings committed together.
-    recover_s_max: how long batches with an unknown outcome wait for the store; then 503.
-    stop_s_max: how long `stop` waits for the last group.
-    close_after_s: how long after its end a quarter-hour is closed.
-    correction_slice_readings: stored readings that a correction changes in one transaction.
-    save_state_s: time between savings of the state. retry_after_s: what refused clients are told.
-    """
-
-    queue_readings_max: int
-    queue_bytes_max: int
-    bulk_readings_min: int
-    group_readings_max: int
-    recover_s_max: float
-    close_after_s: int
-    correction_slice_readings: int
-    save_state_s: float
-    stop_s_max: float
-    retry_after_s: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    batch: IncomingBatch
-    answer: "asyncio.Future[Receipt]"
-    loop: asyncio.AbstractEventLoop
-
-    @property
-    def key(self) -> tuple[TenantId, UUID]:
-        return self.batch.tenant_id, self.batch.id
-
-    def resolve(self, result: Receipt | BpmError) -> None:
-        def settle() -> None:
-            if self.answer.cancelled():
-                return
-            if isinstance(result, BpmError):
-                self.answer.set_exception(result)
-            else:
-                self.answer.set_result(result)
-
-        try:
-            self.loop.call_soon_threadsafe(settle)
-        except RuntimeError:
-            log.info("the event loop has ended before batch %s was answered", self.batch.id)
 
 
 class EmbeddedRunner:
@@ -110,13 +58,7 @@ class EmbeddedRunner:
         self._clock_confirmed_at_ms: int | None = None
         self._monotonic_s = monotonic_s
         self._reached = reached
-        self._changed = threading.Condition()
-        self._live: deque[_Waiting] = deque()
-        self._bulk: deque[_Waiting] = deque()
-        self._in_flight: set[tuple[TenantId, UUID]] = set()
-        self._queued_readings = {Mode.LIVE: 0, Mode.IMPORT: 0}
-        self._queued_bytes = {Mode.LIVE: 0, Mode.IMPORT: 0}
-        self._stopping = False
+        self._intake = Intake(limits)
         self._state: State | None = None
         self._trouble: str | None = "the state has not been loaded yet"
         self._corrector = Corrector(store, limits.correction_slice_readings)
@@ -131,9 +73,7 @@ class EmbeddedRunner:
 
     def stop(self) -> None:
         """Commit what is queued, save the state, and end the thread."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
+        self._intake.stop()
         self._thread.join(self._limits.stop_s_max)
         if self._thread.is_alive():
             log.error("the last group is still waiting for the store; it is given up, unacknowledged")
@@ -145,7 +85,7 @@ class EmbeddedRunner:
 
     def queued_readings(self) -> int:
         """Readings that wait to be committed."""
-        return sum(self._queued_readings.values())
+        return self._intake.queued_readings()
 
     def latest_of(self, pack: int) -> list[LatestValue | None]:
         """A pack's latest values by measure, from committed readings. Raises UnavailableError while loading."""
@@ -156,15 +96,11 @@ class EmbeddedRunner:
 
     def reserve(self, tenant: TenantId, batch_id: UUID) -> None:
         """Enter an id as in flight, before anything is looked up for it. Raises InFlightError when it is."""
-        with self._changed:
-            if (tenant, batch_id) in self._in_flight:
-                raise InFlightError("a request with this Idempotency-Key is being worked on")
-            self._in_flight.add((tenant, batch_id))
+        self._intake.reserve(tenant, batch_id)
 
     def release(self, tenant: TenantId, batch_id: UUID) -> None:
         """Take back `reserve`, once the request has its answer."""
-        with self._changed:
-            self._in_flight.discard((tenant, batch_id))
+        self._intake.release(tenant, batch_id)
 
     async def submit(self, batch: IncomingBatch) -> Receipt:
         """The receipt of a batch, once it is committed, or was before.
@@ -174,21 +110,24 @@ class EmbeddedRunner:
         same id). The id must have been reserved; it is released when the batch has its answer.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(batch, loop.create_future(), loop)
+        bulk = self._is_bulk(batch)
+        first, *later = parts_of(batch, self._limits.bulk_slice_readings) if bulk else [batch]
+        waiting = Waiting(first, batch, tuple(later), (), loop.create_future(), loop)
         try:
-            self._enqueue(waiting)
+            if self._trouble is not None:
+                raise self._unavailable(self._trouble)
+            self._intake.put(waiting, bulk=bulk)
         except BpmError:
-            self.release(*waiting.key)
+            self.release(*waiting.whole_key)
             raise
-        waiting.answer.add_done_callback(lambda _: self.release(*waiting.key))
+        waiting.answer.add_done_callback(lambda _: self.release(*waiting.whole_key))
         return await asyncio.shield(waiting.answer)
 
     async def corrected(self, correction_id: UUID, wait_s: float) -> bool:
         """Whether a correction that stands in the store is done within some time; it goes on in any case."""
         done = self._corrector.waiting_for(correction_id)
-        with self._changed:
-            self._corrections_due = True
-            self._changed.notify()
+        self._corrections_due = True
+        self._intake.wake()
         try:
             await asyncio.wait_for(done.wait(), wait_s)
         except TimeoutError:
@@ -196,32 +135,6 @@ class EmbeddedRunner:
         finally:
             self._corrector.stop_waiting(correction_id, done)
         return True
-
-    def _enqueue(self, waiting: _Waiting) -> None:
-        batch = waiting.batch
-        bulk = self._is_bulk(batch)
-        kind = Mode.IMPORT if bulk else Mode.LIVE
-        with self._changed:
-            if self._trouble is not None or self._stopping:
-                raise self._unavailable(self._trouble or "the engine is stopping")
-            waits = self._queued_readings[kind]
-            if waits and waits + batch.received > self._limits.queue_readings_max:
-                raise BusyError(
-                    f"{waits} readings wait already",
-                    limit=self._limits.queue_readings_max,
-                    retry_after_s=self._limits.retry_after_s,
-                )
-            held = self._queued_bytes[kind]
-            if held and held + batch.body_bytes > self._limits.queue_bytes_max:
-                raise BusyError(
-                    f"bodies of {held} bytes wait already",
-                    limit=self._limits.queue_bytes_max,
-                    retry_after_s=self._limits.retry_after_s,
-                )
-            self._queued_readings[kind] += batch.received
-            self._queued_bytes[kind] += batch.body_bytes
-            (self._bulk if bulk else self._live).append(waiting)
-            self._changed.notify()
 
     def _is_bulk(self, batch: IncomingBatch) -> bool:
         if batch.mode is Mode.IMPORT:
@@ -249,35 +162,14 @@ class EmbeddedRunner:
 
     def _work(self) -> bool:
         """Commit what has queued up; False when there is nothing left and the runner is to stop."""
-        group = self._next_group()
+        group = self._intake.take()
         if group and self._state is None:
             self._refuse(group)
         elif group:
             self._commit_or_recover(group)
-        return bool(group) or not self._stopping
+        return bool(group) or not self._intake.stopping
 
-    def _next_group(self) -> list[_Waiting]:
-        """What has queued up: live batches first, and one bulk batch only when no live one waits."""
-        with self._changed:
-            if not self._live and not self._bulk and not self._stopping and not self._corrections_due:
-                self._changed.wait(_IDLE_WAIT_S)
-            group: list[_Waiting] = []
-            size = 0
-            while self._live and (
-                not group or size + self._live[0].batch.received <= self._limits.group_readings_max
-            ):
-                taken = self._live.popleft()
-                size += taken.batch.received
-                group.append(taken)
-            self._queued_readings[Mode.LIVE] -= size
-            self._queued_bytes[Mode.LIVE] -= sum(waiting.batch.body_bytes for waiting in group)
-            if not group and self._bulk:
-                group.append(self._bulk.popleft())
-                self._queued_readings[Mode.IMPORT] -= group[0].batch.received
-                self._queued_bytes[Mode.IMPORT] -= group[0].batch.body_bytes
-            return group
-
-    def _commit_or_recover(self, group: Sequence[_Waiting]) -> None:
+    def _commit_or_recover(self, group: Sequence[Waiting]) -> None:
         try:
             self._commit(group, all_known_ids=False)
         except Exception:
@@ -286,11 +178,11 @@ class EmbeddedRunner:
             self._forget("the outcome of the last commit is unknown; the state is being loaded again")
             self._recover(group)
 
-    def _commit(self, group: Sequence[_Waiting], *, all_known_ids: bool) -> None:
+    def _commit(self, group: Sequence[Waiting], *, all_known_ids: bool) -> None:
         """One transaction for the group. State changes, and answers are given, only after COMMIT."""
         state = self._required_state()
         self._store.prepare_days(np.concatenate([waiting.batch.readings.ts_ms for waiting in group]))
-        answers: list[tuple[_Waiting, Receipt | BpmError]] = []
+        answers: list[tuple[Waiting, Receipt | BpmError]] = []
         outcome = None
         with self._store.group() as transaction:
             pending = _settle_known(group, transaction, answers, all_ids=all_known_ids)
@@ -298,17 +190,39 @@ class EmbeddedRunner:
                 batches = [waiting.batch for waiting in pending]
                 found = transaction.find(pipeline.plan(batches, state))
                 outcome = pipeline.decide(batches, found, self._pipeline_limits)
-                transaction.write(outcome)
                 receipts = [result.receipt for result in outcome.results]
+                wholes = self._completed(pending, receipts)
+                transaction.write(replace(outcome, results=(*outcome.results, *wholes)))
                 answers += zip(pending, receipts, strict=True)
             self._reached(Stage.BEFORE_COMMIT)
         self._reached(Stage.AFTER_COMMIT)
         if outcome is not None:
             state.apply(outcome.rows)
         for waiting, answer in answers:
-            waiting.resolve(answer)
+            self._answer(waiting, answer)
 
-    def _recover(self, group: Sequence[_Waiting]) -> None:
+    def _completed(self, pending: Sequence[Waiting], receipts: Sequence[Receipt]) -> list[BatchResult]:
+        """The batches of which the last part is among these; their rows are written with it."""
+        items_max = self._pipeline_limits.receipt_items_max
+        return [
+            whole_result(waiting.whole, (*waiting.committed, receipt), items_max)
+            for waiting, receipt in zip(pending, receipts, strict=True)
+            if waiting.is_last_part
+        ]
+
+    def _answer(self, waiting: Waiting, answer: Receipt | BpmError) -> None:
+        """Give the answer, or let the next part wait: in front, since its batch has begun."""
+        if isinstance(answer, BpmError) or answer.id == waiting.whole.id:
+            waiting.resolve(answer)
+        elif waiting.later:
+            self._intake.put_next_part(waiting.after(answer))
+        else:
+            receipts = (*waiting.committed, answer)
+            waiting.resolve(
+                whole_result(waiting.whole, receipts, self._pipeline_limits.receipt_items_max).receipt
+            )
+
+    def _recover(self, group: Sequence[Waiting]) -> None:
         """Load the state again, then each batch alone: its receipt if it was committed, else once more."""
         deadline_s = self._monotonic_s() + self._limits.recover_s_max
         for position, waiting in enumerate(group):
@@ -322,7 +236,7 @@ class EmbeddedRunner:
                 self._forget("the last batch failed; the state is being loaded again")
                 self._refuse([waiting])
 
-    def _refuse(self, group: Sequence[_Waiting]) -> None:
+    def _refuse(self, group: Sequence[Waiting]) -> None:
         for waiting in group:
             waiting.resolve(
                 self._unavailable("the outcome is unknown: ask again with the same Idempotency-Key")
@@ -359,7 +273,9 @@ class EmbeddedRunner:
             return
         self._corrections_due = False
         ready = self._corrector.step(state)
-        self._corrections_due = self._corrections_due or self._corrector.pending
+        if self._corrector.pending:
+            self._corrections_due = True
+            self._intake.wake()
         if ready is not None:
             # Latest values that were put right must not come back after a restart.
             self._save_state()
@@ -368,16 +284,10 @@ class EmbeddedRunner:
 
     def _take_over_until_it_works(self) -> None:
         """Take the partition over, however long the store is away; batches are refused meanwhile."""
-        while not self._stopping and not self._take_over_until(
+        while not self._intake.stopping and not self._take_over_until(
             self._monotonic_s() + self._limits.recover_s_max
         ):
-            with self._changed:
-                waiting = [*self._live, *self._bulk]
-                self._live.clear()
-                self._bulk.clear()
-                self._queued_readings = dict.fromkeys(self._queued_readings, 0)
-                self._queued_bytes = dict.fromkeys(self._queued_bytes, 0)
-            self._refuse(waiting)
+            self._refuse(self._intake.drain())
 
     def _take_over_until(self, deadline_s: float) -> bool:
         """Whether the partition is ours and its state loaded, by then. Tries at least once."""
@@ -396,10 +306,8 @@ class EmbeddedRunner:
                 if trouble != self._trouble:
                     log.warning("%s: %s", trouble, error)
                 self._forget(trouble)
-                with self._changed:
-                    if self._stopping or self._monotonic_s() >= deadline_s:
-                        return False
-                    self._changed.wait(_RETRY_WAIT_S)
+                if not self._intake.pause(_RETRY_WAIT_S, lambda: self._monotonic_s() >= deadline_s):
+                    return False
         self._trouble = None
         return True
 
@@ -450,22 +358,24 @@ class EmbeddedRunner:
 
 
 def _settle_known(
-    group: Sequence[_Waiting],
+    group: Sequence[Waiting],
     transaction: Group,
-    answers: list[tuple[_Waiting, Receipt | BpmError]],
+    answers: list[tuple[Waiting, Receipt | BpmError]],
     *,
     all_ids: bool,
-) -> list[_Waiting]:
+) -> list[Waiting]:
     """Answer what was committed before or must be judged again; returns the rest."""
-    named = [waiting for waiting in group if all_ids or waiting.batch.body_hash is not None]
-    committed = transaction.committed([waiting.key for waiting in named])
+    keys = {waiting.key for waiting in group if all_ids or waiting.batch.body_hash or waiting.batch.part_of}
+    # The first part looks for its whole batch, which is there when all of it was committed before.
+    keys |= {waiting.whole_key for waiting in group if waiting.batch.part_of and not waiting.committed}
+    committed = transaction.committed(sorted(keys))
     versions = transaction.registry_versions(sorted({waiting.batch.tenant_id for waiting in group}))
     undone = transaction.undone_imports(
         sorted({waiting.batch.import_id for waiting in group if waiting.batch.import_id is not None})
     )
     rest = []
     for waiting in group:
-        known = committed.get(waiting.key)
+        known = committed.get(waiting.whole_key) or committed.get(waiting.key)
         if known is not None and known.body_hash != waiting.batch.body_hash:
             answers.append((waiting, KeyReusedError("this Idempotency-Key was used with another body")))
         elif known is not None:

@@ -4,6 +4,11 @@
 ALTER TABLE batches ADD COLUMN first_ts timestamptz, ADD COLUMN last_ts timestamptz;
 COMMENT ON COLUMN batches.first_ts IS 'Smallest and, in last_ts, largest time of the batch''s stored readings; NULL when it stored none.';
 
+ALTER TABLE batches ADD COLUMN part_of uuid;
+CREATE INDEX batches_parts ON batches (tenant_id, part_of) WHERE part_of IS NOT NULL;
+COMMENT ON COLUMN batches.part_of IS
+    'The batch of which this row is a part: a large one is committed in parts, and its own row, with their sums, comes last.';
+
 ALTER TABLE imports ADD COLUMN undone_at timestamptz;
 GRANT UPDATE (undone_at) ON imports TO bpm_app;
 GRANT UPDATE ON imports TO bpm_ingest;

@@ -29,7 +29,8 @@ SELECT id FROM batches WHERE tenant_id = %(tenant_id)s AND id = %(batch_id)s
 SELECT archived_before FROM installation
 WHERE %(starts)s::timestamptz < archived_before OR EXISTS (
     SELECT FROM batches
-    WHERE tenant_id = %(tenant_id)s AND (id = %(batch_id)s OR import_id = %(import_id)s) AND first_ts < archived_before
+    WHERE tenant_id = %(tenant_id)s AND (id = %(batch_id)s OR part_of = %(batch_id)s OR import_id = %(import_id)s)
+        AND first_ts < archived_before
 )
 
 -- name: was_stored
@@ -57,8 +58,11 @@ SELECT max(ts) AS ts FROM (
 
 -- name: next_batches
 SELECT batch_no, received, first_ts, last_ts FROM batches
-WHERE tenant_id = %(tenant_id)s AND (id = %(batch_id)s OR import_id = %(import_id)s)
+WHERE tenant_id = %(tenant_id)s AND (id = %(batch_id)s OR part_of = %(batch_id)s OR import_id = %(import_id)s)
     AND batch_no > %(batch_no)s AND accepted > 0
+    AND NOT EXISTS (
+        SELECT FROM batches AS part WHERE part.tenant_id = batches.tenant_id AND part.part_of = batches.id
+    )
 ORDER BY batch_no LIMIT 500
 
 -- name: of_range
