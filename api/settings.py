@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         description="a quarter-hour is counted this long after its end, and again when late readings come",
     )
     correction_slice_readings: int = Field(
-        20_000, gt=0, description="readings that a correction changes in one transaction, between live ones"
+        10_000, gt=0, description="readings that a correction changes in one transaction, between live ones"
     )
     correction_wait_s: float = Field(
         10.0, ge=0, description="a request waits so long for its correction; then 202, and it goes on"

@@ -18,6 +18,7 @@ class Subject(StrEnum):
     INGEST = "ingest"
     TREND = "trend"
     KERNELS = "kernels"
+    IMPORTS = "imports"
     RESTART = "restart"
     PARTITIONS = "partitions"
 
