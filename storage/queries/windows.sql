@@ -201,10 +201,15 @@ SELECT array_agg(held_from), array_agg(held_to), array_agg(tenure_no) FROM (
 ) AS holding
 
 -- name: quarters_of_pack
-SELECT array_agg(tenure_no), array_agg(starts), string_agg(record, '') FROM (
-    SELECT tenure_no, starts, record FROM quarters
-    WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND starts >= %(from)s AND starts < %(to)s
-    ORDER BY starts
+-- A pack's quarter-hours in some spans.
+SELECT array_agg(tenure_no), array_agg(stored.starts), string_agg(record, '')
+FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS wanted (starts, ends)
+CROSS JOIN LATERAL (
+    SELECT tenure_no, quarters.starts, record FROM quarters
+    WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s
+        AND quarters.starts >= wanted.starts AND quarters.starts < wanted.ends
+        AND quarters.starts >= %(from)s AND quarters.starts < %(to)s
+    OFFSET 0
 ) AS stored
 
 -- name: days_of_pack
@@ -230,7 +235,15 @@ SELECT array_agg(ts), {measure_arrays} FROM (
 -- name: group_days
 SELECT day, packs, record FROM group_days
 WHERE tenant_id = %(tenant_id)s AND kind = %(kind)s AND group_id = %(group_id)s AND day >= %(from)s AND day < %(to)s
-    AND NOT EXISTS (
-        SELECT FROM groups_to_fold WHERE groups_to_fold.tenant_id = group_days.tenant_id AND groups_to_fold.day = group_days.day
-    )
-ORDER BY day
+
+-- name: waiting_days
+-- Days whose percentiles are behind: of quarter-hours that are noted, wherever in the world the day is, of packs' days
+-- that were closed and are to be folded, and of groups.
+SELECT day FROM groups_to_fold WHERE tenant_id = %(tenant_id)s AND day >= %(from)s AND day < %(to)s
+UNION
+SELECT days_to_fold.day FROM days_to_fold
+JOIN group_days ON group_days.tenant_id = days_to_fold.tenant_id AND group_days.day = days_to_fold.day
+WHERE days_to_fold.tenant_id = %(tenant_id)s AND days_to_fold.day >= %(from)s AND days_to_fold.day < %(to)s
+UNION
+SELECT (starts AT TIME ZONE 'UTC')::date + around FROM window_notes, generate_series(-1, 1) AS around
+WHERE tenant_id = %(tenant_id)s AND starts >= %(from)s - 2 AND starts < %(to)s + 2
