@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
+from api.aggregates.routes import routes as aggregates
 from api.bootstrap import Engine
 from api.corrections.routes import routes as corrections
 from api.metrics import Metrics
@@ -88,7 +89,7 @@ def create_app(engine: Engine) -> FastAPI:
     )
     app.state.engine = engine
     errors.install(app)
-    for routes in (telemetry, corrections, trends, packs, models, sites, operation):
+    for routes in (telemetry, corrections, trends, aggregates, packs, models, sites, operation):
         app.include_router(routes)
     app.mount(ASSETS_PATH, StaticFiles(packages=[("fastapi_offline", "static")]), name="assets")
     require_actions(app)

@@ -19,11 +19,13 @@ from domain.tenancy import PARTITION_ZERO, Actor
 from ingest.columns import BodyLimits
 from ingest.validate import TimeLimits
 from storage.checks import check_database
+from storage.counting import CountingLimits, CountingStore
 from storage.database import APP_ROLE, INGEST_ROLE, conninfo_as
 from storage.migrate import migrate
 from storage.partition import PartitionStore
 from storage.registry import Registry, Tenant
 from storage.transactions import Pool, Transactions, open_pool
+from streams.counter import Counter
 from streams.embedded import EmbeddedRunner
 from streams.limits import RunnerLimits
 from streams.pipeline import PipelineLimits
@@ -52,6 +54,7 @@ class Engine:
     packs: PackCache
     transactions: Transactions
     runner: EmbeddedRunner
+    counter: Counter
     metrics: Metrics
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -84,9 +87,11 @@ class Engine:
         for pool in self._pools:
             await pool.open(wait=False)
         self.runner.start()
+        self.counter.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(self.counter.stop)
             await asyncio.to_thread(self.runner.stop)
             for pool in self._pools:
                 await pool.close()
@@ -148,6 +153,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         connections_max=_REGISTRY_CONNECTIONS_MAX,
         wait_s_max=settings.database_wait_s_max,
     )
+    reached = _failpoint(settings)
     runner = EmbeddedRunner(
         PartitionStore(access.as_role(INGEST_ROLE, settings), PARTITION_ZERO, _CONNECT_TIMEOUT_S),
         RunnerLimits(
@@ -166,7 +172,18 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         PipelineLimits(settings.late_after_s, settings.receipt_items_max),
         clock,
         time.monotonic,
-        _failpoint(settings),
+        reached,
+    )
+    counter = Counter(
+        CountingStore(
+            access.as_role(INGEST_ROLE, settings),
+            PARTITION_ZERO,
+            CountingLimits(settings.count_notes_max, settings.count_packs_max),
+            _CONNECT_TIMEOUT_S,
+        ),
+        wait_s=settings.count_wait_s,
+        stop_s_max=settings.stop_s_max,
+        reached=reached,
     )
     registry = Registry(directory)
     return Engine(
@@ -177,6 +194,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         packs=PackCache(registry),
         transactions=Transactions(requests),
         runner=runner,
+        counter=counter,
         metrics=Metrics(runner.queued_readings),
         _pools=(requests, directory),
         _tenants={},

@@ -122,6 +122,19 @@ class Settings(BaseSettings):
 
     trend_points_max: int = Field(5_000_000, gt=0, description="readings in one answer; then 422")
 
+    aggregate_readings_max: int = Field(
+        1_000_000, gt=0, description="readings that the windows of one answer are computed from; then 422"
+    )
+    aggregate_windows_max: int = Field(
+        100_000, gt=0, description="windows in one answer, of all packs together; then 422"
+    )
+    aggregate_packs_max: int = Field(100, gt=0, description="packs in one answer of aggregates; then 422")
+    count_notes_max: int = Field(5_000, gt=0, description="quarter-hours counted again in one transaction")
+    count_packs_max: int = Field(
+        200_000, gt=0, description="packs whose readings are read at once when a quarter-hour is counted"
+    )
+    count_wait_s: float = Field(1.0, gt=0, description="time between looks for quarter-hours to count")
+
     failpoint: str | None = Field(
         None, description="development only: STAGE:N ends the process when it reaches STAGE the Nth time"
     )

@@ -2,6 +2,30 @@ CREATE SCHEMA bpm;
 
 ALTER SCHEMA bpm OWNER TO bpm_owner;
 
+CREATE FUNCTION bpm.make_quarters_partition(month timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'bpm', 'pg_temp'
+    SET lock_timeout TO '5s'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+    starts timestamptz := date_trunc('month', month);
+    partition_name text := to_char(starts, '"quarters_"YYYY_MM');
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('bpm.make_quarters_partition'));
+    IF to_regclass(format('bpm.%I', partition_name)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE TABLE bpm.%I (LIKE bpm.quarters INCLUDING ALL)', partition_name);
+    EXECUTE format(
+        'ALTER TABLE bpm.quarters ATTACH PARTITION bpm.%I FOR VALUES FROM (%L) TO (%L)',
+        partition_name, starts, starts + interval '1 month'
+    );
+END
+$$;
+
+ALTER FUNCTION bpm.make_quarters_partition(month timestamp with time zone) OWNER TO bpm_owner;
+
 CREATE FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
@@ -153,6 +177,55 @@ ALTER TABLE bpm.corrections ALTER COLUMN correction_no ADD GENERATED ALWAYS AS I
     CACHE 1
 );
 
+CREATE TABLE bpm.day_marks (
+    zone text NOT NULL,
+    folded_before date NOT NULL
+);
+
+ALTER TABLE bpm.day_marks OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.day_marks IS 'Days of a zone before this one were folded when they closed. Written by the counter only.';
+
+CREATE TABLE bpm.days_to_fold (
+    tenant_id integer NOT NULL,
+    pack_id integer NOT NULL,
+    tenure_no integer NOT NULL,
+    day date NOT NULL
+);
+
+ALTER TABLE ONLY bpm.days_to_fold FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.days_to_fold OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.days_to_fold IS 'Days of which a quarter-hour was counted again. Written and cleared by the counter only.';
+
+CREATE TABLE bpm.group_days (
+    tenant_id integer NOT NULL,
+    day date NOT NULL,
+    kind text NOT NULL,
+    group_id uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid NOT NULL,
+    packs integer NOT NULL,
+    record bytea NOT NULL,
+    CONSTRAINT group_days_kind_check CHECK ((kind = ANY (ARRAY['all'::text, 'site'::text, 'model'::text])))
+);
+
+ALTER TABLE ONLY bpm.group_days FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.group_days OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.group_days IS 'Percentiles over packs of the day''s least, mean and largest value of each measure. group_id is zero for all packs.';
+
+CREATE TABLE bpm.groups_to_fold (
+    tenant_id integer NOT NULL,
+    day date NOT NULL
+);
+
+ALTER TABLE ONLY bpm.groups_to_fold FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.groups_to_fold OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.groups_to_fold IS 'Days of which a pack''s day was folded or dropped, so that group_days is behind. Written and cleared by the counter only.';
+
 CREATE TABLE bpm.imports (
     tenant_id integer NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -215,6 +288,24 @@ ALTER TABLE ONLY bpm.models FORCE ROW LEVEL SECURITY;
 ALTER TABLE bpm.models OWNER TO bpm_owner;
 
 COMMENT ON COLUMN bpm.models.limits IS 'Plausible values by measure: {"temperature_c": {"minimum": -30, "maximum": 80}}.';
+
+CREATE TABLE bpm.pack_days (
+    tenant_id integer NOT NULL,
+    pack_id integer NOT NULL,
+    tenure_no integer NOT NULL,
+    zone text NOT NULL,
+    day date NOT NULL,
+    starts timestamp with time zone NOT NULL,
+    ends timestamp with time zone NOT NULL,
+    record bytea NOT NULL,
+    CONSTRAINT pack_days_check CHECK ((starts < ends))
+);
+
+ALTER TABLE ONLY bpm.pack_days FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.pack_days OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.pack_days IS 'Closed days in the zone of the tenure''s site, UTC without one, folded from quarters; right for starts and ends, whatever became of the zone.';
 
 CREATE SEQUENCE bpm.pack_numbers
     AS integer
@@ -296,6 +387,21 @@ ALTER TABLE bpm.quarantine ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE bpm.quarters (
+    tenant_id integer NOT NULL,
+    pack_id integer NOT NULL,
+    tenure_no integer NOT NULL,
+    starts timestamp with time zone NOT NULL,
+    record bytea NOT NULL
+)
+PARTITION BY RANGE (starts);
+
+ALTER TABLE ONLY bpm.quarters FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.quarters OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.quarters.record IS 'Packed little-endian numbers, laid out as in docs/reference/windows.md: a year of a pack is read as one column.';
 
 CREATE TABLE bpm.readings (
     tenant_id integer NOT NULL,
@@ -448,6 +554,18 @@ ALTER TABLE ONLY bpm.corrections
 ALTER TABLE ONLY bpm.corrections
     ADD CONSTRAINT corrections_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY bpm.day_marks
+    ADD CONSTRAINT day_marks_pkey PRIMARY KEY (zone);
+
+ALTER TABLE ONLY bpm.days_to_fold
+    ADD CONSTRAINT days_to_fold_pkey PRIMARY KEY (pack_id, tenure_no, day);
+
+ALTER TABLE ONLY bpm.group_days
+    ADD CONSTRAINT group_days_pkey PRIMARY KEY (tenant_id, kind, group_id, day);
+
+ALTER TABLE ONLY bpm.groups_to_fold
+    ADD CONSTRAINT groups_to_fold_pkey PRIMARY KEY (tenant_id, day);
+
 ALTER TABLE ONLY bpm.imports
     ADD CONSTRAINT imports_pkey PRIMARY KEY (tenant_id, id);
 
@@ -462,6 +580,9 @@ ALTER TABLE ONLY bpm.models
 
 ALTER TABLE ONLY bpm.models
     ADD CONSTRAINT models_tenant_id_name_key UNIQUE (tenant_id, name);
+
+ALTER TABLE ONLY bpm.pack_days
+    ADD CONSTRAINT pack_days_pkey PRIMARY KEY (pack_id, starts, tenure_no);
 
 ALTER TABLE ONLY bpm.pack_state
     ADD CONSTRAINT pack_state_pkey PRIMARY KEY (pack_id);
@@ -483,6 +604,9 @@ ALTER TABLE ONLY bpm.quarantine
 
 ALTER TABLE ONLY bpm.quarantine
     ADD CONSTRAINT quarantine_tenant_id_id_key UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY bpm.quarters
+    ADD CONSTRAINT quarters_pkey PRIMARY KEY (pack_id, starts, tenure_no);
 
 ALTER TABLE ONLY bpm.sites
     ADD CONSTRAINT sites_pkey PRIMARY KEY (tenant_id, id);
@@ -517,6 +641,8 @@ CREATE INDEX batches_by_number ON bpm.batches USING brin (batch_no);
 CREATE INDEX batches_parts ON bpm.batches USING btree (tenant_id, part_of) WHERE (part_of IS NOT NULL);
 
 CREATE INDEX corrections_unfinished ON bpm.corrections USING btree (correction_no) WHERE (status <> 'done'::text);
+
+CREATE INDEX pack_days_by_day ON bpm.pack_days USING btree (tenant_id, day);
 
 CREATE INDEX readings_batch_no ON ONLY bpm.readings USING brin (batch_no) WITH (pages_per_range='32', autosummarize='on');
 
@@ -556,6 +682,15 @@ ALTER TABLE ONLY bpm.corrections
 
 ALTER TABLE ONLY bpm.corrections
     ADD CONSTRAINT corrections_tenant_id_pack_id_fkey FOREIGN KEY (tenant_id, pack_id) REFERENCES bpm.packs(tenant_id, pack_id);
+
+ALTER TABLE ONLY bpm.days_to_fold
+    ADD CONSTRAINT days_to_fold_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.group_days
+    ADD CONSTRAINT group_days_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.groups_to_fold
+    ADD CONSTRAINT groups_to_fold_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.imports
     ADD CONSTRAINT imports_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -599,13 +734,23 @@ ALTER TABLE bpm.batches ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.corrections ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.days_to_fold ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.group_days ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.groups_to_fold ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.imports ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.models ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.pack_days ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.packs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.quarantine ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.quarters ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.readings ENABLE ROW LEVEL SECURITY;
 
@@ -619,13 +764,23 @@ CREATE POLICY tenant ON bpm.batches TO bpm_app USING ((tenant_id = ( SELECT (NUL
 
 CREATE POLICY tenant ON bpm.corrections TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.days_to_fold TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.group_days TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.groups_to_fold TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.imports TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.models TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.pack_days TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.packs TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.quarantine TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.quarters TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -648,6 +803,9 @@ ALTER TABLE bpm.window_notes ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA bpm TO bpm_app;
 GRANT USAGE ON SCHEMA bpm TO bpm_ingest;
 
+REVOKE ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) TO bpm_ingest;
+
 REVOKE ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) TO bpm_ingest;
 
@@ -664,6 +822,17 @@ GRANT SELECT,INSERT ON TABLE bpm.corrected_packs TO bpm_ingest;
 GRANT SELECT,INSERT ON TABLE bpm.corrections TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.corrections TO bpm_ingest;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.day_marks TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.days_to_fold TO bpm_app;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.days_to_fold TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.group_days TO bpm_app;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.group_days TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.groups_to_fold TO bpm_app;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.groups_to_fold TO bpm_ingest;
+
 GRANT SELECT,INSERT ON TABLE bpm.imports TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.imports TO bpm_ingest;
 
@@ -674,6 +843,9 @@ GRANT SELECT,UPDATE ON TABLE bpm.installation TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.models TO bpm_app;
 GRANT SELECT ON TABLE bpm.models TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.pack_days TO bpm_app;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_days TO bpm_ingest;
 
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_app;
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_ingest;
@@ -687,6 +859,9 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.partitions TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.quarantine TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.quarantine TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.quarters TO bpm_app;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.quarters TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.readings TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;

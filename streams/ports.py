@@ -1,6 +1,6 @@
 """What the engine needs of a store; `storage` satisfies it, `api/bootstrap.py` joins them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Protocol
@@ -101,8 +101,20 @@ class Store(Protocol):
     def clock_confirmed_at_ms(self) -> int | None: ...
 
 
+class CountStore(Protocol):
+    """The store of counting a partition's quarter-hours, for its counter."""
+
+    def count_once(
+        self, before_commit: Callable[[], None] = ..., after_commit: Callable[[], None] = ...
+    ) -> bool: ...
+
+    def close(self) -> None: ...
+
+
 class Stage(StrEnum):
-    """Named points of a group's way, where tests end the process."""
+    """Named points of a group's way, and of a count's, where tests end the process."""
 
     BEFORE_COMMIT = "before_commit"
     AFTER_COMMIT = "after_commit"
+    IN_COUNT_BEFORE_COMMIT = "in_count_before_commit"
+    IN_COUNT_AFTER_COMMIT = "in_count_after_commit"

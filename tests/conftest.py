@@ -65,6 +65,14 @@ def database(postgres: Connections) -> DatabaseAccess:
     return access
 
 
+@pytest.fixture
+def own_database(postgres: Connections) -> DatabaseAccess:
+    """A migrated database of one test's own, for tests of marks that only ever move forward."""
+    access = _new_database(postgres)
+    prepare_database(access, SERVICE_LOGIN)
+    return access
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real recordings beside the repository; tests that need them skip without."""

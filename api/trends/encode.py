@@ -31,14 +31,14 @@ def units_of(measures: Sequence[str]) -> dict[str, str]:
 def json_chunks(pack: str, measures: Sequence[str], series: Series) -> Iterator[bytes]:
     """{"pack", "columns": {"ts": […], measure: […]}, "units"}."""
     yield b'{"pack":' + orjson.dumps(pack) + b',"columns":{"ts":['
-    yield from _numbers(series.ts_ms)
+    yield from numbers(series.ts_ms)
     for name, values in zip(measures, series.values(), strict=True):
         yield b'],"' + name.encode() + b'":['
-        yield from _numbers(values)
+        yield from numbers(values)
     yield b']},"units":' + orjson.dumps(units_of(measures)) + b"}"
 
 
-def _numbers(column: Int64Array | Float64Array) -> Iterator[bytes]:
+def numbers(column: Int64Array | Float64Array) -> Iterator[bytes]:
     """The numbers of a JSON array without its brackets; NaN as null."""
     for start in range(0, len(column), CHUNK_POINTS):
         part = np.ascontiguousarray(column[start : start + CHUNK_POINTS])
@@ -73,11 +73,11 @@ def csv_chunks(measures: Sequence[str], series: Series) -> Iterator[bytes]:
     for start in range(0, table.num_rows, CHUNK_POINTS):
         part = table.slice(start, CHUNK_POINTS)
         sink = pa.BufferOutputStream()
-        pa.csv.write_csv(part.set_column(0, "ts", _rfc_3339(part.column("ts"))), sink, options)
+        pa.csv.write_csv(part.set_column(0, "ts", rfc_3339(part.column("ts"))), sink, options)
         yield sink.getvalue().to_pybytes()
 
 
-def _rfc_3339(moments: pa.ChunkedArray) -> pa.ChunkedArray:
+def rfc_3339(moments: pa.ChunkedArray) -> pa.ChunkedArray:
     """Texts such as 2026-01-31T12:00:00.000Z of timestamps in milliseconds without a zone.
 
     `strftime` asks for the zone of each, which took nine tenths of a page of CSV.

@@ -13,9 +13,12 @@ ON CONFLICT (partition_no) DO UPDATE SET epoch = partitions.epoch + 1
 RETURNING epoch, next, applied_batch_no, last_batch_no
 
 -- name: make_marks
--- Counting begins where closing does; true when the partition had no mark yet.
+-- Counting begins where closing does; true when the partition had no mark yet. Asked first, because an insert would
+-- wait for a counter that is about to move the mark.
 INSERT INTO window_marks (partition_no, counted_before)
-SELECT partition_no, closed_before FROM partitions WHERE partition_no = %(partition_no)s
+SELECT partition_no, closed_before FROM partitions
+WHERE partition_no = %(partition_no)s
+    AND NOT EXISTS (SELECT FROM window_marks WHERE partition_no = %(partition_no)s)
 ON CONFLICT (partition_no) DO NOTHING RETURNING true AS made
 
 -- name: note_everything

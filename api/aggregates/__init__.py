@@ -1,0 +1,1 @@
+"""Windows of packs and of groups of packs."""

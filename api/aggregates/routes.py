@@ -1,0 +1,53 @@
+"""Routes of aggregates."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from starlette.responses import Response
+
+from api.aggregates import encode, schemas, service
+from api.call import Call
+from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, chosen_format, router
+from domain.policy import Action
+
+routes = router("aggregates")
+
+_ENCODERS = {JSON: encode.json_body, CSV: encode.csv_body, ARROW: encode.arrow_body}
+
+
+@routes.get(
+    "/aggregates",
+    response_model=schemas.Aggregate | schemas.Aggregates | schemas.GroupAggregate,
+    responses={
+        200: {
+            "content": {
+                CSV: {"schema": {"type": "string"}},
+                ARROW: {"schema": {"type": "string", "format": "binary"}},
+            }
+        }
+    },
+)
+async def aggregates(
+    request: Request,
+    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_READ))],
+    measure: Annotated[list[str], Query(min_length=1, max_length=7, description="may be repeated")],
+    step: Annotated[str, Query(description="ISO 8601 duration, such as PT15M, P1D, P1M")],
+    starts: Annotated[Moment, Query(alias="from", description="RFC 3339 with offset, inclusive")],
+    ends: Annotated[Moment, Query(alias="to", description="RFC 3339 with offset, exclusive")],
+    pack: Annotated[list[Name] | None, Query(description="external id of a pack; may be repeated")] = None,
+    group: Annotated[
+        str | None, Query(max_length=300, description="all, site:NAME or model:NAME, with the step P1D")
+    ] = None,
+    zone: Annotated[
+        str, Query(max_length=100, description="IANA zone whose clock and calendar the windows follow")
+    ] = "UTC",
+) -> Response:
+    """Windows of packs: counts, extremes, means, charge and energy; of groups, percentiles over packs of each day."""
+    chosen = chosen_format(request, JSON, CSV, ARROW)
+    asked = service.ask(step, zone, starts, ends)
+    measures = list(dict.fromkeys(measure))
+    if group is not None:
+        tables = [await service.read_group(call, asked, group, pack, measures)]
+    else:
+        tables = await service.read_packs(call, asked, list(dict.fromkeys(pack or [])), measures)
+    return Response(_ENCODERS[chosen](tables), media_type=chosen)

@@ -1,0 +1,194 @@
+"""Windows of packs, and days of groups of packs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+
+from aggregations.calendars import window_starts
+from aggregations.windows import measure_columns, pack_columns
+from api.aggregates.encode import Column, Table
+from api.call import Call
+from aggregations.groups import FIGURES, PERCENTILES
+from domain.clock import from_ms, to_ms
+from domain.errors import ForbiddenError, InvalidRequestError, NotFoundError, UnavailableError
+from domain.measures import MEASURE_INDEX
+from domain.readings import Int64Array
+from domain.windows import QUARTER_S, STEPS, Step, step_of
+from storage import packs as stored_packs
+from storage.records import MODELS, SITES
+from storage.transactions import Transaction
+from storage.windows import NO_GROUP, GroupDays, PackWindows, group_days, pack_windows
+
+YEAR_FIRST, YEAR_LAST = 1970, 2261
+"""The years whose moments are milliseconds and microseconds in 64 bits, with a margin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Windows of a step in a zone that overlap starts <= t < ends, with what lies outside left out."""
+
+    step: Step
+    zone: ZoneInfo
+    starts: datetime
+    ends: datetime
+
+    @property
+    def least_windows(self) -> int:
+        """About how many windows there are, not fewer by more than calendars vary."""
+        return int((self.ends - self.starts).total_seconds() // self.step.least_s) + 1
+
+
+def ask(step: str, zone: str, starts: datetime, ends: datetime) -> Asked:
+    """What is asked. Raises InvalidRequestError for an unknown step or zone, and for an empty or too wide range."""
+    if starts >= ends:
+        raise InvalidRequestError("`from` is not before `to`", field="to")
+    for field, moment in (("from", starts), ("to", ends)):
+        if not YEAR_FIRST <= moment.year <= YEAR_LAST:
+            raise InvalidRequestError(f"years are {YEAR_FIRST} to {YEAR_LAST}", field=field, limit=YEAR_LAST)
+    return Asked(step_of(step), zone_of(zone), starts, ends)
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The zone of an IANA name. Raises InvalidRequestError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidRequestError("this is no IANA zone, such as Europe/Zurich", field="zone") from error
+
+
+async def read_packs(call: Call, asked: Asked, packs: Sequence[str], measures: Sequence[str]) -> list[Table]:
+    """The windows of each pack, in the order given, of one snapshot.
+
+    Raises NotFoundError for a pack, InvalidRequestError for an unknown measure, too many packs or windows, or a step
+    under 15 minutes over too many readings; UnavailableError while too many quarter-hours wait to be counted.
+    """
+    settings = call.engine.settings
+    _check_measures(measures)
+    if not packs:
+        raise InvalidRequestError("ask for a pack or for a group", field="pack")
+    if len(packs) > settings.aggregate_packs_max:
+        raise InvalidRequestError(
+            f"more than {settings.aggregate_packs_max} packs",
+            field="pack",
+            limit=settings.aggregate_packs_max,
+        )
+    windows_max = settings.aggregate_windows_max // len(packs)
+    if asked.least_windows > windows_max:
+        raise _too_short(asked, windows_max)
+    labels_ms = window_starts(asked.step, asked.zone, to_ms(asked.starts), to_ms(asked.ends))
+    bounds_ms = labels_ms.copy()
+    bounds_ms[0], bounds_ms[-1] = to_ms(asked.starts), to_ms(asked.ends)
+    readings_left = settings.aggregate_readings_max
+    tables = []
+    async with call.snapshot() as transaction:
+        for pack in packs:
+            known = await stored_packs.get_by_name(transaction, pack)
+            found = await pack_windows(transaction, known["pack_id"], bounds_ms, readings_left)
+            if not found.complete:
+                raise _over_budget(call, asked, windows_max)
+            readings_left -= found.readings
+            tables.append(_table(pack, labels_ms, found, measures))
+    return tables
+
+
+def _over_budget(call: Call, asked: Asked, windows_max: int) -> InvalidRequestError | UnavailableError:
+    if asked.step.least_s < QUARTER_S:
+        return _too_short(asked, windows_max)
+    return UnavailableError(
+        "quarter-hours of this range are still to be counted; ask again, or for a shorter range",
+        retry_after_s=call.engine.settings.retry_after_s,
+    )
+
+
+def _too_short(asked: Asked, windows_max: int) -> InvalidRequestError:
+    """Names the smallest step that fits: one of at least 15 minutes needs no reading that was counted."""
+    for step in STEPS.values():
+        wide_enough = Asked(step, asked.zone, asked.starts, asked.ends).least_windows <= windows_max
+        if step.least_s >= asked.step.least_s and wide_enough and step.least_s >= QUARTER_S:
+            return InvalidRequestError(
+                f"too much for one answer: ask for {step.text} or longer, or for a shorter range",
+                field="step",
+                limit=step.text,
+            )
+    return InvalidRequestError("too much for one answer: ask for a shorter range", field="to")
+
+
+def _table(pack: str, labels_ms: Int64Array, found: PackWindows, measures: Sequence[str]) -> Table:
+    starts_ms = labels_ms[:-1]
+    columns = {"ts": Column(starts_ms, np.ones(len(starts_ms), np.bool_))}
+    for name in measures:
+        columns |= {column: Column(*values) for column, values in measure_columns(found.totals, name).items()}
+    columns |= {column: Column(*values) for column, values in pack_columns(found.totals).items()}
+    return Table("pack", pack, columns)
+
+
+async def read_group(
+    call: Call, asked: Asked, group: str, packs: Sequence[str] | None, measures: Sequence[str]
+) -> Table:
+    """Percentiles over the packs of a group, of each day of the zone's calendar that begins in the range.
+
+    A pack's day is that of its site's zone. Days that aren't over for every pack, or without packs, are null.
+    Raises InvalidRequestError, NotFoundError for the group, ForbiddenError for one beyond the actor's sites,
+    UnavailableError while a day is still to be counted again.
+    """
+    _check_measures(measures)
+    if packs:
+        raise InvalidRequestError("ask for packs or for a group, not for both", field="group")
+    if asked.step.text != "P1D":
+        raise InvalidRequestError("groups are answered by days", field="step", limit="P1D")
+    if asked.least_windows > call.engine.settings.aggregate_windows_max:
+        raise _too_short(asked, call.engine.settings.aggregate_windows_max)
+    kind, _, name = group.partition(":")
+    if (kind, bool(name)) not in (("all", False), ("site", True), ("model", True)):
+        raise InvalidRequestError("groups are all, site:NAME and model:NAME", field="group")
+    if kind != "site" and call.actor.sites is not None:
+        raise ForbiddenError("this group reaches all sites; the credential is limited to some", field="group")
+    labels_ms = window_starts(asked.step, asked.zone, to_ms(asked.starts), to_ms(asked.ends))[:-1]
+    labels_ms = labels_ms[labels_ms >= to_ms(asked.starts)]
+    days = [from_ms(start).astimezone(asked.zone).date() for start in labels_ms.tolist()]
+    async with call.snapshot() as transaction:
+        group_id = await _group_id(transaction, kind, name)
+        found = await group_days(transaction, kind, group_id, days) if days else GroupDays({}, frozenset())
+    if found.waiting:
+        raise UnavailableError(
+            "days of this range are still to be counted again",
+            retry_after_s=call.engine.settings.retry_after_s,
+        )
+    return _group_table(group, days, labels_ms, found, measures)
+
+
+async def _group_id(transaction: Transaction, kind: str, name: str) -> UUID:
+    found: UUID | None = NO_GROUP
+    if kind == "site":
+        found = await SITES.id_of(transaction, name, "group")
+    elif kind == "model":
+        found = await MODELS.id_of(transaction, name, "group")
+    if found is None:
+        raise NotFoundError("there is no such group", field="group")
+    return found
+
+
+def _group_table(
+    group: str, days: Sequence[date], labels_ms: Int64Array, found: GroupDays, measures: Sequence[str]
+) -> Table:
+    known = np.array([day in found.days for day in days], np.bool_)
+    packs = np.array([found.days[day][0] if day in found.days else 0 for day in days], np.int64)
+    nothing = np.full((len(MEASURE_INDEX), len(FIGURES), len(PERCENTILES)), np.nan)
+    records = np.array([found.days[day][1] if day in found.days else nothing for day in days])
+    columns = {"ts": Column(labels_ms, np.ones(len(days), np.bool_)), "packs": Column(packs, known)}
+    for name in measures:
+        for place, figure in enumerate(FIGURES):
+            for rank, percentile in enumerate(PERCENTILES):
+                values = records[:, MEASURE_INDEX[name], place, rank] if days else np.empty(0)
+                columns[f"{name}_{figure}_p{percentile}"] = Column(values, ~np.isnan(values))
+    return Table("group", group, columns)
+
+
+def _check_measures(measures: Sequence[str]) -> None:
+    for name in measures:
+        if name not in MEASURE_INDEX:
+            raise InvalidRequestError(f"measures are {', '.join(MEASURE_INDEX)}", field="measure")

@@ -1,0 +1,249 @@
+-- name: marks
+-- Held until commit, so that of two counters the second starts again with what the first has left.
+SELECT
+    (extract(epoch FROM closed_before) * 1000)::int8 AS closed_before_ms,
+    (extract(epoch FROM counted_before) * 1000)::int8 AS counted_before_ms,
+    gap_s_max, (SELECT coalesce(max(pack_id), -1) FROM packs) AS last_pack
+FROM partitions JOIN window_marks USING (partition_no), installation
+WHERE partition_no = %(partition_no)s FOR UPDATE OF window_marks
+
+-- name: readings_between
+-- Every pack's readings of a span; the block ranges of ts find them.
+SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(ts), {measure_arrays}
+FROM readings
+WHERE ts >= %(from)s AND ts < %(to)s AND pack_id >= %(first_pack)s AND pack_id < %(behind_pack)s
+
+-- name: readings_of_spans
+-- Readings of some packs, each in its own span. LATERAL with OFFSET 0 keeps one index probe a span; the constant
+-- bounds leave out partitions when planning.
+SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(ts), {measure_arrays}
+FROM unnest(%(pack)s::int4[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS wanted (pack, starts, ends)
+CROSS JOIN LATERAL (
+    SELECT tenant_id, pack_id, ts, {measures} FROM readings
+    WHERE pack_id = wanted.pack AND ts >= wanted.starts AND ts < wanted.ends AND ts >= %(from)s AND ts < %(to)s
+    OFFSET 0
+) AS stored
+
+-- name: tenures_between
+SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(held_from), array_agg(held_to), array_agg(tenure_no)
+FROM (
+    SELECT tenant_id, pack_id, held_from, held_to, tenure_no FROM tenures
+    WHERE pack_id >= %(first_pack)s AND pack_id < %(behind_pack)s AND held_from < %(to)s AND held_to > %(from)s
+    ORDER BY pack_id, held_from
+) AS holding
+
+-- name: tenures_of
+SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(held_from), array_agg(held_to), array_agg(tenure_no)
+FROM (
+    SELECT tenant_id, pack_id, held_from, held_to, tenure_no FROM tenures
+    WHERE pack_id = ANY(%(packs)s::int4[]) ORDER BY pack_id, held_from
+) AS holding
+
+-- name: notes
+-- The next quarter-hours to be counted again, among those that were counted.
+SELECT array_agg(pack_id), array_agg(starts) FROM (
+    SELECT DISTINCT pack_id, starts FROM window_notes WHERE starts < %(counted_before)s
+    ORDER BY pack_id, starts LIMIT %(limit)s
+) AS noted
+
+-- name: delete_quarters
+DELETE FROM quarters USING unnest(%(pack)s::int4[], %(starts)s::timestamptz[]) AS noted (pack, moment)
+WHERE pack_id = noted.pack AND starts = noted.moment AND starts >= %(from)s AND starts <= %(to)s
+
+-- name: copy_quarters
+COPY quarters (tenant_id, pack_id, tenure_no, starts, record) FROM STDIN (FORMAT BINARY)
+
+-- name: delete_notes_of_span
+-- One snapshot: exactly the notes that it saw. Those of later commits stay.
+DELETE FROM window_notes WHERE starts >= %(from)s AND starts < %(to)s
+
+-- name: delete_notes
+DELETE FROM window_notes USING unnest(%(pack)s::int4[], %(starts)s::timestamptz[]) AS noted (pack, moment)
+WHERE pack_id = noted.pack AND starts = noted.moment
+
+-- name: move_mark
+-- Forward only, never above the closing mark, and only from where this snapshot found it.
+UPDATE window_marks SET counted_before = %(counted_before)s
+WHERE partition_no = %(partition_no)s AND counted_before < %(counted_before)s
+    AND (SELECT closed_before FROM partitions WHERE partition_no = %(partition_no)s) >= %(counted_before)s
+RETURNING true AS moved
+
+-- name: months
+SELECT to_char(starts, 'YYYY-MM') AS month FROM (
+    SELECT (regexp_match(pg_get_expr(relpartbound, oid), $$FROM \('([^']+)'\)$$))[1]::timestamptz AS starts
+    FROM pg_class JOIN pg_inherits ON inhrelid = oid WHERE inhparent = 'quarters'::regclass
+) AS parts
+
+-- name: make_month
+SELECT make_quarters_partition(%(month)s)
+
+-- name: drop_days
+-- The days of quarter-hours that are counted again; their groups are behind from now on.
+WITH dropped AS (
+    DELETE FROM pack_days USING unnest(%(pack)s::int4[], %(starts)s::timestamptz[]) AS noted (pack, moment)
+    WHERE pack_id = noted.pack AND pack_days.starts <= noted.moment AND ends > noted.moment
+        AND pack_days.starts > noted.moment - interval '3 days'
+    RETURNING tenant_id, day
+)
+INSERT INTO groups_to_fold (tenant_id, day) SELECT DISTINCT tenant_id, day FROM dropped
+ON CONFLICT DO NOTHING
+
+-- name: zones_of
+SELECT tenures.tenure_no, coalesce(zone, 'UTC') AS zone FROM tenures
+LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
+WHERE tenures.tenure_no = ANY(%(tenures)s::int4[])
+
+-- name: note_days
+INSERT INTO days_to_fold (tenant_id, pack_id, tenure_no, day)
+SELECT * FROM unnest(%(tenant)s::int4[], %(pack)s::int4[], %(tenure)s::int4[], %(day)s::date[])
+ON CONFLICT DO NOTHING
+
+-- name: zones
+-- Every zone that a pack's days are made in, and the first of its days that wasn't folded yet.
+SELECT zone, folded_before FROM (
+    SELECT DISTINCT coalesce(sites.zone, 'UTC') AS zone FROM tenures
+    LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
+) AS used LEFT JOIN day_marks USING (zone) ORDER BY zone
+
+-- name: move_day_mark
+INSERT INTO day_marks (zone, folded_before) VALUES (%(zone)s, %(day)s)
+ON CONFLICT (zone) DO UPDATE SET folded_before = excluded.folded_before
+
+-- name: note_closed_day
+INSERT INTO days_to_fold (tenant_id, pack_id, tenure_no, day)
+SELECT tenures.tenant_id, pack_id, tenure_no, %(day)s FROM tenures
+LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
+WHERE coalesce(sites.zone, 'UTC') = %(zone)s AND held_from < %(to)s AND held_to > %(from)s
+ON CONFLICT DO NOTHING
+
+-- name: days_to_fold
+SELECT days_to_fold.tenant_id, days_to_fold.pack_id, days_to_fold.tenure_no, day, coalesce(sites.zone, 'UTC') AS zone
+FROM days_to_fold
+JOIN tenures USING (tenure_no)
+LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
+WHERE day <= %(until)s
+ORDER BY day, days_to_fold.pack_id, tenure_no LIMIT %(limit)s
+
+-- name: quarters_of_spans
+SELECT array_agg(wanted.place), array_agg(stored.starts), string_agg(record, '')
+FROM unnest(%(place)s::int4[], %(pack)s::int4[], %(tenure)s::int4[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+    AS wanted (place, pack, tenure, starts, ends)
+CROSS JOIN LATERAL (
+    SELECT quarters.starts, record FROM quarters
+    WHERE pack_id = wanted.pack AND tenure_no = wanted.tenure
+        AND quarters.starts >= wanted.starts AND quarters.starts < wanted.ends
+        AND quarters.starts >= %(from)s AND quarters.starts < %(to)s
+    ORDER BY quarters.starts
+    OFFSET 0
+) AS stored
+
+-- name: replace_days
+WITH given AS (
+    SELECT * FROM unnest(
+        %(tenant)s::int4[], %(pack)s::int4[], %(tenure)s::int4[], %(zone)s::text[], %(day)s::date[],
+        %(starts)s::timestamptz[], %(ends)s::timestamptz[], %(record)s::bytea[]
+    ) AS given (tenant_id, pack_id, tenure_no, zone, day, starts, ends, record)
+)
+INSERT INTO pack_days (tenant_id, pack_id, tenure_no, zone, day, starts, ends, record) SELECT * FROM given
+
+-- name: delete_days
+DELETE FROM pack_days USING unnest(%(pack)s::int4[], %(tenure)s::int4[], %(day)s::date[]) AS given (pack, tenure, of_day)
+WHERE pack_id = given.pack AND tenure_no = given.tenure AND day = given.of_day
+
+-- name: delete_days_to_fold
+DELETE FROM days_to_fold USING unnest(%(pack)s::int4[], %(tenure)s::int4[], %(day)s::date[]) AS given (pack, tenure, of_day)
+WHERE pack_id = given.pack AND tenure_no = given.tenure AND day = given.of_day
+
+-- name: note_groups
+INSERT INTO groups_to_fold (tenant_id, day) SELECT * FROM unnest(%(tenant)s::int4[], %(day)s::date[])
+ON CONFLICT DO NOTHING
+
+-- name: groups_to_fold
+-- A tenant's day whose packs' days are all folded.
+SELECT tenant_id, day FROM groups_to_fold
+WHERE NOT EXISTS (
+    SELECT FROM days_to_fold WHERE days_to_fold.tenant_id = groups_to_fold.tenant_id AND days_to_fold.day = groups_to_fold.day
+)
+ORDER BY day, tenant_id LIMIT 1
+
+-- name: days_of_packs
+SELECT
+    array_agg(pack_days.pack_id), string_agg(record, ''),
+    array_agg(coalesce(site_id::text, '')), array_agg(coalesce(model_id::text, ''))
+FROM pack_days JOIN tenures USING (tenure_no)
+WHERE pack_days.tenant_id = %(tenant_id)s AND day = %(day)s
+
+-- name: delete_groups
+DELETE FROM group_days WHERE tenant_id = %(tenant_id)s AND day = %(day)s
+
+-- name: insert_groups
+INSERT INTO group_days (tenant_id, day, kind, group_id, packs, record)
+SELECT %(tenant_id)s, %(day)s, kind, group_id, packs, record
+FROM unnest(%(kind)s::text[], %(group_id)s::uuid[], %(packs)s::int4[], %(record)s::bytea[])
+    AS given (kind, group_id, packs, record)
+
+-- name: delete_group_to_fold
+DELETE FROM groups_to_fold WHERE tenant_id = %(tenant_id)s AND day = %(day)s
+
+-- name: counted_before
+-- Where stored quarter-hours end for certain; NULL before there is any mark.
+SELECT (extract(epoch FROM min(counted_before)) * 1000)::int8 AS counted_before_ms, (SELECT gap_s_max FROM installation) AS gap_s_max
+FROM window_marks
+
+-- name: noted_of_pack
+SELECT array_agg(DISTINCT starts) AS starts FROM window_notes
+WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND starts >= %(from)s AND starts < %(to)s
+
+-- name: tenures_of_pack
+SELECT array_agg(held_from), array_agg(held_to), array_agg(tenure_no) FROM (
+    SELECT held_from, held_to, tenure_no FROM tenures
+    WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s ORDER BY held_from
+) AS holding
+
+-- name: quarters_of_pack
+-- A pack's quarter-hours in some spans.
+SELECT array_agg(tenure_no), array_agg(stored.starts), string_agg(record, '')
+FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS wanted (starts, ends)
+CROSS JOIN LATERAL (
+    SELECT tenure_no, quarters.starts, record FROM quarters
+    WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s
+        AND quarters.starts >= wanted.starts AND quarters.starts < wanted.ends
+        AND quarters.starts >= %(from)s AND quarters.starts < %(to)s
+    OFFSET 0
+) AS stored
+
+-- name: days_of_pack
+SELECT array_agg(tenure_no), array_agg(starts), array_agg(ends), string_agg(record, '') FROM (
+    SELECT tenure_no, starts, ends, record FROM pack_days
+    WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND starts >= %(from)s AND ends <= %(to)s
+    ORDER BY starts
+) AS stored
+
+-- name: readings_of_pack
+-- A pack's readings in some spans, up to a limit.
+SELECT array_agg(ts), {measure_arrays} FROM (
+    SELECT stored.* FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS wanted (starts, ends)
+    CROSS JOIN LATERAL (
+        SELECT ts, {measures} FROM readings
+        WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND ts >= wanted.starts AND ts < wanted.ends
+            AND ts >= %(from)s AND ts < %(to)s
+        OFFSET 0
+    ) AS stored
+    LIMIT %(limit)s
+) AS points
+
+-- name: group_days
+SELECT day, packs, record FROM group_days
+WHERE tenant_id = %(tenant_id)s AND kind = %(kind)s AND group_id = %(group_id)s AND day >= %(from)s AND day < %(to)s
+
+-- name: waiting_days
+-- Days whose percentiles are behind: of quarter-hours that are noted, wherever in the world the day is, of packs' days
+-- that were closed and are to be folded, and of groups.
+SELECT day FROM groups_to_fold WHERE tenant_id = %(tenant_id)s AND day >= %(from)s AND day < %(to)s
+UNION
+SELECT days_to_fold.day FROM days_to_fold
+JOIN group_days ON group_days.tenant_id = days_to_fold.tenant_id AND group_days.day = days_to_fold.day
+WHERE days_to_fold.tenant_id = %(tenant_id)s AND days_to_fold.day >= %(from)s AND days_to_fold.day < %(to)s
+UNION
+SELECT (starts AT TIME ZONE 'UTC')::date + around FROM window_notes, generate_series(-1, 1) AS around
+WHERE tenant_id = %(tenant_id)s AND starts >= %(from)s - 2 AND starts < %(to)s + 2

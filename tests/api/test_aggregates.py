@@ -1,0 +1,271 @@
+"""Windows over HTTP: every answer equals a recount of the readings, in any zone and format, counted or not."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from domain.measures import MEASURE_NAMES
+from tests.naive_windows import Reading, recount
+from tests.running import RunningApi, running_api
+
+ARROW = "application/vnd.apache.arrow.stream"
+WAIT_S = 60.0
+
+
+def upload(api: RunningApi, tenant: str, pack: str, readings: list[Reading]) -> None:
+    with api.client(tenant) as client:
+        import_id = client.post("/v1/imports", json={"source": "test"}).raise_for_status().json()["id"]
+        for start in range(0, len(readings), 10_000):
+            part = [
+                {"pack": pack, "ts": ts_ms}
+                | {name: value for name, value in values.items() if value is not None}
+                for ts_ms, values in readings[start : start + 10_000]
+            ]
+            receipt = client.post("/v1/telemetry", json=part, params={"import": import_id}).json()
+            assert receipt["accepted"] == len(part), receipt
+
+
+def some_readings(seed: int, starts: datetime, ends: datetime, seconds: float) -> list[Reading]:
+    random = np.random.default_rng(seed)
+    ts_ms, found = int(starts.timestamp() * 1000), []
+    while ts_ms < ends.timestamp() * 1000:
+        values = {
+            name: round(float(random.uniform(low, high)), 3) if random.random() < 0.9 else None
+            for name, (low, high) in {
+                "voltage_v": (300, 400),
+                "current_a": (-99, 99),
+                "temperature_c": (-5, 40),
+            }.items()
+        }
+        if any(value is not None for value in values.values()):
+            found.append((ts_ms, values))
+        ts_ms += int(random.exponential(seconds) * 1000) + 1
+        if random.random() < 0.01:
+            ts_ms += 3_000_000
+    return found
+
+
+def asked(
+    client: httpx.Client, pack: str, step: str, zone: str, starts: datetime, ends: datetime
+) -> dict[str, Any]:
+    answer = client.get(
+        "/v1/aggregates",
+        params={
+            "pack": pack, "measure": ["voltage_v", "current_a", "temperature_c"], "step": step, "zone": zone,
+            "from": starts.isoformat(), "to": ends.isoformat(),
+        },
+    )  # fmt: skip
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()["columns"]
+    return found
+
+
+def assert_equal_to_recount(
+    columns: dict[str, Any], readings: list[Reading], step: str, zone: str, starts: datetime, ends: datetime
+) -> None:
+    expected = recount(readings, step, ZoneInfo(zone), starts, ends)
+    assert columns["ts"] == sorted(columns["ts"])
+    filled = {
+        ts: {name: values[place] for name, values in columns.items() if name != "ts"}
+        for place, ts in enumerate(columns["ts"])
+        if columns["covered_s"][place]
+        or any(columns[f"{name}_count"][place] for name in ("voltage_v", "current_a", "temperature_c"))
+    }
+    assert sorted(filled) == sorted(expected)
+    for ts, window in expected.items():
+        for name, value in window.items():
+            if value is None or name.endswith(("_count", "_ts", "_min", "_max", "_first", "_last")):
+                assert filled[ts][name] == value, (ts, name)
+            else:
+                assert filled[ts][name] == pytest.approx(value, rel=1e-9, abs=1e-9), (ts, name)
+
+
+DST = {
+    "Europe/Zurich, clocks forward": ("Europe/Zurich", datetime(2026, 3, 28), datetime(2026, 3, 31)),
+    "Europe/Zurich, clocks back": ("Europe/Zurich", datetime(2025, 10, 25), datetime(2025, 10, 28)),
+    "Europe/Zurich, year's end": ("Europe/Zurich", datetime(2025, 12, 30), datetime(2026, 1, 2)),
+    "Asia/Kolkata": ("Asia/Kolkata", datetime(2025, 12, 30), datetime(2026, 1, 2)),
+    "Asia/Kathmandu": ("Asia/Kathmandu", datetime(2025, 12, 30), datetime(2026, 1, 2)),
+    "Pacific/Chatham, clocks back": ("Pacific/Chatham", datetime(2026, 4, 4), datetime(2026, 4, 7)),
+    "Pacific/Chatham, clocks forward": ("Pacific/Chatham", datetime(2025, 9, 27), datetime(2025, 9, 29)),
+    "Australia/Lord_Howe, clocks back": ("Australia/Lord_Howe", datetime(2026, 4, 4), datetime(2026, 4, 6)),
+}
+
+
+@pytest.mark.parametrize("case", DST)
+def test_e16_days_and_shorter_windows_of_a_zone_equal_a_naive_recount(api: RunningApi, case: str) -> None:
+    zone, first, behind = DST[case]
+    tenant = api.tenant("".join(c if c.isalnum() else "-" for c in case.lower()))
+    starts, ends = (moment.replace(tzinfo=ZoneInfo(zone)) for moment in (first, behind))
+    readings = some_readings(1, starts - timedelta(hours=5), ends + timedelta(hours=5), 100)
+    upload(api, tenant, "P", readings)
+    steps = ("P1D", "PT6H", "PT1H", "PT15M", "PT5M", "P1W", "P1M")
+    with api.client(tenant) as client:
+        before = {step: asked(client, "P", step, zone, starts, ends) for step in steps}
+        assert api.engine.counter.wait_until_counted(WAIT_S), api.engine.counter.trouble
+        after = {step: asked(client, "P", step, zone, starts, ends) for step in steps}
+    for step in steps:
+        assert_equal_to_recount(after[step], readings, step, zone, starts, ends)
+        # From readings, quarter-hours or stored days: the same to the last bit.
+        assert before[step] == after[step]
+
+
+def test_range_that_cuts_windows_leaves_out_what_is_outside(api: RunningApi) -> None:
+    tenant = api.tenant("cut")
+    starts = datetime(2026, 2, 3, 10, 7, 31, 5000, tzinfo=UTC)
+    ends = starts + timedelta(hours=7, minutes=4, milliseconds=77)
+    readings = some_readings(2, starts - timedelta(hours=1), ends + timedelta(hours=1), 60)
+    upload(api, tenant, "P", readings)
+    assert api.engine.counter.wait_until_counted(WAIT_S)
+    with api.client(tenant) as client:
+        for step in ("PT1H", "PT15M", "PT1M", "P1D", "P1Y"):
+            columns = asked(client, "P", step, "UTC", starts, ends)
+            assert_equal_to_recount(columns, readings, step, "UTC", starts, ends)
+
+
+def test_live_readings_of_the_open_quarter_are_in_the_answer(api: RunningApi) -> None:
+    tenant = api.tenant("open")
+    now = datetime.now(UTC).replace(microsecond=0)
+    with api.client(tenant) as client:
+        sent = [
+            {
+                "pack": "P",
+                "ts": (now - timedelta(seconds=30 * n)).isoformat(),
+                "voltage_v": 300 + n,
+                "current_a": -5,
+            }
+            for n in range(40)
+        ]
+        assert client.post("/v1/telemetry", json=sent).json()["accepted"] == 40
+        columns = asked(client, "P", "P1Y", "UTC", now - timedelta(days=300), now + timedelta(seconds=1))
+    assert sum(columns["voltage_v_count"]) == 40
+    assert sum(value or 0 for value in columns["discharged_ah"]) == pytest.approx(5 * 39 * 30 / 3600)
+
+
+def test_formats_hold_the_same_numbers(api: RunningApi) -> None:
+    tenant = api.tenant("formats")
+    starts = datetime(2026, 1, 5, tzinfo=UTC)
+    for pack in ("A", 'B,"quoted"'):
+        upload(api, tenant, pack, some_readings(3, starts, starts + timedelta(hours=5), 90))
+    params = {
+        "measure": "voltage_v", "step": "PT1H", "from": starts.isoformat(), "to": (starts + timedelta(hours=8)).isoformat(),
+    }  # fmt: skip
+    with api.client(tenant) as client:
+        for packs in (["A"], ["A", 'B,"quoted"']):
+            told = {
+                accept: client.get(
+                    "/v1/aggregates", params=params | {"pack": packs}, headers={"Accept": accept}
+                )
+                for accept in ("application/json", "text/csv", ARROW)
+            }
+            assert {answer.status_code for answer in told.values()} == {200}
+            body = told["application/json"].json()
+            series = [body] if len(packs) == 1 else body["items"]
+            assert [one["pack"] for one in series] == packs
+            arrow = pa.ipc.open_stream(told[ARROW].content).read_all()
+            csv = pa.csv.read_csv(io.BytesIO(told["text/csv"].content))
+            assert csv.column_names == arrow.column_names
+            for name in series[0]["columns"]:
+                expected = [value for one in series for value in one["columns"][name]]
+                column = arrow.column(name)
+                if name.endswith("ts"):
+                    assert column.cast(pa.int64()).to_pylist() == expected
+                else:
+                    assert column.to_pylist() == expected
+                    assert csv.column(name).to_pylist() == expected
+            assert series[0]["columns"]["voltage_v_mean"][-1] is None
+            assert series[0]["columns"]["voltage_v_count"][-1] == 0
+            assert series[0]["units"]["voltage_v_mean"] == "V"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "limit"),
+    [
+        ({"step": "PT7M"}, "step", None),
+        ({"step": "P1D", "zone": "Mars/Olympus"}, "zone", None),
+        ({"zone": "../../etc/passwd"}, "zone", None),
+        ({"measure": "colour"}, "measure", None),
+        ({"to": "2026-01-01T00:00:00Z"}, "to", None),
+        ({"from": "0001-01-01T00:00:00Z"}, "from", 2261),
+        ({"to": "9999-12-31T23:59:59Z"}, "to", 2261),
+        ({"step": "PT1S", "to": "2027-01-01T00:00:00Z"}, "step", "PT15M"),
+        ({"step": "PT15M", "to": "2100-01-01T00:00:00Z"}, "step", "PT8H"),
+        ({"group": "all", "step": "P1D"}, "group", None),
+        ({"pack": []}, "pack", None),
+    ],
+)
+def test_wrong_parameters_are_named(api: RunningApi, change: dict[str, Any], field: str, limit: Any) -> None:
+    tenant = api.tenant("wrong")
+    given = {
+        "pack": "P", "measure": "voltage_v", "step": "PT15M", "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z",
+    }  # fmt: skip
+    with api.client(tenant) as client:
+        answer = client.get("/v1/aggregates", params=given | change)
+    assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
+    assert answer.json().get("limit") == limit
+
+
+def test_unknown_pack_is_absent(api: RunningApi) -> None:
+    tenant = api.tenant("absent")
+    given = {
+        "pack": "P",
+        "measure": "voltage_v",
+        "step": "P1D",
+        "from": "2026-01-01T00:00:00Z",
+        "to": "2026-01-02T00:00:00Z",
+    }
+    with api.client(tenant) as client:
+        assert client.get("/v1/aggregates", params=given).status_code == 404
+
+
+def test_short_steps_over_too_many_readings_answer_the_smallest_step_that_fits(
+    api: RunningApi, tmp_path: Any
+) -> None:
+    tenant = api.tenant("budget")
+    starts = datetime(2026, 1, 5, tzinfo=UTC)
+    readings = some_readings(4, starts, starts + timedelta(hours=5), 20)
+    upload(api, tenant, "P", readings)
+    assert api.engine.counter.wait_until_counted(WAIT_S)
+    given = {
+        "pack": "P",
+        "measure": "voltage_v",
+        "from": starts.isoformat(),
+        "to": (starts + timedelta(hours=5)).isoformat(),
+    }
+    api.engine.settings.__dict__["aggregate_readings_max"] = len(readings) - 1
+    try:
+        with api.client(tenant) as client:
+            refused = client.get("/v1/aggregates", params=given | {"step": "PT1M"})
+            fits = client.get("/v1/aggregates", params=given | {"step": refused.json()["limit"]})
+    finally:
+        api.engine.settings.__dict__["aggregate_readings_max"] = 1_000_000
+    assert (refused.status_code, refused.json()["field"], refused.json()["limit"]) == (422, "step", "PT15M")
+    assert fits.status_code == 200
+    assert sum(fits.json()["columns"]["voltage_v_count"]) == sum(
+        v["voltage_v"] is not None for _, v in readings
+    )
+
+
+def test_names_of_all_measures_are_columns(api: RunningApi) -> None:
+    tenant = api.tenant("names")
+    with api.client(tenant) as client:
+        client.post("/v1/packs", json={"pack": "P"}).raise_for_status()
+        given = {
+            "pack": "P",
+            "measure": list(MEASURE_NAMES),
+            "step": "P1D",
+            "from": "2026-01-01T00:00:00Z",
+            "to": "2026-01-03T00:00:00Z",
+        }
+        answer = client.get("/v1/aggregates", params=given).json()
+    assert len(answer["columns"]) == 1 + 11 * len(MEASURE_NAMES) + 5
+    assert set(answer["columns"]) == set(answer["units"])
+    assert answer["columns"]["charged_ah"] == [None, None]
+    assert running_api

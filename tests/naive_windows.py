@@ -1,0 +1,132 @@
+"""A naive recount of windows from raw readings: dictionaries, floats of fractions, and the zone's own clock."""
+
+import math
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tests.kernels.naive_rollup import joined, parts, turned, twice_integral, twice_integral_above
+
+Reading = tuple[int, dict[str, float | None]]
+GAP_MS = 300_000
+HOURS = {"PT6H": 6, "PT12H": 12}
+
+
+def window_of(ts_ms: int, step: str, zone: ZoneInfo) -> Any:
+    """What tells the windows of a step apart: two moments are in one window when this is equal."""
+    clock = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ts_ms)).astimezone(zone)
+    if step == "P1Y":
+        return clock.year
+    if step == "P1M":
+        return clock.year, clock.month
+    if step == "P1W":
+        return clock.date() - timedelta(days=clock.weekday())
+    if step == "P1D":
+        return clock.date()
+    if step in HOURS:
+        return clock.date(), clock.hour // HOURS[step]
+    minutes = 60 if step == "PT1H" else int(step[2:-1])
+    return clock.date(), clock.hour, clock.minute // minutes, clock.utcoffset()
+
+
+def recount(
+    readings: list[Reading], step: str, zone: ZoneInfo, starts: datetime, ends: datetime
+) -> dict[int, dict[str, Any]]:
+    """The windows that hold anything of starts <= t < ends, by their starts; found minute by minute."""
+    from_ms, to_ms = (int(moment.timestamp() * 1000) for moment in (starts, ends))
+    begins: dict[Any, int] = {}
+    cuts = {from_ms, to_ms}
+    first = from_ms // 60_000 * 60_000
+    minute_ms, last = first, window_of(first, step, zone)
+    while minute_ms < to_ms:
+        minute_ms += 60_000
+        window = window_of(minute_ms, step, zone)
+        if window != last and minute_ms < to_ms:
+            cuts.add(minute_ms)
+        last = window
+    minute_ms, window = first, window_of(from_ms, step, zone)
+    while window_of(minute_ms - 60_000, step, zone) == window:
+        minute_ms -= 60_000
+    begins[window] = minute_ms
+    bounds = sorted(cuts)
+    for cut in bounds[1:-1]:
+        begins.setdefault(window_of(cut, step, zone), cut)
+    names = sorted({name for _, values in readings for name in values})
+    lines = {
+        name: sorted(
+            (ts_ms, round(values[name] * 1000)) for ts_ms, values in readings if values.get(name) is not None
+        )
+        for name in names
+    }
+    found: dict[int, dict[str, Any]] = defaultdict(dict)
+    for place, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        label = begins[window_of(begin, step, zone)]
+        window_found = _window(lines, bounds, place, begin, end, sorted({ts_ms for ts_ms, _ in readings}))
+        if window_found is not None:
+            found[label] = window_found
+    return dict(found)
+
+
+def _near(line: list[tuple[int, int]], begin: int, end: int) -> list[tuple[int, int]]:
+    return [point for point in line if begin - GAP_MS <= point[0] <= end + GAP_MS]
+
+
+def _covered_ms(line: list[tuple[int, int]], begin: int, end: int) -> int:
+    pairs = joined(_near(line, begin, end), GAP_MS)
+    return sum(max(0, min(end, last[0]) - max(begin, first[0])) for first, last in pairs)
+
+
+def _integral(line: list[tuple[int, int]], begin: int, end: int, integral: Any) -> int:
+    pairs = joined(_near(line, begin, end), GAP_MS)
+    return sum(parts(first, last, [begin, end], integral).get(0, 0) for first, last in pairs)
+
+
+def _window(
+    lines: dict[str, list[tuple[int, int]]],
+    bounds: list[int],
+    place: int,
+    begin: int,
+    end: int,
+    moments: list[int],
+) -> dict[str, Any] | None:
+    told: dict[str, Any] = {}
+    for name, line in lines.items():
+        inside = [point for point in line if begin <= point[0] < end]
+        values = [value for _, value in inside]
+        count, covered_ms = len(values), _covered_ms(line, begin, end)
+        mean = Fraction(sum(values), count) if count else None
+        told |= {
+            f"{name}_count": count,
+            f"{name}_min": min(values) / 1000 if count else None,
+            f"{name}_max": max(values) / 1000 if count else None,
+            f"{name}_mean": float(mean / 1000) if mean is not None else None,
+            f"{name}_standard_deviation": math.sqrt(sum((value - mean) ** 2 for value in values) / count)
+            / 1000
+            if mean is not None
+            else None,
+            f"{name}_first": values[0] / 1000 if count else None,
+            f"{name}_first_ts": inside[0][0] if count else None,
+            f"{name}_last": values[-1] / 1000 if count else None,
+            f"{name}_last_ts": inside[-1][0] if count else None,
+            f"{name}_time_weighted_mean": _integral(line, begin, end, twice_integral) / 2000 / covered_ms
+            if covered_ms
+            else None,
+            f"{name}_covered_s": covered_ms / 1000,
+        }
+    voltage, current = dict(lines["voltage_v"]), dict(lines["current_a"])
+    powers = [
+        (ts_ms, math.floor(Fraction(voltage[ts_ms] * current[ts_ms], 1000) + Fraction(1, 2)))
+        for ts_ms in sorted(voltage.keys() & current.keys())
+    ]
+    for line, unit in ((lines["current_a"], "ah"), (powers, "wh")):
+        some = _covered_ms(line, begin, end) > 0
+        flows = [
+            _integral(given, begin, end, twice_integral_above) / 7.2e9 if some else None
+            for given in (line, [turned(point) for point in line])
+        ]
+        told |= {f"charged_{unit}": flows[0], f"discharged_{unit}": flows[1]}
+    told["covered_s"] = _covered_ms([(ts_ms, 0) for ts_ms in moments], begin, end) / 1000
+    some = told["covered_s"] > 0 or any(told[f"{name}_count"] for name in lines)
+    return told if some else None
