@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
+from domain.quarantine import PLAIN_ORIGIN, ItemOrigin
 from domain.receipts import Mode, QuarantinedItem, Receipt
 from domain.tenancy import TenantId
 
@@ -107,6 +108,8 @@ class IncomingBatch:
     registry_version: of the tenant's packs and tenures by which the readings were judged.
     raw_of: the raw text of the reading at an index of the body.
     part_of: the batch of which this is a part that is committed by itself, or None.
+    origin: what quarantine keeps of where the readings come from.
+    redriven: the readings stand in quarantine already, so what is set aside again isn't written there.
     """
 
     id: UUID
@@ -125,6 +128,8 @@ class IncomingBatch:
     ignored_keys: tuple[str, ...]
     raw_of: RawItems
     part_of: UUID | None = None
+    origin: ItemOrigin = PLAIN_ORIGIN
+    redriven: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

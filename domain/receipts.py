@@ -19,6 +19,7 @@ class QuarantineReason(StrEnum):
     NOT_A_NUMBER = "not_a_number"
     OUT_OF_RANGE = "out_of_range"
     NO_MEASURE = "no_measure"
+    AMBIGUOUS_KEY = "ambiguous_key"
     UNKNOWN_PACK = "unknown_pack"
     NOT_HELD_THEN = "not_held_then"
     CONFLICT = "conflict"

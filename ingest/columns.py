@@ -1,14 +1,14 @@
 """Readings as a body gave them: columns, not yet judged against packs, limits and time."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from domain.measures import MEASURE_NAMES
-from domain.readings import Float64Array, Int32Array, Int64Array, RawItems
+from domain.key_aliases import NATIVE_KEYS, NO_ALIASES, KeyAlias, KeyAliases
+from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array, RawItems
 from domain.receipts import QuarantineReason
 
 
@@ -29,6 +29,7 @@ class RawReadings:
     index int32[n], position in the body, ascending. pack_code int32[n], into pack_names.
     ts_ms int64[n], milliseconds since 1970. values float64[measures, n], NaN where absent.
     raw_of: the text of the reading at an index of the body.
+    item_pack int32[received], into pack_names, of every item; -1 where the body doesn't say it.
     """
 
     received: int
@@ -40,6 +41,7 @@ class RawReadings:
     problems: tuple[Problem, ...]
     ignored_keys: tuple[str, ...]
     raw_of: RawItems
+    item_pack: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))
 
     def readable_pack_names(self) -> tuple[str, ...]:
         """The names that readable readings carry; others don't register a pack."""
@@ -65,13 +67,48 @@ class BodyLimits:
 CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """No name of anything may hold them."""
 
-KNOWN_KEYS: Final = frozenset({"pack", "ts", *MEASURE_NAMES})
 _KEY_CHARACTERS_MAX: Final = 100
 
 
-def ignored_keys(keys: Iterable[str], limits: BodyLimits) -> tuple[str, ...]:
+def ignored_keys(
+    keys: Iterable[str],
+    limits: BodyLimits,
+    aliases: KeyAliases = NO_ALIASES,
+    native: frozenset[str] = NATIVE_KEYS,
+) -> tuple[str, ...]:
     """Those of a body's keys that the engine doesn't know, shortened and printable, as many as are named."""
-    unknown = sorted(set(keys) - KNOWN_KEYS)[: limits.ignored_keys_max]
+    unknown = sorted(set(keys) - native - aliases.names)[: limits.ignored_keys_max]
     return tuple(
         "".join(c if c.isprintable() else "\ufffd" for c in key[:_KEY_CHARACTERS_MAX]) for key in unknown
     )
+
+
+def converted(values: Float64Array, alias: KeyAlias) -> Float64Array:
+    """Values that came under an alias, in the unit of its key."""
+    return values * alias.factor + alias.offset
+
+
+def merged(name: str, parts: Sequence[Float64Array], problems: dict[int, Problem]) -> Float64Array:
+    """One column of those that the key and its aliases gave, NaN where none has a value.
+
+    A reading that has a value in two of them is a problem: which one is meant can't be told.
+    """
+    values = parts[0]
+    for part in parts[1:]:
+        given = ~np.isnan(part)
+        note_ambiguous(name, given & ~np.isnan(values), problems)
+        values = np.where(given, part, values)
+    return values
+
+
+def note_ambiguous(name: str, both: BoolArray, problems: dict[int, Problem]) -> None:
+    """Note the readings that carry a key twice, under two of its names."""
+    for index in np.flatnonzero(both).tolist():
+        problems.setdefault(index, Problem(index, QuarantineReason.AMBIGUOUS_KEY, name))
+
+
+def kept_rows(count: int, problems: dict[int, Problem]) -> Int64Array:
+    """Positions of the readings without a problem, ascending."""
+    kept: BoolArray = np.ones(count, np.bool_)
+    kept[list(problems)] = False
+    return np.flatnonzero(kept)

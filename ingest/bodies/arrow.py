@@ -11,10 +11,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from domain.errors import BodyTooLargeError, BodyUnreadableError, InvalidRequestError
+from domain.key_aliases import NATIVE_KEYS, NO_ALIASES, KeyAlias, KeyAliases
 from domain.measures import MEASURE_NAMES
 from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array
 from domain.receipts import QuarantineReason
-from ingest.columns import KNOWN_KEYS, BodyLimits, Problem, RawReadings, ignored_keys
+from ingest.bodies.objects import pack_problem
+from ingest.columns import (
+    BodyLimits,
+    Problem,
+    RawReadings,
+    converted,
+    ignored_keys,
+    kept_rows,
+    merged,
+    note_ambiguous,
+)
 
 _MS_OF_UNIT = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
@@ -25,8 +36,12 @@ RAW_NAME_CHARACTERS_MAX = 1000
 
 _VIEW_INTEGERS = 4
 
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_TIMES = (pa.types.is_timestamp, pa.types.is_int64)
+_NUMBERS = (pa.types.is_floating, pa.types.is_integer, pa.types.is_null)
 
-def read_arrow(body: bytes, limits: BodyLimits) -> RawReadings:
+
+def read_arrow(body: bytes, limits: BodyLimits, aliases: KeyAliases = NO_ALIASES) -> RawReadings:
     """The readings of an Arrow IPC stream.
 
     Columns: pack (string, a view of strings, or dictionary-encoded), ts (timestamp, without
@@ -37,20 +52,18 @@ def read_arrow(body: bytes, limits: BodyLimits) -> RawReadings:
     """
     table = _table(body, limits)
     problems: dict[int, Problem] = {}
-    pack_names, pack_code = _packs(
-        _column(table, "pack", pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-        problems,
-        limits,
-    )
-    ts_ms = _times(_column(table, "ts", pa.types.is_timestamp, pa.types.is_int64).combine_chunks(), problems)
+    pack_names, pack_code = _packs(_columns(table, "pack", aliases, *_TEXTS), problems, limits)
+    ts_ms = _times(_columns(table, "ts", aliases, *_TIMES), problems)
     values = np.full((len(MEASURE_NAMES), table.num_rows), np.nan)
     for row, name in enumerate(MEASURE_NAMES):
-        if name in table.column_names:
-            column = _column(table, name, pa.types.is_floating, pa.types.is_integer, pa.types.is_null)
-            values[row] = _numbers(name, column.combine_chunks(), problems)
-    kept: BoolArray = np.ones(table.num_rows, np.bool_)
-    kept[list(problems)] = False
-    index = np.flatnonzero(kept).astype(np.int32)
+        parts = [
+            converted(_numbers(name, _column(table, alias.alias, name, *_NUMBERS), problems), alias)
+            for alias in (KeyAlias(name, name), *aliases.of(name))
+            if alias.alias in table.column_names
+        ]
+        if parts:
+            values[row] = merged(name, parts, problems)
+    index = kept_rows(table.num_rows, problems).astype(np.int32)
     everything = len(index) == table.num_rows
     return RawReadings(
         received=table.num_rows,
@@ -60,8 +73,9 @@ def read_arrow(body: bytes, limits: BodyLimits) -> RawReadings:
         ts_ms=ts_ms if everything else ts_ms[index],
         values=values if everything else values[:, index],
         problems=tuple(problems[position] for position in sorted(problems)),
-        ignored_keys=ignored_keys(table.column_names, limits),
-        raw_of=TableRows(table, pack_names, pack_code),
+        ignored_keys=ignored_keys(table.column_names, limits, aliases),
+        raw_of=TableRows(table, NATIVE_KEYS | aliases.names),
+        item_pack=pack_code,
     )
 
 
@@ -130,12 +144,24 @@ def _field(metadata: bytes, table: int, number: int) -> int | None:
     return table + offset if offset else None
 
 
-def _column(table: pa.Table, name: str, *accepted: Callable[[pa.DataType], bool]) -> pa.ChunkedArray:
+def _columns(
+    table: pa.Table, key: str, aliases: KeyAliases, *accepted: Callable[[pa.DataType], bool]
+) -> list[pa.ChunkedArray]:
+    """The columns under a key and its aliases, at least one. Raises InvalidRequestError."""
+    names = [
+        name for name in (key, *(alias.alias for alias in aliases.of(key))) if name in table.column_names
+    ]
+    if not names:
+        raise InvalidRequestError(f"the stream has no column {key}", field=key)
+    return [_column(table, name, key, *accepted) for name in names]
+
+
+def _column(
+    table: pa.Table, name: str, key: str, *accepted: Callable[[pa.DataType], bool]
+) -> pa.ChunkedArray:
     """A column, if its type is accepted. Raises InvalidRequestError."""
-    if name not in table.column_names:
-        raise InvalidRequestError(f"the stream has no column {name}", field=name)
     column = table.column(name)
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) and name == "pack" else column.type
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) and key == "pack" else column.type
     if not any(accepts(kind) for accepts in accepted):
         raise InvalidRequestError(
             f"column {name} is of type {column.type}, which is not accepted", field=name
@@ -146,17 +172,16 @@ def _column(table: pa.Table, name: str, *accepted: Callable[[pa.DataType], bool]
 class TableRows:
     """The rows of a table as JSON text; the table is a view of the body, so there is nothing to release.
 
-    Names of packs are cut: one long name in a dictionary may stand in every row.
+    Texts are cut: one long name in a dictionary may stand in every row.
     """
 
-    def __init__(self, table: pa.Table, pack_names: tuple[str, ...], pack_code: Int32Array) -> None:
-        self._table = table.select([name for name in table.column_names if name in KNOWN_KEYS - {"pack"}])
-        self._pack_names = [name[:RAW_NAME_CHARACTERS_MAX] for name in pack_names]
-        self._pack_code = pack_code
+    def __init__(self, table: pa.Table, known: frozenset[str]) -> None:
+        self._table = table.select([name for name in table.column_names if name in known])
 
     def __call__(self, index: int) -> str:
-        cells = {name: _json_value(self._table.column(name)[index]) for name in self._table.column_names}
-        return json.dumps({"pack": self._pack_names[self._pack_code[index]] or None} | cells)
+        return json.dumps(
+            {name: _json_value(self._table.column(name)[index]) for name in self._table.column_names}
+        )
 
     def release(self) -> None:
         """Nothing to do."""
@@ -169,6 +194,8 @@ def _json_value(cell: pa.Scalar) -> Any:
         multiply, divide = _MS_OF_UNIT[cell.type.unit]
         return cell.value * multiply // divide
     value = cell.as_py()
+    if isinstance(value, str):
+        return value[:RAW_NAME_CHARACTERS_MAX]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -179,10 +206,24 @@ def _nulls(column: pa.Array) -> Int64Array:
 
 
 def _packs(
-    column: pa.ChunkedArray, problems: dict[int, Problem], limits: BodyLimits
+    columns: list[pa.ChunkedArray], problems: dict[int, Problem], limits: BodyLimits
 ) -> tuple[tuple[str, ...], Int32Array]:
-    """The distinct names, and the code of each row's; batch by batch, since each may have its own dictionary."""
-    names: dict[str | None, int] = {}
+    """The distinct names, and the code of each row's."""
+    names: dict[str | None, int] = {None: 0}
+    codes = _codes(columns[0], names, limits)
+    for column in columns[1:]:
+        others = _codes(column, names, limits)
+        note_ambiguous("pack", (codes != 0) & (others != 0), problems)
+        codes = np.where(others != 0, others, codes)
+    refused: BoolArray = np.array([name is None or not limits.allows_pack_name(name) for name in names])
+    listed = list(names)
+    for index in np.flatnonzero(refused[codes]).tolist():
+        problems.setdefault(index, pack_problem(index, listed[codes[index]], limits))
+    return tuple(name or "" for name in names), codes
+
+
+def _codes(column: pa.ChunkedArray, names: dict[str | None, int], limits: BodyLimits) -> Int32Array:
+    """The code of each row's name; batch by batch, since each may have its own dictionary."""
     parts = [np.empty(0, np.int32)]
     for chunk in column.chunks:
         _refuse_overlapping_views(chunk, limits)
@@ -193,17 +234,7 @@ def _packs(
         codes = code_of[indices]
         codes[~encoded.is_valid().to_numpy(zero_copy_only=False)] = names[None]
         parts.append(codes)
-    codes = np.concatenate(parts)
-    refused: BoolArray = np.array(
-        [name is None or not limits.allows_pack_name(name) for name in names] or [True]
-    )
-    for index in np.flatnonzero(refused[codes]).tolist():
-        if codes[index] == names[None]:
-            problem = Problem(index, QuarantineReason.MISSING_FIELD, "pack")
-        else:
-            problem = Problem(index, QuarantineReason.OUT_OF_RANGE, "pack", limits.pack_name_characters_max)
-        problems.setdefault(index, problem)
-    return tuple(name or "" for name in names), codes
+    return np.concatenate(parts)
 
 
 def _refuse_overlapping_views(chunk: pa.Array, limits: BodyLimits) -> None:
@@ -218,19 +249,34 @@ def _refuse_overlapping_views(chunk: pa.Array, limits: BodyLimits) -> None:
         raise BodyTooLargeError(f"the packs' names have more than {bytes_max} bytes", limit=bytes_max)
 
 
-def _times(column: pa.Array, problems: dict[int, Problem]) -> Int64Array:
-    for index in _nulls(column):
-        problems.setdefault(int(index), Problem(int(index), QuarantineReason.MISSING_FIELD, "ts"))
+def _times(columns: list[pa.ChunkedArray], problems: dict[int, Problem]) -> Int64Array:
+    missing, ts_ms = _one_times(columns[0])
+    for column in columns[1:]:
+        without, others = _one_times(column)
+        note_ambiguous("ts", ~missing & ~without, problems)
+        ts_ms = np.where(without, ts_ms, others)
+        missing &= without
+    for index in np.flatnonzero(missing).tolist():
+        problems.setdefault(index, Problem(index, QuarantineReason.MISSING_FIELD, "ts"))
+    return ts_ms
+
+
+def _one_times(chunked: pa.ChunkedArray) -> tuple[BoolArray, Int64Array]:
+    """Where a column has no time, and its times in milliseconds."""
+    column = chunked.combine_chunks()
+    missing: BoolArray = np.zeros(len(column), np.bool_)
+    missing[_nulls(column)] = True
     integers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     if pa.types.is_int64(column.type):
-        return np.array(integers)
+        return missing, np.array(integers)
     multiply, divide = _MS_OF_UNIT[column.type.unit]
     # Seconds beyond the range of milliseconds would wrap around: held at the ends, they are out of any limit.
     bound = np.iinfo(np.int64).max // multiply
-    return np.asarray(np.clip(integers, -bound, bound) * multiply // divide)
+    return missing, np.asarray(np.clip(integers, -bound, bound) * multiply // divide)
 
 
-def _numbers(name: str, column: pa.Array, problems: dict[int, Problem]) -> Float64Array:
+def _numbers(name: str, chunked: pa.ChunkedArray, problems: dict[int, Problem]) -> Float64Array:
+    column = chunked.combine_chunks()
     absent = _nulls(column)
     values = np.array(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     invalid = np.isnan(values)

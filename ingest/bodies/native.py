@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 import orjson
 
-from domain.errors import BodyTooLargeError, BodyUnreadableError
-from domain.measures import MEASURE_NAMES
-from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array, RawItems
+from domain.errors import BodyUnreadableError
+from domain.key_aliases import NO_ALIASES, KeyAliases
+from domain.readings import RawItems
 from domain.receipts import QuarantineReason
-from ingest.bodies import moments
-from ingest.columns import BodyLimits, Problem, RawReadings, ignored_keys
+from ingest.bodies.objects import Objects, columns_of, only_one, refuse_too_many
+from ingest.columns import BodyLimits, Problem, RawReadings
 from kernels.jsontext import members_of
 
 _DECODER = msgspec.json.Decoder()
 
 
-def read_json(body: bytes, limits: BodyLimits) -> RawReadings:
+def read_json(body: bytes, limits: BodyLimits, aliases: KeyAliases = NO_ALIASES) -> RawReadings:
     """The readings of a JSON object or array of objects.
 
     Raises BodyUnreadableError when it isn't JSON or repeats a name, BodyTooLargeError for too many readings.
@@ -30,14 +29,14 @@ def read_json(body: bytes, limits: BodyLimits) -> RawReadings:
     if not isinstance(decoded, list | dict):
         raise BodyUnreadableError("the body is neither a JSON object nor an array")
     items = decoded if isinstance(decoded, list) else [decoded]
-    return read_items(items, limits, DecodedItems(items, body, _decode_items))
+    return read_items(items, limits, DecodedItems(items, body, _decode_items), aliases)
 
 
-def read_ndjson(body: bytes, limits: BodyLimits) -> RawReadings:
+def read_ndjson(body: bytes, limits: BodyLimits, aliases: KeyAliases = NO_ALIASES) -> RawReadings:
     """The readings of newline-delimited JSON; empty lines are passed over. Raises as `read_json`."""
     items = _decoded(_DECODER.decode_lines, body)
     _refuse_repeated_names(body, items)
-    return read_items(items, limits, DecodedItems(items, body, _DECODER.decode_lines))
+    return read_items(items, limits, DecodedItems(items, body, _DECODER.decode_lines), aliases)
 
 
 def decode_strictly(body: bytes) -> Any:
@@ -100,7 +99,7 @@ class DecodedItems:
     def __call__(self, index: int) -> str:
         if self._items is None:
             self._items = self._decode(self._body)
-        return _raw(self._items[index])
+        return raw_json(self._items[index])
 
     def release(self) -> None:
         self._items = None
@@ -111,34 +110,21 @@ def _decode_items(body: bytes) -> list[Any]:
     return decoded if isinstance(decoded, list) else [decoded]
 
 
-def read_items(items: Sequence[Any], limits: BodyLimits, raw_of: RawItems) -> RawReadings:
+def read_items(
+    items: Sequence[Any], limits: BodyLimits, raw_of: RawItems, aliases: KeyAliases = NO_ALIASES
+) -> RawReadings:
     """Columns of decoded objects. Raises BodyTooLargeError for more than `limits.readings_max`."""
-    if len(items) > limits.readings_max:
-        raise BodyTooLargeError(
-            f"{len(items)} readings in one body, at most {limits.readings_max}", limit=limits.readings_max
-        )
+    refuse_too_many(len(items), limits)
     problems: dict[int, Problem] = {}
     objects = items if _only_dicts(items) else _only_objects(items, problems)
-    pack_names, pack_code = _packs(objects, problems, limits)
-    ts_ms = _times([item.get("ts") for item in objects], problems)
-    values = np.empty((len(MEASURE_NAMES), len(objects)))
-    for row, name in enumerate(MEASURE_NAMES):
-        values[row] = _numbers(name, [item.get(name) for item in objects], problems)
-    kept = _without(len(objects), problems)
-    return RawReadings(
-        received=len(items),
-        index=kept.astype(np.int32),
-        pack_names=pack_names,
-        pack_code=pack_code[kept],
-        ts_ms=ts_ms[kept],
-        values=values[:, kept],
-        problems=tuple(problems[index] for index in sorted(problems)),
-        ignored_keys=ignored_keys(set().union(*objects), limits),
-        raw_of=raw_of,
-    )
+    packs = only_one("pack", objects, aliases, problems)
+    times = only_one("ts", objects, aliases, problems)
+    keys: set[str] = set().union(*objects)
+    return columns_of(Objects(packs, times, objects, keys), problems, limits, aliases, raw_of)
 
 
-def _raw(item: Any) -> str:
+def raw_json(item: Any) -> str:
+    """Decoded JSON as text again."""
     try:
         return orjson.dumps(item).decode()
     except (TypeError, orjson.JSONEncodeError):
@@ -152,94 +138,3 @@ def _only_objects(items: Sequence[Any], problems: dict[int, Problem]) -> list[di
             problems[index] = Problem(index, QuarantineReason.NOT_AN_OBJECT)
         objects.append(item if isinstance(item, dict) else {})
     return objects
-
-
-def _without(count: int, problems: dict[int, Problem]) -> Int64Array:
-    kept: BoolArray = np.ones(count, np.bool_)
-    kept[list(problems)] = False
-    return np.flatnonzero(kept)
-
-
-def _packs(
-    objects: Sequence[dict[str, Any]], problems: dict[int, Problem], limits: BodyLimits
-) -> tuple[tuple[str, ...], Int32Array]:
-    given: list[Any] = [item.get("pack") for item in objects]
-    if set(map(type, given)) != {str} or not all(map(limits.allows_pack_name, dict.fromkeys(given))):
-        given = [_name_or_problem(index, name, problems, limits) for index, name in enumerate(given)]
-    names: list[str] = given
-    codes = {name: code for code, name in enumerate(dict.fromkeys(names))}
-    return tuple(codes), np.fromiter(map(codes.__getitem__, names), np.int32, len(names))
-
-
-def _name_or_problem(index: int, name: Any, problems: dict[int, Problem], limits: BodyLimits) -> str:
-    """The name, or the empty text beside a problem."""
-    if name is None:
-        problem = Problem(index, QuarantineReason.MISSING_FIELD, "pack")
-    elif not isinstance(name, str):
-        problem = Problem(index, QuarantineReason.INVALID_TYPE, "pack")
-    elif limits.allows_pack_name(name):
-        return name
-    else:
-        problem = Problem(index, QuarantineReason.OUT_OF_RANGE, "pack", limits.pack_name_characters_max)
-    problems.setdefault(index, problem)
-    return ""
-
-
-def _times(column: list[Any], problems: dict[int, Problem]) -> Int64Array:
-    kinds = set(map(type, column))
-    if kinds == {str}:
-        parsed = moments.parse_all(column)
-        if parsed is not None:
-            return parsed
-    if kinds == {int}:
-        try:
-            as_integers: Int64Array = np.array(column, np.int64)
-        except OverflowError:
-            pass
-        else:
-            if np.abs(as_integers).max() < moments.LARGEST_MS:
-                return as_integers
-    return _times_one_by_one(column, problems)
-
-
-def _times_one_by_one(column: list[Any], problems: dict[int, Problem]) -> Int64Array:
-    result = np.zeros(len(column), np.int64)
-    for index, value in enumerate(column):
-        found: int | QuarantineReason
-        if value is None:
-            found = QuarantineReason.MISSING_FIELD
-        elif type(value) is str:
-            found = moments.parse_one(value)
-        elif type(value) in (int, float):
-            found = moments.from_number(value)
-        else:
-            found = QuarantineReason.INVALID_TYPE
-        if isinstance(found, QuarantineReason):
-            problems.setdefault(index, Problem(index, found, "ts"))
-        else:
-            result[index] = found
-    return result
-
-
-def _numbers(name: str, column: list[Any], problems: dict[int, Problem]) -> Float64Array:
-    """Float64 of a column of numbers and None; anything else is a problem of its reading."""
-    kinds = set(map(type, column))
-    if kinds <= {type(None)}:
-        return np.full(len(column), np.nan)
-    if not kinds <= {int, float, type(None)}:
-        for index, value in enumerate(column):
-            if type(value) not in (int, float, type(None)):
-                problems.setdefault(index, Problem(index, QuarantineReason.INVALID_TYPE, name))
-                column[index] = None
-    try:
-        return np.array(column, np.float64)
-    except OverflowError:
-        # An integer beyond every float: out of any measure's range, which the caller finds out.
-        return np.array([_float(value) for value in column], np.float64)
-
-
-def _float(value: Any) -> float:
-    try:
-        return float("nan") if value is None else float(value)
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
