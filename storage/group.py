@@ -1,8 +1,7 @@
 """One transaction of a partition's writer: what it reads, and what it writes (rule E9)."""
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,7 +15,6 @@ from domain.clock import from_ms
 from domain.errors import FencedError
 from domain.packs import ALWAYS_MS, FOREVER_MS
 from domain.readings import (
-    BatchResult,
     FormerReadings,
     Found,
     Int32Array,
@@ -29,12 +27,13 @@ from domain.readings import (
     to_thousandths,
     to_values,
 )
-from domain.receipts import QuarantinedItem, QuarantineReason, Receipt
+from domain.receipts import Receipt
 from domain.tenancy import TenantId
 from domain.windows import QUARTER_MS
 from kernels import pgcopy
 from kernels.identity import sorted_order
 from kernels.touched import touched_windows
+from storage import quarantine
 from storage.database import int4s, int8s, query, times
 from storage.receipts import items_to_json, receipt_of
 
@@ -175,7 +174,7 @@ class GroupTransaction:
         _copy_readings(queries.connection, rows, numbers)
         self._notes.leave(queries, rows.tenant, rows.pack, rows.ts_ms, rows.batch, numbers)
         _insert_batches(queries.connection, outcome, numbers, queries.partition_no, self._position)
-        _insert_quarantined(queries.connection, results)
+        quarantine.insert(queries.connection, results)
         self._advance(int(numbers[-1]))
 
     def write_correction(self, tenant: Int32Array, gone: StoredReadings, added: NewReadings) -> None:
@@ -279,42 +278,3 @@ def _spans(rows: NewReadings, batches: int) -> list[tuple[datetime | None, datet
         (None, None) if starts > ends else (from_ms(starts), from_ms(ends))
         for starts, ends in zip(first.tolist(), last.tolist(), strict=True)
     ]
-
-
-def _one_a_reading(items: Sequence[QuarantinedItem]) -> list[QuarantinedItem]:
-    """The items with those of one reading and reason put together, their fields joined: a reading counts once."""
-    found: dict[tuple[int, QuarantineReason], QuarantinedItem] = {}
-    for item in items:
-        key = item.index, item.reason
-        if key in found:
-            item = replace(item, field=f"{found[key].field}, {item.field}")  # noqa: PLW2901 - the joined one
-        found[key] = item
-    return list(found.values())
-
-
-def _insert_quarantined(connection: psycopg.Connection[Any], results: Sequence[BatchResult]) -> None:
-    found: dict[tuple[TenantId, str, bytes, str], dict[str, Any]] = {}
-    for result in results:
-        batch = result.batch
-        for item in _one_a_reading(result.quarantined):
-            digest = hashlib.sha256(item.raw.encode()).digest()
-            row = found.setdefault(
-                (batch.tenant_id, batch.source, digest, item.reason),
-                {
-                    "tenant_id": batch.tenant_id,
-                    "source": batch.source,
-                    "item_hash": digest,
-                    "reason": str(item.reason),
-                    "field": item.field,
-                    "limit_value": None if item.limit is None else str(item.limit),
-                    "raw": item.raw,
-                    "times": 0,
-                    "at": from_ms(batch.arrived_at_ms),
-                },
-            )
-            row["times"] += 1
-    if found:
-        rows = list(found.values())
-        connection.execute(
-            query("batches.insert_quarantined"), {name: [row[name] for row in rows] for name in rows[0]}
-        )

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.errors import ConflictError, NotFoundError
+from domain.key_aliases import KeyAlias, KeyAliases, key_aliases
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
 from domain.tenancy import PackNumber, TenantId
 from storage.database import query
@@ -52,6 +53,11 @@ class Registry:
         """Whether there is such an import, begun by this subject; None means by anybody in the tenant."""
         key = {"tenant_id": tenant_id, "id": import_id, "only_subject": only_subject}
         return bool(await self._rows("registry.import_exists", key))
+
+    async def key_aliases(self, tenant_id: TenantId) -> KeyAliases:
+        """The tenant's other names of keys."""
+        rows = await self._rows("key_aliases.list", {"tenant_id": tenant_id})
+        return key_aliases(KeyAlias(**row) for row in rows)
 
     async def packs(self, tenant_id: TenantId, names: Sequence[str]) -> dict[str, KnownPack]:
         """Those of the named packs that the tenant may name."""

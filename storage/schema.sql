@@ -259,6 +259,20 @@ COMMENT ON COLUMN bpm.installation.gap_s_max IS 'Readings further apart are not 
 
 COMMENT ON COLUMN bpm.installation.archived_before IS 'Days before are archived: their raw readings take no more readings and no corrections.';
 
+CREATE TABLE bpm.key_aliases (
+    tenant_id integer NOT NULL,
+    alias text NOT NULL,
+    key text NOT NULL,
+    factor double precision DEFAULT 1 NOT NULL,
+    "offset" double precision DEFAULT 0 NOT NULL
+);
+
+ALTER TABLE ONLY bpm.key_aliases FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.key_aliases OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.key_aliases IS 'Other names of a reading''s keys; value = what stands there times factor plus offset.';
+
 CREATE TABLE bpm.migrations (
     number integer NOT NULL,
     name text NOT NULL,
@@ -372,12 +386,34 @@ CREATE TABLE bpm.quarantine (
     raw text NOT NULL,
     times bigint DEFAULT 1 NOT NULL,
     first_at timestamp with time zone NOT NULL,
-    last_at timestamp with time zone NOT NULL
+    last_at timestamp with time zone NOT NULL,
+    uid uuid DEFAULT gen_random_uuid() NOT NULL,
+    form text DEFAULT 'json'::text NOT NULL,
+    pack text,
+    mode text DEFAULT 'live'::text NOT NULL,
+    import_id uuid,
+    subject text DEFAULT ''::text NOT NULL,
+    pack_limit text,
+    own_device boolean DEFAULT false NOT NULL,
+    site_limit jsonb,
+    redrives integer DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE ONLY bpm.quarantine FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.quarantine OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.quarantine.uid IS 'The id that is shown; `id` orders the list.';
+
+COMMENT ON COLUMN bpm.quarantine.form IS 'How `raw` is written: json, csv (header and row), thingsboard.';
+
+COMMENT ON COLUMN bpm.quarantine.pack IS 'External id that the item names, where it can be read.';
+
+COMMENT ON COLUMN bpm.quarantine.subject IS 'Who sent the item first.';
+
+COMMENT ON COLUMN bpm.quarantine.pack_limit IS 'The only pack that its sender may name; a second judgement holds to it, as to own_device and site_limit.';
+
+COMMENT ON COLUMN bpm.quarantine.redrives IS 'How often the item was judged again, in vain; makes each try a batch of its own.';
 
 ALTER TABLE bpm.quarantine ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.quarantine_id_seq
@@ -471,6 +507,7 @@ CREATE TABLE bpm.tenants (
     registry_version bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     rules_version bigint DEFAULT 0 NOT NULL,
+    key_aliases_version integer DEFAULT 1 NOT NULL,
     CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
 );
 
@@ -572,6 +609,9 @@ ALTER TABLE ONLY bpm.imports
 ALTER TABLE ONLY bpm.installation
     ADD CONSTRAINT installation_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY bpm.key_aliases
+    ADD CONSTRAINT key_aliases_pkey PRIMARY KEY (tenant_id, alias);
+
 ALTER TABLE ONLY bpm.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (number);
 
@@ -604,6 +644,9 @@ ALTER TABLE ONLY bpm.quarantine
 
 ALTER TABLE ONLY bpm.quarantine
     ADD CONSTRAINT quarantine_tenant_id_id_key UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY bpm.quarantine
+    ADD CONSTRAINT quarantine_tenant_id_uid_key UNIQUE (tenant_id, uid);
 
 ALTER TABLE ONLY bpm.quarters
     ADD CONSTRAINT quarters_pkey PRIMARY KEY (pack_id, starts, tenure_no);
@@ -643,6 +686,8 @@ CREATE INDEX batches_parts ON bpm.batches USING btree (tenant_id, part_of) WHERE
 CREATE INDEX corrections_unfinished ON bpm.corrections USING btree (correction_no) WHERE (status <> 'done'::text);
 
 CREATE INDEX pack_days_by_day ON bpm.pack_days USING btree (tenant_id, day);
+
+CREATE INDEX quarantine_last_at ON bpm.quarantine USING btree (tenant_id, last_at, id);
 
 CREATE INDEX readings_batch_no ON ONLY bpm.readings USING brin (batch_no) WITH (pages_per_range='32', autosummarize='on');
 
@@ -695,6 +740,9 @@ ALTER TABLE ONLY bpm.groups_to_fold
 ALTER TABLE ONLY bpm.imports
     ADD CONSTRAINT imports_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE ONLY bpm.key_aliases
+    ADD CONSTRAINT key_aliases_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.models
     ADD CONSTRAINT models_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -742,6 +790,8 @@ ALTER TABLE bpm.groups_to_fold ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.imports ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.key_aliases ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.models ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.pack_days ENABLE ROW LEVEL SECURITY;
@@ -771,6 +821,8 @@ CREATE POLICY tenant ON bpm.group_days TO bpm_app USING ((tenant_id = ( SELECT (
 CREATE POLICY tenant ON bpm.groups_to_fold TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.imports TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.key_aliases TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.models TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -841,6 +893,9 @@ GRANT UPDATE(undone_at) ON TABLE bpm.imports TO bpm_app;
 GRANT SELECT ON TABLE bpm.installation TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.installation TO bpm_ingest;
 
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.key_aliases TO bpm_app;
+GRANT SELECT ON TABLE bpm.key_aliases TO bpm_ingest;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.models TO bpm_app;
 GRANT SELECT ON TABLE bpm.models TO bpm_ingest;
 
@@ -857,8 +912,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.packs TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.partitions TO bpm_ingest;
 
-GRANT SELECT ON TABLE bpm.quarantine TO bpm_app;
-GRANT SELECT,INSERT,UPDATE ON TABLE bpm.quarantine TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.quarantine TO bpm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.quarantine TO bpm_ingest;
+
+GRANT UPDATE(redrives) ON TABLE bpm.quarantine TO bpm_app;
 
 GRANT SELECT ON TABLE bpm.quarters TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.quarters TO bpm_ingest;
@@ -878,6 +935,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenants TO bpm_ingest;
 GRANT UPDATE(registry_version) ON TABLE bpm.tenants TO bpm_app;
 
 GRANT UPDATE(rules_version) ON TABLE bpm.tenants TO bpm_app;
+
+GRANT UPDATE(key_aliases_version) ON TABLE bpm.tenants TO bpm_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_ingest;

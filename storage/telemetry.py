@@ -1,4 +1,4 @@
-"""Imports, receipts and quarantine as requests see them."""
+"""Imports and receipts as requests see them."""
 
 from uuid import UUID
 
@@ -7,7 +7,7 @@ from psycopg.rows import DictRow
 from domain.errors import InvalidRequestError, NotFoundError
 from domain.receipts import Receipt
 from storage.receipts import receipt_of
-from storage.records import decode_cursor, decode_number_cursor, page_of
+from storage.records import decode_cursor, page_of
 from storage.transactions import Transaction
 
 
@@ -51,17 +51,6 @@ async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: 
     if row is None or only_subject not in (None, row["subject"]):
         raise NotFoundError("there is no such receipt")
     return receipt_of(row)
-
-
-async def page_of_quarantined(
-    transaction: Transaction, reason: str | None, cursor: str | None, limit: int
-) -> tuple[list[DictRow], str | None]:
-    """What was set aside, oldest first, and the cursor of the next page."""
-    after = decode_number_cursor(cursor)
-    rows = await transaction.rows(
-        "telemetry.list_quarantined", {"reason": reason, "after": after, "limit": limit + 1}
-    )
-    return page_of(rows, limit, "id")
 
 
 def _uuid(key: str | None) -> UUID | None:

@@ -21,14 +21,3 @@ SELECT
     items_omitted, ignored_keys
 FROM batches JOIN unnest(%(tenants)s::int4[], %(ids)s::uuid[]) AS wanted (tenant, batch)
     ON tenant_id = wanted.tenant AND id = wanted.batch
-
--- name: insert_quarantined
-INSERT INTO quarantine (
-    tenant_id, source, item_hash, reason, field, limit_value, raw, times, first_at, last_at
-)
-SELECT * FROM unnest(
-    %(tenant_id)s::int4[], %(source)s::text[], %(item_hash)s::bytea[], %(reason)s::text[], %(field)s::text[],
-    %(limit_value)s::text[], %(raw)s::text[], %(times)s::int8[], %(at)s::timestamptz[], %(at)s::timestamptz[]
-)
-ON CONFLICT (tenant_id, source, item_hash, reason) DO UPDATE SET
-    times = quarantine.times + excluded.times, last_at = greatest(quarantine.last_at, excluded.last_at)

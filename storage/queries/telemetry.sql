@@ -19,10 +19,3 @@ GROUP BY imports.tenant_id, imports.id ORDER BY imports.id LIMIT %(limit)s
 SELECT
     id, received, accepted, duplicate, quarantined, late, conflicting, items, items_omitted, ignored_keys, subject
 FROM batches WHERE tenant_id = %(tenant_id)s AND id = %(id)s
-
--- name: list_quarantined
-SELECT id, source, reason, field, limit_value, raw, times, first_at, last_at
-FROM quarantine
-WHERE tenant_id = %(tenant_id)s AND (%(reason)s::text IS NULL OR reason = %(reason)s)
-    AND (%(after)s::bigint IS NULL OR id > %(after)s)
-ORDER BY id LIMIT %(limit)s
