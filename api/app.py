@@ -16,11 +16,13 @@ from api import errors
 from api.aggregates.routes import routes as aggregates
 from api.bootstrap import Engine
 from api.corrections.routes import routes as corrections
+from api.key_aliases.routes import routes as key_aliases
 from api.metrics import Metrics
 from api.models.routes import routes as models
 from api.operation.routes import ASSETS_PATH
 from api.operation.routes import routes as operation
 from api.packs.routes import routes as packs
+from api.quarantine.routes import routes as quarantine
 from api.routing import Allowed
 from api.sites.routes import routes as sites
 from api.telemetry.routes import routes as telemetry
@@ -89,7 +91,18 @@ def create_app(engine: Engine) -> FastAPI:
     )
     app.state.engine = engine
     errors.install(app)
-    for routes in (telemetry, corrections, trends, aggregates, packs, models, sites, operation):
+    for routes in (
+        telemetry,
+        corrections,
+        quarantine,
+        key_aliases,
+        trends,
+        aggregates,
+        packs,
+        models,
+        sites,
+        operation,
+    ):
         app.include_router(routes)
     app.mount(ASSETS_PATH, StaticFiles(packages=[("fastapi_offline", "static")]), name="assets")
     require_actions(app)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from api.auth import TokenVerifier, make_verifier
+from api.key_aliases.cache import AliasCache
 from api.metrics import Metrics
 from api.packs.cache import PackCache
+from api.quarantine.sweeping import Sweeper
 from api.settings import Environment, Settings
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
 from domain.errors import SettingsRefusedError, UnauthenticatedError
@@ -23,6 +25,7 @@ from storage.counting import CountingLimits, CountingStore
 from storage.database import APP_ROLE, INGEST_ROLE, conninfo_as
 from storage.migrate import migrate
 from storage.partition import PartitionStore
+from storage.quarantine import SweepLimits
 from storage.registry import Registry, Tenant
 from storage.transactions import Pool, Transactions, open_pool
 from streams.counter import Counter
@@ -52,10 +55,12 @@ class Engine:
     verifier: TokenVerifier
     registry: Registry
     packs: PackCache
+    aliases: AliasCache
     transactions: Transactions
     runner: EmbeddedRunner
     counter: Counter
     metrics: Metrics
+    sweeper: Sweeper
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
 
@@ -88,9 +93,12 @@ class Engine:
             await pool.open(wait=False)
         self.runner.start()
         self.counter.start()
+        sweeping = asyncio.create_task(self.sweeper.run())
         try:
             yield
         finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
             await asyncio.to_thread(self.counter.stop)
             await asyncio.to_thread(self.runner.stop)
             for pool in self._pools:
@@ -186,16 +194,28 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         reached=reached,
     )
     registry = Registry(directory)
+    metrics = Metrics(runner.queued_readings)
+    sweeper = Sweeper(
+        directory,
+        clock,
+        metrics,
+        SweepLimits(
+            settings.quarantine_days_max, settings.quarantine_items_max, settings.quarantine_sweep_items_max
+        ),
+        settings.quarantine_sweep_s,
+    )
     return Engine(
         settings=settings,
         clock=clock,
         verifier=make_verifier(settings, time.time),
         registry=registry,
         packs=PackCache(registry),
+        aliases=AliasCache(registry),
         transactions=Transactions(requests),
         runner=runner,
         counter=counter,
-        metrics=Metrics(runner.queued_readings),
+        metrics=metrics,
+        sweeper=sweeper,
         _pools=(requests, directory),
         _tenants={},
     )

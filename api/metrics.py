@@ -5,6 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from domain.receipts import Receipt
+from storage.quarantine import Dropped
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -21,6 +22,12 @@ class Metrics:
             "bpm_request_seconds", "Time to answer, by route and status", ["method", "route", "status"],
             registry=self._registry,
         )  # fmt: skip
+        self._dropped = Counter(
+            "bpm_quarantine_dropped_total",
+            "Items dropped from quarantine, by age or because a tenant had too many",
+            ["why"],
+            registry=self._registry,
+        )
         Gauge(
             "bpm_queued_readings", "Readings that wait to be committed", registry=self._registry
         ).set_function(queued_readings)
@@ -29,6 +36,11 @@ class Metrics:
         """Count a receipt that was given."""
         for outcome in ("accepted", "duplicate", "quarantined", "late", "conflicting"):
             self._readings.labels(outcome).inc(getattr(receipt, outcome))
+
+    def count_dropped(self, dropped: Dropped) -> None:
+        """Count what a look through quarantine dropped."""
+        self._dropped.labels("age").inc(dropped.aged)
+        self._dropped.labels("too_many").inc(dropped.over)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""

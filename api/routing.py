@@ -69,11 +69,22 @@ class Allowed:
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
-    """The request's body. Raises BodyTooLargeError as soon as it passes the limit."""
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    """The request's body. Raises BodyTooLargeError as soon as it passes the limit, UnsupportedFormatError."""
+    if encoding_of(request) is not None:
         raise UnsupportedFormatError(
-            "encoded bodies are not accepted: send it as it is", field="Content-Encoding"
+            "encoded bodies are not accepted here: send it as it is", field="Content-Encoding"
         )
+    return await read_as_sent(request, bytes_max)
+
+
+def encoding_of(request: Request) -> str | None:
+    """What Content-Encoding says, in small letters, several joined by commas; None for a body as it is."""
+    given = ",".join(request.headers.getlist("content-encoding")).strip().lower()
+    return None if given in ("", "identity") else given
+
+
+async def read_as_sent(request: Request, bytes_max: int) -> bytes:
+    """The request's body, encoded as it may be. Raises BodyTooLargeError as soon as it passes the limit."""
     declared = request.headers.get("content-length", "0")
     chunks: list[bytes] = []
     size = int(declared) if declared.isdigit() else 0
@@ -217,9 +228,11 @@ def etag(version: int) -> dict[str, str]:
     return {"ETag": f'"{version}"'}
 
 
-def listed(request: Request, items: list[dict[str, Any]], next_cursor: str | None) -> Response:
-    """A page of a list as JSON, or as lines of JSON with the cursor in a header."""
-    if chosen_format(request, JSON, NDJSON) == NDJSON:
+def listed(
+    request: Request, items: list[dict[str, Any]], next_cursor: str | None, chosen: str | None = None
+) -> Response:
+    """A page of a list as JSON, or as lines of JSON with the cursor in a header; by Accept, unless it was chosen."""
+    if (chosen or chosen_format(request, JSON, NDJSON)) == NDJSON:
         body = b"".join(orjson.dumps(item, default=str, option=orjson.OPT_APPEND_NEWLINE) for item in items)
         return Response(
             body, headers={"Next-Cursor": next_cursor} if next_cursor else None, media_type=NDJSON

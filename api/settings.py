@@ -72,14 +72,24 @@ class Settings(BaseSettings):
     development_token_life_s: int = Field(43_200, gt=0, le=43_200, description="life of development tokens")
     tenant_cache_s: float = Field(5.0, ge=0, description="a tenant's settings may be this old")
 
-    json_body_bytes_max: int = Field(4 << 20, gt=0, description="JSON and NDJSON telemetry; then 413")
+    json_body_bytes_max: int = Field(
+        4 << 20, gt=0, description="JSON, NDJSON, CSV and ThingsBoard telemetry; then 413"
+    )
     arrow_body_bytes_max: int = Field(16 << 20, gt=0, description="Arrow telemetry; then 413")
     record_body_bytes_max: int = Field(1 << 20, gt=0, description="bodies of all other routes; then 413")
-    json_readings_max: int = Field(10_000, gt=0, description="readings in a JSON or NDJSON body; then 413")
+    json_readings_max: int = Field(
+        10_000, gt=0, description="readings in a JSON, NDJSON, CSV or ThingsBoard body; then 413"
+    )
     arrow_readings_max: int = Field(200_000, gt=0, description="readings in an Arrow body; then 413")
+    decompressed_ratio_max: int = Field(
+        100, gt=0, description="how much larger a compressed body may be once unfolded; then 413"
+    )
     ignored_keys_max: int = Field(20, ge=0, description="unknown keys named in a receipt")
     pack_name_characters_max: int = Field(200, gt=0, description="length of a pack's external id")
     receipt_items_max: int = Field(10_000, ge=0, description="readings that a receipt lists one by one")
+    key_aliases_max: int = Field(
+        200, gt=0, description="other names of keys that a tenant may have; then 422"
+    )
     csv_rows_max: int = Field(100_000, gt=0, description="rows of a CSV registration; then 413")
 
     future_s_max: int = Field(
@@ -119,6 +129,22 @@ class Settings(BaseSettings):
     )
     save_state_s: float = Field(5.0, gt=0, description="time between savings of the writer's state")
     retry_after_s: int = Field(1, gt=0, description="Retry-After of 429 and 503")
+
+    quarantine_raw_bytes_max: int = Field(
+        16_384,
+        ge=256,
+        description="raw text kept of a reading that is set aside; the rest is cut, with a mark",
+    )
+    quarantine_days_max: int = Field(
+        90, gt=0, description="an item of quarantine that didn't come again for so long is dropped"
+    )
+    quarantine_items_max: int = Field(
+        100_000, gt=0, description="items of quarantine of one tenant; beyond, the oldest are dropped"
+    )
+    quarantine_sweep_s: float = Field(60.0, gt=0, description="time between looks for items to drop")
+    quarantine_sweep_items_max: int = Field(10_000, gt=0, description="items dropped at one look")
+    quarantine_export_items_max: int = Field(100_000, gt=0, description="items in one export; then 422")
+    redrive_items_max: int = Field(10_000, gt=0, description="items judged again in one request")
 
     trend_points_max: int = Field(5_000_000, gt=0, description="readings in one answer; then 422")
 

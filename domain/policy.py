@@ -15,6 +15,9 @@ class Action(StrEnum):
     QUARANTINE_READ = "quarantine:read"
     CORRECTION_READ = "correction:read"
     CORRECTION_WRITE = "correction:write"
+    QUARANTINE_WRITE = "quarantine:write"
+    KEY_ALIAS_READ = "key-alias:read"
+    KEY_ALIAS_WRITE = "key-alias:write"
     PACK_READ = "pack:read"
     PACK_WRITE = "pack:write"
     MODEL_READ = "model:read"
@@ -29,6 +32,7 @@ _READS: Final = frozenset(
         Action.RECEIPT_READ,
         Action.QUARANTINE_READ,
         Action.CORRECTION_READ,
+        Action.KEY_ALIAS_READ,
         Action.PACK_READ,
         Action.MODEL_READ,
         Action.SITE_READ,
@@ -38,7 +42,14 @@ _READS: Final = frozenset(
 GRANTS: Final[dict[Role, frozenset[Action]]] = {
     Role.TENANT_ADMIN: frozenset(Action),
     Role.OPERATOR: _READS
-    | {Action.TELEMETRY_WRITE, Action.PACK_WRITE, Action.MODEL_WRITE, Action.SITE_WRITE},
+    | {
+        Action.TELEMETRY_WRITE,
+        Action.QUARANTINE_WRITE,
+        Action.KEY_ALIAS_WRITE,
+        Action.PACK_WRITE,
+        Action.MODEL_WRITE,
+        Action.SITE_WRITE,
+    },
     Role.ANALYST: _READS,
     Role.DEVICE: frozenset({Action.TELEMETRY_WRITE, Action.RECEIPT_READ}),
     Role.IMPORTER: frozenset(
@@ -48,11 +59,18 @@ GRANTS: Final[dict[Role, frozenset[Action]]] = {
 
 
 BEYOND_SITES: Final = frozenset(
-    {Action.MODEL_WRITE, Action.QUARANTINE_READ, Action.CORRECTION_READ, Action.CORRECTION_WRITE}
+    {
+        Action.MODEL_WRITE,
+        Action.KEY_ALIAS_WRITE,
+        Action.QUARANTINE_READ,
+        Action.QUARANTINE_WRITE,
+        Action.CORRECTION_READ,
+        Action.CORRECTION_WRITE,
+    }
 )
-"""Actions that reach all sites of a tenant: a model's limits judge every site's readings, what was set aside may
-name any pack, and a batch that is corrected may hold readings of every site. A credential that is limited to sites
-is refused them.
+"""Actions that reach all sites of a tenant: a model's limits and key aliases judge every site's readings, what was set
+aside may name any pack, and a batch that is corrected may hold readings of every site. A credential that is limited to
+sites is refused them.
 """
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from domain.key_aliases import NATIVE_KEYS, NO_ALIASES, KeyAlias, KeyAliases
+from domain.quarantine import cut_raw
 from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array, RawItems
 from domain.receipts import QuarantineReason
 
@@ -29,7 +30,7 @@ class RawReadings:
     index int32[n], position in the body, ascending. pack_code int32[n], into pack_names.
     ts_ms int64[n], milliseconds since 1970. values float64[measures, n], NaN where absent.
     raw_of: the text of the reading at an index of the body.
-    item_pack int32[received], into pack_names, of every item; -1 where the body doesn't say it.
+    item_pack int32[received], into pack_names, of every item; a name that can't be one is empty.
     """
 
     received: int
@@ -112,3 +113,28 @@ def kept_rows(count: int, problems: dict[int, Problem]) -> Int64Array:
     kept: BoolArray = np.ones(count, np.bool_)
     kept[list(problems)] = False
     return np.flatnonzero(kept)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PacksOfItems:
+    """The external id in the item at an index of a body, None where it can't be read."""
+
+    names: tuple[str, ...]
+    codes: Int32Array
+
+    def __call__(self, index: int) -> str | None:
+        return (self.names[self.codes[index]] or None) if len(self.codes) else None
+
+
+class CutItems:
+    """Raw texts of items, each no longer than quarantine keeps them."""
+
+    def __init__(self, raw_of: RawItems, bytes_max: int) -> None:
+        self._raw_of = raw_of
+        self._bytes_max = bytes_max
+
+    def __call__(self, index: int) -> str:
+        return cut_raw(self._raw_of(index), self._bytes_max)
+
+    def release(self) -> None:
+        self._raw_of.release()

@@ -46,12 +46,13 @@ def judge(
     packs: Mapping[str, KnownPack],
     sender: Sender,
     mode: Mode,
-    arrived_at_ms: int,
+    arrived_at_ms: int | Int64Array,
     limits: TimeLimits,
 ) -> Judged:
     """The readings that may be stored, rounded to the resolution, and those that may not.
 
-    packs: the packs that the sender may name, by external id; others are unknown. The first thing found wrong
+    packs: the packs that the sender may name, by external id; others are unknown. arrived_at_ms: of all readings, or
+    int64[n], of each. The first thing found wrong
     with a reading is its reason, in the order type, time, pack, tenure, measures.
     """
     problems = _Problems(raw)
@@ -105,7 +106,7 @@ class _Problems:
 
 
 def _judge_times(
-    raw: RawReadings, mode: Mode, arrived_at_ms: int, limits: TimeLimits, problems: _Problems
+    raw: RawReadings, mode: Mode, arrived_at_ms: int | Int64Array, limits: TimeLimits, problems: _Problems
 ) -> None:
     latest_ms = arrived_at_ms + limits.future_s_max * MS_PER_SECOND
     problems.add(raw.ts_ms > latest_ms, QuarantineReason.TOO_FAR_IN_FUTURE, "ts", limits.future_s_max)

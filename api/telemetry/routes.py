@@ -7,10 +7,11 @@ from fastapi import Depends, Header, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
-from api.routing import Allowed, PageOf, RecordId, answer, listed, read_body, router
+from api.routing import Allowed, Name, PageOf, RecordId, answer, listed, router
 from api.telemetry import schemas, service
+from api.telemetry.bodies import Body, BodyShape, content_type_of, read_content
 from domain.policy import Action
-from domain.receipts import QuarantineReason, Receipt
+from domain.receipts import Receipt
 
 routes = router("telemetry")
 
@@ -45,30 +46,75 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
     }
 
 
+ImportId = Annotated[UUID | None, Query(alias="import", description="an import's id: any past time")]
+IdempotencyKey = Annotated[str | None, Header(description="the batch's id: a retry gets the first receipt")]
+Sender = Annotated[Call, Depends(Allowed(Action.TELEMETRY_WRITE))]
+
+_SET_ASIDE: dict[int | str, dict[str, Any]] = {
+    HTTP_MULTI_STATUS: {"model": schemas.Receipt, "description": "Some readings were set aside"}
+}
+
+
+async def _take_in(
+    request: Request,
+    call: Call,
+    shape: BodyShape,
+    import_id: UUID | None,
+    idempotency_key: str | None,
+    pack: str | None = None,
+) -> Response:
+    content = await read_content(request, call, shape)
+    body = Body(content, content_type_of(request), idempotency_key, import_id, shape, pack)
+    receipt = await service.take_in(call, body)
+    return answer(receipt_json(receipt), HTTP_OK if receipt.complete else HTTP_MULTI_STATUS)
+
+
 @routes.post(
     "/telemetry",
     response_model=schemas.Receipt,
-    responses={HTTP_MULTI_STATUS: {"model": schemas.Receipt, "description": "Some readings were set aside"}},
+    responses=_SET_ASIDE,
     openapi_extra=schemas.telemetry_body(),
 )
 async def post_telemetry(
-    request: Request,
-    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_WRITE))],
-    import_id: Annotated[
-        UUID | None, Query(alias="import", description="an import's id: any past time")
-    ] = None,
-    idempotency_key: Annotated[
-        str | None, Header(description="the batch's id: a retry gets the first receipt")
-    ] = None,
+    request: Request, call: Sender, import_id: ImportId = None, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Store readings. The answer is a receipt, given when they are committed: 200 when all of them are stored,
-    207 when some were set aside, with the reason for each.
+    207 when some were set aside, with the reason for each. Content-Encoding may be gzip or zstd.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    content = await read_body(request, service.bytes_max_of(call, content_type))
-    body = service.Body(content, content_type, idempotency_key, import_id)
-    receipt = await service.take_in(call, body)
-    return answer(receipt_json(receipt), HTTP_OK if receipt.complete else HTTP_MULTI_STATUS)
+    return await _take_in(request, call, BodyShape.NATIVE, import_id, idempotency_key)
+
+
+@routes.post(
+    "/telemetry/thingsboard",
+    response_model=schemas.Receipt,
+    responses=_SET_ASIDE,
+    openapi_extra=schemas.thingsboard_body(),
+)
+async def post_thingsboard(
+    request: Request,
+    call: Sender,
+    pack: Annotated[Name | None, Query(description="whose values; a device's own pack by default")] = None,
+    import_id: ImportId = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Store one pack's readings in ThingsBoard's form. The receipt counts the items of the array."""
+    whose = service.pack_of_device(call, pack)
+    return await _take_in(request, call, BodyShape.THINGSBOARD, import_id, idempotency_key, whose)
+
+
+@routes.post(
+    "/telemetry/thingsboard/gateway",
+    response_model=schemas.Receipt,
+    responses=_SET_ASIDE,
+    openapi_extra=schemas.gateway_body(),
+)
+async def post_gateway(
+    request: Request, call: Sender, import_id: ImportId = None, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Store readings in the form of ThingsBoard's gateway, by the packs' names. The receipt counts the items of all
+    packs in the order of the body.
+    """
+    return await _take_in(request, call, BodyShape.GATEWAY, import_id, idempotency_key)
 
 
 @routes.get("/receipts/{id}", response_model=schemas.Receipt)
@@ -104,18 +150,3 @@ async def get_import(
 ) -> Response:
     """An import with the sums of its receipts."""
     return answer(await service.get_import(call, record_id))
-
-
-class QuarantinePage(PageOf):
-    reason: Annotated[QuarantineReason | None, Query(description="only this reason")] = None
-
-
-@routes.get("/quarantine", response_model=schemas.QuarantinedPage)
-async def list_quarantined(
-    request: Request,
-    page: Annotated[QuarantinePage, Query()],
-    call: Annotated[Call, Depends(Allowed(Action.QUARANTINE_READ))],
-) -> Response:
-    """Readings set aside, oldest first; equal ones once, with how often they came."""
-    items, after = await service.list_quarantined(call, page.reason, page.cursor, page.limit)
-    return listed(request, items, after)

@@ -65,25 +65,6 @@ class ImportPage(BaseModel):
     next_cursor: str | None
 
 
-class Quarantined(BaseModel):
-    """Equal items set aside for the same reason, with how often and when they came."""
-
-    id: str
-    source: str
-    reason: QuarantineReason
-    field: str | None
-    limit_value: str | None
-    raw: str
-    times: int
-    first_at: str
-    last_at: str
-
-
-class QuarantinedPage(BaseModel):
-    items: list[Quarantined]
-    next_cursor: str | None
-
-
 def reading_schema() -> dict[str, Any]:
     """The JSON schema of one reading, from the table of measures."""
     measures = {
@@ -110,25 +91,74 @@ def reading_schema() -> dict[str, Any]:
     }
 
 
+_CSV_EXAMPLE = "pack,ts,voltage_v,current_a\nP-1,2026-01-31T12:00:00Z,357.2,-12.5\n"
+
+
 def telemetry_body() -> dict[str, Any]:
     """The request body of telemetry as OpenAPI."""
     reading = reading_schema()
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"anyOf": [reading, {"type": "array", "items": reading}]},
-                    "example": [reading["example"]],
+    return _body(
+        {
+            "application/json": {
+                "schema": {"anyOf": [reading, {"type": "array", "items": reading}]},
+                "example": [reading["example"]],
+            },
+            "application/x-ndjson": {"schema": {"type": "string", "description": "a reading a line"}},
+            "text/csv": {
+                "schema": {
+                    "type": "string",
+                    "description": "a header with the same names, and a reading a line",
                 },
-                "application/x-ndjson": {"schema": {"type": "string", "description": "a reading a line"}},
-                "application/vnd.apache.arrow.stream": {
-                    "schema": {
-                        "type": "string",
-                        "format": "binary",
-                        "description": "Arrow IPC stream, uncompressed, with columns of the same names",
-                    }
-                },
+                "example": _CSV_EXAMPLE,
+            },
+            "application/vnd.apache.arrow.stream": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "Arrow IPC stream, its buffers uncompressed, with columns of the same names",
+                }
             },
         }
+    )
+
+
+def thingsboard_body() -> dict[str, Any]:
+    """The request body of ThingsBoard's telemetry as OpenAPI."""
+    item = _thingsboard_item()
+    return _body(
+        {
+            "application/json": {
+                "schema": {"anyOf": [item, {"type": "array", "items": item}]},
+                "example": [{"ts": 1769860800000, "values": {"voltage_v": 357.2, "current_a": -12.5}}],
+            }
+        }
+    )
+
+
+def gateway_body() -> dict[str, Any]:
+    """The request body of a ThingsBoard gateway's telemetry as OpenAPI."""
+    return _body(
+        {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": {"type": "array", "items": _thingsboard_item()},
+                },
+                "example": {"P-1": [{"ts": 1769860800000, "values": {"voltage_v": 357.2}}]},
+            }
+        }
+    )
+
+
+def _thingsboard_item() -> dict[str, Any]:
+    values = {"type": "object", "description": "measures by name; numbers may stand as text"}
+    timed = {
+        "type": "object",
+        "required": ["values"],
+        "properties": {"ts": {"type": "integer", "description": "milliseconds since 1970"}, "values": values},
     }
+    return {"anyOf": [timed, values | {"description": "bare values, measured when they arrived"}]}
+
+
+def _body(content: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,64 +1,36 @@
 """From a body to its receipt."""
 
-import asyncio
 import hashlib
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from api.call import Call
-from api.routing import ARROW, JSON, NDJSON
+from api.telemetry.bodies import Body, BodyShape, decode, off_loop
 from domain.errors import (
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
     RegistryChangedError,
     UnavailableError,
-    UnsupportedFormatError,
 )
+from domain.key_aliases import KeyAliases
 from domain.packs import KnownPack
 from domain.policy import Action, decide, sees_only_own_batches
+from domain.quarantine import ItemOrigin
 from domain.readings import IncomingBatch
 from domain.receipts import Mode, Receipt
 from domain.tenancy import Actor, Role
-from ingest.bodies.arrow import read_arrow
-from ingest.bodies.native import read_json, read_ndjson
-from ingest.columns import RawReadings
+from ingest.columns import CutItems, PacksOfItems, RawReadings
 from ingest.validate import Sender, judge
 from storage import packs as stored_packs
 from storage import telemetry as stored
 from storage.registry import RegistryVersion
 
 _JUDGE_TRIES_MAX = 10
-_IN_THREAD_BYTES_MIN = 65_536
 _KEY_CHARACTERS_MAX = 200
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A body as it was sent, with what its headers and parameters say."""
-
-    content: bytes
-    content_type: str
-    idempotency_key: str | None
-    import_id: UUID | None
-
-
-def bytes_max_of(call: Call, content_type: str) -> int:
-    """The largest body of a type. Raises UnsupportedFormatError for other types."""
-    sizes = {
-        JSON: call.engine.settings.json_body_bytes_max,
-        NDJSON: call.engine.settings.json_body_bytes_max,
-        ARROW: call.engine.settings.arrow_body_bytes_max,
-    }
-    if content_type not in sizes:
-        raise UnsupportedFormatError(f"send {JSON}, {NDJSON} or {ARROW}", field="Content-Type")
-    return sizes[content_type]
 
 
 async def take_in(call: Call, body: Body) -> Receipt:
@@ -69,22 +41,46 @@ async def take_in(call: Call, body: Body) -> Receipt:
     """
     if body.import_id is not None:
         await _check_import(call, body.import_id)
-    elif call.engine.clock.now_ms() and call.engine.clock.jumped_by_ms is not None:
+    else:
+        require_clock(call)
+    arrived_at_ms = call.engine.clock.now_ms()
+    batch_id = uuid.uuid4() if body.idempotency_key is None else batch_id_of(call.actor, body.idempotency_key)
+    read: tuple[KeyAliases, RawReadings] | None = None
+
+    async def judged() -> IncomingBatch:
+        nonlocal read
+        version = await call.engine.registry.version(call.actor.tenant_id)
+        aliases = await call.engine.aliases.of(call.actor.tenant_id, version.version)
+        if read is None or read[0] != aliases:
+            read = aliases, await _read(call, body, arrived_at_ms, aliases)
+        batch = await _judged(call, body, read[1], version, batch_id, arrived_at_ms)
+        batch.raw_of.release()
+        return batch
+
+    return await commit(call, batch_id, judged)
+
+
+def require_clock(call: Call) -> None:
+    """Raises UnavailableError while a jump of the clock is unconfirmed: nothing can be told to be late."""
+    if call.engine.clock.now_ms() and call.engine.clock.jumped_by_ms is not None:
         raise UnavailableError(
             f"the clock jumped by {call.engine.clock.jumped_by_ms} ms: confirm it with `bpm clock confirm`",
             retry_after_s=call.engine.settings.retry_after_s,
         )
-    arrived_at_ms = call.engine.clock.now_ms()
-    raw = await _decode(call, body)
-    batch_id = uuid.uuid4() if body.idempotency_key is None else batch_id_of(call.actor, body.idempotency_key)
+
+
+async def commit(call: Call, batch_id: UUID, judged: Callable[[], Awaitable[IncomingBatch]]) -> Receipt:
+    """The receipt of a batch, judged as often as packs change meanwhile.
+
+    Raises InFlightError, KeyReusedError, BusyError, UnavailableError.
+    """
     for _ in range(_JUDGE_TRIES_MAX):
         call.engine.runner.reserve(call.actor.tenant_id, batch_id)
         try:
-            batch = await _judged(call, body, raw, batch_id, arrived_at_ms)
+            batch = await judged()
         except BaseException:
             call.engine.runner.release(call.actor.tenant_id, batch_id)
             raise
-        raw.raw_of.release()
         try:
             receipt = await call.engine.runner.submit(batch)
         except RegistryChangedError:
@@ -111,6 +107,14 @@ def batch_id_of(actor: Actor, key: str) -> UUID:
         return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:bpm:batch:{actor.tenant_name}:{key}")
 
 
+def pack_of_device(call: Call, pack: str | None) -> str:
+    """The pack that a request names, or the own one of its device. Raises InvalidRequestError without either."""
+    whose = call.actor.device_pack if pack is None else pack
+    if whose is None:
+        raise InvalidRequestError("say whose values these are", field="pack")
+    return whose
+
+
 async def _check_import(call: Call, import_id: UUID) -> None:
     decision = decide(call.actor, Action.TELEMETRY_IMPORT)
     if not decision.allowed:
@@ -121,37 +125,27 @@ async def _check_import(call: Call, import_id: UUID) -> None:
         raise NotFoundError("there is no such import", field="import")
 
 
-async def _decode(call: Call, body: Body) -> RawReadings:
-    if body.content_type == ARROW:
-        read, limits = read_arrow, call.engine.body_limits_arrow
-    else:
-        read = read_ndjson if body.content_type == NDJSON else read_json
-        limits = call.engine.body_limits_json
-    return await _off_loop(body, read, body.content, limits)
-
-
-async def _off_loop(
-    body: Body, work: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> Result:
-    """What work on a body gives; in a thread when the body is so large that other requests would wait."""
-    if len(body.content) < _IN_THREAD_BYTES_MIN:
-        return work(*args, **kwargs)
-    return await asyncio.to_thread(work, *args, **kwargs)
+async def _read(call: Call, body: Body, arrived_at_ms: int, aliases: KeyAliases) -> RawReadings:
+    raw = await decode(call, body, arrived_at_ms, aliases)
+    return replace(raw, raw_of=CutItems(raw.raw_of, call.engine.settings.quarantine_raw_bytes_max))
 
 
 async def _judged(
     call: Call,
     body: Body,
     raw: RawReadings,
+    version: RegistryVersion,
     batch_id: UUID,
     arrived_at_ms: int,
 ) -> IncomingBatch:
     mode = Mode.LIVE if body.import_id is None else Mode.IMPORT
-    version, packs = await _known_packs(call, raw.readable_pack_names())
-    sender = Sender(call.actor.tenant_id, call.actor.device_pack if Role.DEVICE in call.actor.roles else None)
+    packs = await known_packs(call, call.actor, version, raw.readable_pack_names())
+    own_device = call.actor.device_pack is not None and Role.DEVICE in call.actor.roles
+    sender = Sender(call.actor.tenant_id, call.actor.device_pack if own_device else None)
     limits = replace(call.engine.time_limits, archived_before_ms=version.archived_before_ms)
-    judged = await _off_loop(body, judge, raw, packs, sender, mode, arrived_at_ms, limits)
-    body_hash = None if body.idempotency_key is None else await _off_loop(body, _hash_of, body)
+    judged = await off_loop(body, judge, raw, packs, sender, mode, arrived_at_ms, limits)
+    body_hash = None if body.idempotency_key is None else await off_loop(body, _hash_of, body)
+    sites = call.actor.sites
     return IncomingBatch(
         id=batch_id,
         tenant_id=call.actor.tenant_id,
@@ -168,30 +162,37 @@ async def _judged(
         quarantined=judged.quarantined,
         ignored_keys=raw.ignored_keys,
         raw_of=raw.raw_of,
+        origin=ItemOrigin(
+            body.form,
+            pack_limit=call.actor.device_pack,
+            own_device=own_device,
+            site_limit=None if sites is None else tuple(sorted(sites)),
+            pack_of=PacksOfItems(raw.pack_names, raw.item_pack),
+        ),
     )
 
 
 def _hash_of(body: Body) -> bytes:
+    """SHA-256 of what was sent, before any compression: a retry may be compressed in another way."""
     digest = hashlib.sha256(f"{body.content_type} {body.import_id}\n".encode())
+    if body.shape is not BodyShape.NATIVE:
+        digest.update(f"{body.shape} {body.pack}\n".encode())
     digest.update(body.content)
     return digest.digest()
 
 
-async def _known_packs(call: Call, names: tuple[str, ...]) -> tuple[RegistryVersion, dict[str, KnownPack]]:
-    """The packs that the actor may report for; unknown ones register themselves where the tenant allows it."""
-    version = await call.engine.registry.version(call.actor.tenant_id)
-    packs = await call.engine.packs.lookup(call.actor.tenant_id, version.version, names)
+async def known_packs(
+    call: Call, actor: Actor, version: RegistryVersion, names: tuple[str, ...], *, register: bool = True
+) -> dict[str, KnownPack]:
+    """The packs that an actor may report for; unknown ones register themselves where the tenant allows it."""
+    packs = await call.engine.packs.lookup(actor.tenant_id, version.version, names)
     unknown = [name for name in names if name and name not in packs]
-    if (
-        unknown
-        and version.register_unknown_packs
-        and call.actor.sites is None
-        and call.actor.device_pack is None
-    ):
+    unlimited = actor.sites is None and actor.device_pack is None
+    if unknown and register and version.register_unknown_packs and unlimited:
         async with call.transaction() as transaction:
             await stored_packs.register(transaction, [stored_packs.NewPack(name) for name in unknown])
-        packs = await call.engine.packs.lookup(call.actor.tenant_id, version.version, names)
-    return version, {name: pack for name, pack in packs.items() if _may_report(call.actor, name, pack)}
+        packs = await call.engine.packs.lookup(actor.tenant_id, version.version, names)
+    return {name: pack for name, pack in packs.items() if _may_report(actor, name, pack)}
 
 
 def _may_report(actor: Actor, name: str, pack: KnownPack) -> bool:
@@ -228,11 +229,3 @@ async def get_receipt(call: Call, receipt_id: UUID) -> Receipt:
     """A committed batch's receipt. Raises NotFoundError, also for one that isn't the actor's to see."""
     async with call.snapshot() as transaction:
         return await stored.get_receipt(transaction, receipt_id, _only_subject(call.actor))
-
-
-async def list_quarantined(
-    call: Call, reason: str | None, cursor: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    async with call.snapshot() as transaction:
-        rows, after = await stored.page_of_quarantined(transaction, reason, cursor, limit)
-    return [row | {"id": str(row["id"])} for row in rows], after

@@ -219,7 +219,7 @@ def _packs(
     listed = list(names)
     for index in np.flatnonzero(refused[codes]).tolist():
         problems.setdefault(index, pack_problem(index, listed[codes[index]], limits))
-    return tuple(name or "" for name in names), codes
+    return tuple("" if name is None or not limits.allows_pack_name(name) else name for name in listed), codes
 
 
 def _codes(column: pa.ChunkedArray, names: dict[str | None, int], limits: BodyLimits) -> Int32Array:

@@ -24,6 +24,13 @@ FROM, TO = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
 GUESSED = "00000000-0000-4000-8000-000000000000"
 
 
+EARLIER = "2026-01-01T00:00:00Z"
+
+
+def epoch_ms(seconds: float = 0) -> int:
+    return int((datetime.now(UTC) + timedelta(seconds=seconds)).timestamp() * 1000)
+
+
 def moment(seconds: float = 0) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
@@ -71,6 +78,23 @@ def reading(voltage_v: float, **more: Any) -> Sent:
     return {"pack": "P-1", "ts": moment(-60), "voltage_v": voltage_v} | more
 
 
+def set_aside_again(holding: Holding) -> Sent:
+    """Puts what the call before may have discarded back into quarantine."""
+    keep_in_quarantine(holding)
+    return {}
+
+
+def keep_in_quarantine(holding: Holding) -> None:
+    marker = {"alpha": "alpha", "beta": SECRET}[holding.tenant]
+    sent = {"pack": f"{marker}-unknown", "ts": EARLIER, "voltage_v": 1}
+    params = {"import": holding.ids["import"]}
+    assert holding.admin.post("/v1/telemetry", json=sent, params=params).status_code == 207
+    found = holding.admin.get("/v1/quarantine", params={"pack": f"{marker}-unknown", "limit": 1000})
+    (holding.ids["quarantined"],) = [
+        item["id"] for item in found.json()["items"] if json.loads(item["raw"])["ts"] == EARLIER
+    ]
+
+
 def csv_of(text: str) -> Sent:
     return {"content": text.encode(), "headers": {"Content-Type": "text/csv"}, "params": {"dry_run": "true"}}
 
@@ -98,7 +122,33 @@ ROUTES: dict[tuple[str, str], Call] = {
     ),
     ("GET", "/v1/corrections"): Call(Action.CORRECTION_READ),
     ("GET", "/v1/corrections/{id}"): Call(Action.CORRECTION_READ, of="correction"),
+    ("POST", "/v1/telemetry/thingsboard"): Call(
+        Action.TELEMETRY_WRITE,
+        200,
+        lambda _: {
+            "json": {"ts": epoch_ms(-60), "values": {"voltage_v": OWN_VOLTAGE_V}},
+            "params": {"pack": "P-1"},
+        },
+    ),
+    ("POST", "/v1/telemetry/thingsboard/gateway"): Call(
+        Action.TELEMETRY_WRITE,
+        200,
+        lambda _: {"json": {"P-1": [{"ts": epoch_ms(-60), "values": {"voltage_v": OWN_VOLTAGE_V}}]}},
+    ),
     ("GET", "/v1/quarantine"): Call(Action.QUARANTINE_READ),
+    ("GET", "/v1/quarantine/{id}"): Call(Action.QUARANTINE_READ, of="quarantined"),
+    ("DELETE", "/v1/quarantine/{id}"): Call(Action.QUARANTINE_WRITE, 204, set_aside_again, of="quarantined"),
+    ("POST", "/v1/quarantine/redrive"): Call(
+        Action.QUARANTINE_WRITE, 207, lambda _: {"json": {"filter": {"reason": "unknown_pack"}}}
+    ),
+    ("GET", "/v1/key-aliases"): Call(Action.KEY_ALIAS_READ),
+    ("PUT", "/v1/key-aliases"): Call(
+        Action.KEY_ALIAS_WRITE,
+        sent=lambda of: {
+            "json": {"aliases": [{"alias": f"{of.tenant}-volts", "key": "voltage_v"}]},
+            "headers": {"If-Match": of.admin.get("/v1/key-aliases").headers["ETag"]},
+        },
+    ),
     ("GET", "/v1/trends"): Call(
         Action.TELEMETRY_READ,
         sent=lambda _: {"params": {"pack": "P-1", "measure": "voltage_v", "from": FROM, "to": TO}},
@@ -172,6 +222,7 @@ def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding
     receipt = holding.admin.post("/v1/telemetry", json=sent, params={"import": holding.ids["import"]})
     assert (receipt.status_code, receipt.json()["accepted"]) == (207, 1)
     holding.ids["receipt"] = receipt.json()["id"]
+    keep_in_quarantine(holding)
     return holding
 
 
@@ -225,7 +276,8 @@ def test_own_data_is_answered_and_nothing_of_another_tenant(
     own: Holding, other: Holding, route: tuple[str, str]
 ) -> None:
     call = ROUTES[route]
-    answer = call_route(own.admin, route, own.ids.get(call.of or "", ""), call.sent(own))
+    sent = call.sent(own)
+    answer = call_route(own.admin, route, own.ids.get(call.of or "", ""), sent)
     assert answer.status_code == call.status, answer.text
     for secret in (SECRET, str(SECRET_VOLTAGE_V), "beta", *other.ids.values()):
         assert secret not in answer.text
@@ -253,7 +305,8 @@ def test_role_may_call_a_route_exactly_when_the_policy_grants_its_action(
     own: Holding, by_role: dict[Role | None, httpx.Client], route: tuple[str, str], role: Role
 ) -> None:
     call = GUARDED[route]
-    answer = call_route(by_role[role], route, own.ids.get(call.of or "", ""), call.sent(own))
+    sent = call.sent(own)
+    answer = call_route(by_role[role], route, own.ids.get(call.of or "", ""), sent)
     allowed = call.status
     if role is Role.DEVICE and call.of in ("receipt", "import"):
         allowed = 404  # the administrator's batches, which a device doesn't see

@@ -190,6 +190,40 @@ def test_readings_of_packs_elsewhere_are_set_aside_as_unknown(tenant: Tenant) ->
 
 def test_what_other_sites_had_set_aside_is_refused(tenant: Tenant) -> None:
     assert tenant.operator.get("/v1/quarantine").status_code == 403
+    assert tenant.operator.get(f"/v1/quarantine/{GUESSED}").status_code == 403
+    assert tenant.operator.delete(f"/v1/quarantine/{GUESSED}").status_code == 403
+    assert tenant.operator.post("/v1/quarantine/redrive", json={"filter": {}}).status_code == 403
+
+
+def test_credential_of_one_pack_neither_discards_nor_redrives(api: RunningApi) -> None:
+    with api.client(TENANT, pack="pack-a") as limited:
+        assert limited.delete(f"/v1/quarantine/{GUESSED}").status_code == 403
+        assert limited.post("/v1/quarantine/redrive", json={"filter": {}}).status_code == 403
+
+
+def test_key_aliases_which_hold_for_every_site_are_read_but_not_written(tenant: Tenant) -> None:
+    read = tenant.operator.get("/v1/key-aliases")
+    headers = {"If-Match": read.headers["ETag"]}
+    refused = tenant.operator.put("/v1/key-aliases", json={"aliases": []}, headers=headers)
+    assert (read.status_code, refused.status_code) == (200, 403)
+
+
+def test_items_are_judged_again_by_what_their_senders_may(api: RunningApi, tenant: Tenant) -> None:
+    """A device's reading of another's pack doesn't go in because an administrator has more rights."""
+    forged, ts = "pack-b", moment(-11)
+    sent = {"pack": forged, "ts": ts, "voltage_v": 350}
+    before = tenant.stored(forged)
+    with api.client(TENANT, "device", pack="pack-a") as device:
+        assert device.post("/v1/telemetry", json=sent).json()["quarantined"] == 1
+    with api.client(TENANT, "operator", sites=["A"]) as elsewhere:
+        assert elsewhere.post("/v1/telemetry", json=sent).json()["quarantined"] == 1
+    found = tenant.admin.get("/v1/quarantine", params={"pack": forged, "limit": 1000}).json()["items"]
+    ids = [item["id"] for item in found if ts in item["raw"]]
+    assert len(ids) == 2
+    redriven = tenant.admin.post("/v1/quarantine/redrive", json={"ids": ids})
+    assert (redriven.status_code, redriven.json()["quarantined"]) == (207, 2)
+    assert {item["reason"] for item in redriven.json()["items"]} == {"unknown_pack"}
+    assert tenant.stored(forged) == before
 
 
 def test_receipts_and_imports_of_others_read_as_absent(tenant: Tenant) -> None:

@@ -10,14 +10,25 @@ READS = {
     "receipt:read",
     "quarantine:read",
     "correction:read",
+    "key-alias:read",
     "pack:read",
     "model:read",
     "site:read",
 }
 GRANTED = {
     "tenant_admin": READS
-    | {"telemetry:write", "telemetry:import", "pack:write", "model:write", "site:write", "correction:write"},
-    "operator": READS | {"telemetry:write", "pack:write", "model:write", "site:write"},
+    | {
+        "telemetry:write",
+        "telemetry:import",
+        "quarantine:write",
+        "key-alias:write",
+        "pack:write",
+        "model:write",
+        "site:write",
+        "correction:write",
+    },
+    "operator": READS
+    | {"telemetry:write", "quarantine:write", "key-alias:write", "pack:write", "model:write", "site:write"},
     "analyst": READS,
     "device": {"telemetry:write", "receipt:read"},
     "importer": {"telemetry:write", "telemetry:import", "receipt:read", "pack:read"},
@@ -53,7 +64,9 @@ def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
     limited = {action for action in Action if decide(actor(role, sites=frozenset({"A"})), action).allowed}
     assert limited == GRANTED[role] - {
         "model:write",
+        "key-alias:write",
         "quarantine:read",
+        "quarantine:write",
         "correction:read",
         "correction:write",
     }

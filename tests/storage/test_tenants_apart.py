@@ -26,10 +26,12 @@ OF_TENANTS = {
     "readings",
     "quarantine",
     "audit_log",
+    "key_aliases",
     "window_notes",
     "corrections",
     "superseded_readings",
 }
+APP_DELETES_FROM = {"quarantine", "key_aliases"}
 GUESSED = "00000000-0000-4000-8000-000000000000"
 
 
@@ -67,6 +69,9 @@ def tenants(api: RunningApi) -> dict[str, int]:
             assert client.post("/v1/corrections", json=gone).json()["readings"] == 1
             again = {"kind": "correct", "pack": "P", "ts": sent[0]["ts"], "values": {"voltage_v": 301}}
             client.post("/v1/corrections", json=again | {"reason": "r"}).raise_for_status()
+            aliases = {"aliases": [{"alias": "U", "key": "voltage_v"}]}
+            headers = {"If-Match": client.get("/v1/key-aliases").headers["ETag"]}
+            client.put("/v1/key-aliases", json=aliases, headers=headers).raise_for_status()
     with as_administrator(api.access) as connection:
         return dict(connection.execute("SELECT name, tenant_id FROM tenants").fetchall())
 
@@ -95,7 +100,9 @@ def test_app_sees_rows_of_the_tenant_set_and_none_without(
         assert connection.execute(counted).fetchall() == []
 
 
-@pytest.mark.parametrize("table", ["sites", "models", "packs", "tenures", "imports", "audit_log"])
+@pytest.mark.parametrize(
+    "table", ["sites", "models", "packs", "tenures", "imports", "audit_log", "key_aliases"]
+)
 def test_app_can_not_write_a_row_for_another_tenant(
     api: RunningApi, tenants: dict[str, int], table: str
 ) -> None:
@@ -155,10 +162,22 @@ def test_app_reads_nothing_that_has_no_tenant(api: RunningApi, table: str) -> No
         connection.execute(f"SELECT 1 FROM {table}")
 
 
-def test_app_truncates_and_deletes_nothing(api: RunningApi, tenants: dict[str, int]) -> None:
+@pytest.mark.parametrize("table", sorted(APP_DELETES_FROM))
+def test_app_deletes_no_row_of_another_tenant(api: RunningApi, tenants: dict[str, int], table: str) -> None:
+    with as_app(api.access, tenants["alpha"]) as connection:
+        deleted = connection.execute(f"DELETE FROM {table} WHERE tenant_id = %s", (tenants["beta"],))
+    assert deleted.rowcount == 0
+
+
+def test_app_truncates_nothing_and_deletes_only_what_is_discarded(
+    api: RunningApi, tenants: dict[str, int]
+) -> None:
     with as_app(api.access, tenants["alpha"]) as connection:
         for table in sorted(OF_TENANTS):
-            for statement in (f"TRUNCATE {table}", f"DELETE FROM {table}"):
+            refused = [f"TRUNCATE {table}"]
+            if table not in APP_DELETES_FROM:
+                refused.append(f"DELETE FROM {table}")
+            for statement in refused:
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     connection.execute(statement)
 
