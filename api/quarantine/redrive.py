@@ -14,7 +14,7 @@ from api.quarantine.schemas import Redrive
 from api.quarantine.service import require_whole_tenant
 from api.telemetry.service import commit, known_packs, require_clock
 from domain.clock import to_ms
-from domain.errors import BodyUnreadableError
+from domain.errors import BodyUnreadableError, ConflictError, InFlightError
 from domain.quarantine import RawForm, is_cut
 from domain.readings import IncomingBatch
 from domain.receipts import ItemOutcome, Mode, Receipt, ReceiptItem
@@ -157,8 +157,10 @@ async def _redrive_group(call: Call, group: Group, rows: Sequence[Row], summary:
             _count_judged(raw, judged, rows, summary)
             return
         receipt = await commit(call, _batch_id(call, rows), lambda: _batch(call, group, rows))
-    except BodyUnreadableError:
-        # A row of CSV whose header no longer names the pack, because an alias is gone.
+    except InFlightError:
+        raise
+    except (BodyUnreadableError, ConflictError):
+        # A row of CSV whose header no longer names the pack, because an alias is gone; an import that was undone.
         summary.skip(rows)
         return
     await _settle(call, rows, receipt, summary)

@@ -1,5 +1,7 @@
 """Wrong telemetry: what can't be read stores nothing; what is wrong with one reading is set aside with its reason."""
 
+import csv
+import io
 import json
 import select
 import socket
@@ -22,6 +24,7 @@ from tests.running import RunningApi
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
+CSV = "text/csv"
 MIB = 1 << 20
 DAY_S = 86_400
 Reading = dict[str, Any]
@@ -67,12 +70,23 @@ def as_arrow(readings: list[Reading]) -> bytes:
     return arrow({name: pa.array(given, types.get(name, pa.float64())) for name, given in columns.items()})
 
 
+def as_csv(readings: list[Reading]) -> bytes:
+    """The readings as CSV, with a column for each name that any of them has."""
+    names = list(dict.fromkeys(["pack", "ts", *(name for item in readings for name in item)]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(readings)
+    return text.getvalue().encode()
+
+
 ENCODE: dict[str, Callable[[list[Any]], bytes]] = {
     JSON: lambda readings: json.dumps(readings).encode(),
     NDJSON: lambda readings: "\n".join(map(json.dumps, readings)).encode(),
     ARROW: as_arrow,
+    CSV: as_csv,
 }
-FORMATS = pytest.mark.parametrize("content_type", ENCODE, ids=["json", "ndjson", "arrow"])
+FORMATS = pytest.mark.parametrize("content_type", ENCODE, ids=["json", "ndjson", "arrow", "csv"])
 TEXTS = pytest.mark.parametrize("content_type", [JSON, NDJSON], ids=["json", "ndjson"])
 
 
@@ -257,9 +271,9 @@ def test_idempotency_key_that_is_none_answers_422(tenant: Tenant, key: bytes) ->
     assert_refused(tenant, send, 422, "invalid_request")
 
 
-SizedFormats = [(JSON, 10_000, 4), (NDJSON, 10_000, 4), (ARROW, 200_000, 16)]
+SizedFormats = [(JSON, 10_000, 4), (NDJSON, 10_000, 4), (ARROW, 200_000, 16), (CSV, 10_000, 4)]
 SIZED = pytest.mark.parametrize(
-    ("content_type", "readings_max", "mib_max"), SizedFormats, ids=["json", "ndjson", "arrow"]
+    ("content_type", "readings_max", "mib_max"), SizedFormats, ids=["json", "ndjson", "arrow", "csv"]
 )
 
 
@@ -376,9 +390,12 @@ def assert_set_aside(tenant: Tenant, content_type: str, wrong: Wrong) -> None:
     ]
     assert tenant.readings() == before + 2
     listed = tenant.client.get("/v1/quarantine", params={"reason": reason, "limit": 1000}).json()["items"]
-    kept = [json.loads(item["raw"]) for item in listed if item["field"] == field]
-    assert kept
-    assert all(item.keys() <= {"pack", "ts", *MEASURE_NAMES} for item in kept)
+    kept = [item["raw"] for item in listed if item["field"] == field]
+    if content_type == CSV:
+        assert any(raw.startswith("pack,ts,") and raw.count("\n") == 1 for raw in kept)
+        return
+    known = {"pack", "ts", *MEASURE_NAMES}
+    assert any(raw.startswith("{") and json.loads(raw).keys() <= known for raw in kept)
 
 
 @FORMATS
@@ -386,7 +403,14 @@ def assert_set_aside(tenant: Tenant, content_type: str, wrong: Wrong) -> None:
 def test_wrong_reading_is_set_aside_and_its_neighbours_go_in(
     tenant: Tenant, content_type: str, wrong: str
 ) -> None:
-    assert_set_aside(tenant, content_type, WRONG_IN_ALL[wrong])
+    if content_type == CSV and wrong == "pack with NUL":
+        body = ENCODE[CSV]([reading(), reading(**WRONG_IN_ALL[wrong][0])])
+        assert_refused(tenant, lambda: tenant.post(body, CSV), 400, "body_unreadable")
+        return
+    changed, reason, field, limit = WRONG_IN_ALL[wrong]
+    if content_type == CSV and wrong == "empty pack":
+        reason, limit = "missing_field", None
+    assert_set_aside(tenant, content_type, (changed, reason, field, limit))
 
 
 @TEXTS

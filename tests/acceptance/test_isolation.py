@@ -136,7 +136,7 @@ ROUTES: dict[tuple[str, str], Call] = {
         lambda _: {"json": {"P-1": [{"ts": epoch_ms(-60), "values": {"voltage_v": OWN_VOLTAGE_V}}]}},
     ),
     ("GET", "/v1/quarantine"): Call(Action.QUARANTINE_READ),
-    ("GET", "/v1/quarantine/{id}"): Call(Action.QUARANTINE_READ, of="quarantined"),
+    ("GET", "/v1/quarantine/{id}"): Call(Action.QUARANTINE_READ, sent=set_aside_again, of="quarantined"),
     ("DELETE", "/v1/quarantine/{id}"): Call(Action.QUARANTINE_WRITE, 204, set_aside_again, of="quarantined"),
     ("POST", "/v1/quarantine/redrive"): Call(
         Action.QUARANTINE_WRITE, 207, lambda _: {"json": {"filter": {"reason": "unknown_pack"}}}
