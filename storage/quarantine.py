@@ -19,6 +19,8 @@ from storage.database import query
 from storage.records import decode_number_cursor, page_of
 from storage.transactions import Transaction
 
+_KEY = ("tenant_id", "source", "item_hash", "reason")
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -55,6 +57,7 @@ def insert(connection: psycopg.Connection[Any], results: Sequence[BatchResult]) 
             row["times"] += 1
     if found:
         rows = list(found.values())
+        connection.execute(query("quarantine.lock"), {name: [row[name] for row in rows] for name in _KEY})
         connection.execute(
             query("quarantine.insert"), {name: [row[name] for row in rows] for name in rows[0]}
         )

@@ -1,5 +1,12 @@
+-- name: lock
+-- Whoever locks several rows takes them in one order, so that none waits for another in a circle.
+SELECT FROM quarantine
+JOIN unnest(%(tenant_id)s::int4[], %(source)s::text[], %(item_hash)s::bytea[], %(reason)s::text[])
+    AS given (tenant_id, source, item_hash, reason) USING (tenant_id, source, item_hash, reason)
+ORDER BY tenant_id, source, item_hash, reason FOR UPDATE OF quarantine
+
 -- name: insert
--- One row for equal items of one source and reason. Sorted, so that whoever locks several takes them in one order.
+-- One row for equal items of one source and reason.
 INSERT INTO quarantine (
     tenant_id, source, item_hash, reason, field, limit_value, raw, times, first_at, last_at,
     form, pack, mode, import_id, subject, pack_limit, own_device, site_limit
@@ -9,7 +16,7 @@ SELECT * FROM unnest(
     %(limit_value)s::text[], %(raw)s::text[], %(times)s::int8[], %(at)s::timestamptz[], %(at)s::timestamptz[],
     %(form)s::text[], %(pack)s::text[], %(mode)s::text[], %(import_id)s::uuid[], %(subject)s::text[],
     %(pack_limit)s::text[], %(own_device)s::boolean[], %(site_limit)s::jsonb[]
-) AS given ORDER BY 1, 2, 3, 4
+)
 ON CONFLICT (tenant_id, source, item_hash, reason) DO UPDATE SET
     times = quarantine.times + excluded.times,
     first_at = least(quarantine.first_at, excluded.first_at),

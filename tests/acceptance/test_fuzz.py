@@ -4,6 +4,7 @@ The examples are the same in each run, so that a red build is red again. FUZZ_TI
 many, new ones each time; a failure prints the example.
 """
 
+import gzip
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest.bodies.encodings import zstd
 from tests.running import RunningApi
 
 JSON = "application/json"
@@ -47,9 +49,16 @@ def routes(client: httpx.Client) -> list[tuple[str, str]]:
     return [(method.upper(), path) for path, methods in sorted(paths.items()) for method in sorted(methods)]
 
 
-def post(client: httpx.Client, body: bytes, content_type: str) -> None:
+def post(
+    client: httpx.Client,
+    body: bytes,
+    content_type: str,
+    path: str = "/v1/telemetry",
+    encoding: str = "identity",
+) -> None:
     """Send telemetry; assert that the answer is a receipt that adds up, or a refusal."""
-    answer = client.post("/v1/telemetry", content=body, headers={"Content-Type": content_type})
+    headers = {"Content-Type": content_type, "Content-Encoding": encoding}
+    answer = client.post(path, content=body, headers=headers)
     assert answer.status_code in (200, 207, 400, 413, 422), (answer.text, body)
     if answer.status_code in (200, 207):
         receipt = answer.json()
@@ -79,7 +88,7 @@ READINGS = st.dictionaries(KEYS, VALUES, max_size=6)
 
 
 @bounded
-@given(body=st.binary(max_size=200), content_type=st.sampled_from([JSON, NDJSON, ARROW]))
+@given(body=st.binary(max_size=200), content_type=st.sampled_from([JSON, NDJSON, ARROW, CSV]))
 def test_random_bytes(client: httpx.Client, body: bytes, content_type: str) -> None:
     post(client, body, content_type)
 
@@ -178,7 +187,85 @@ def test_truncated_arrow(client: httpx.Client, share: float, stream: bytes, more
     post(client, stream[: int(share * len(stream))] + more, ARROW)
 
 
-FIELDS = st.sampled_from(["name", "zone", "region", "chemistry", "rated_capacity_ah", "limits", "pack", "model", "site", "from", "source"])  # fmt: skip
+TEXT_ROWS = (
+    b'pack,ts,voltage_v,note\r\nP-1,2026-01-01T00:00:00Z,350.5,"a ""b"", c"\r\n"P-2",1795000000000,,\n,soon,nan,x\n'
+)
+CELLS = st.one_of(TEXTS, NUMBERS.map(str), st.sampled_from(['"', '""', '"a', "a\nb", "nan", "1_0", "=1"]))
+
+
+@bounded
+@given(header=st.lists(KEYS, max_size=5), rows=st.lists(st.lists(CELLS, max_size=5), max_size=5))
+def test_random_rows(client: httpx.Client, header: list[str], rows: list[list[str]]) -> None:
+    lines = [",".join(["pack", "ts", *header]), *(",".join(row) for row in rows)]
+    post(client, "\n".join(lines).encode("utf-8", "surrogatepass"), CSV)
+
+
+@settings(bounded, max_examples=300 * TIMES)
+@given(seed=st.integers(0, 2**32))
+def test_mutated_csv(client: httpx.Client, seed: int) -> None:
+    post(client, mutated(TEXT_ROWS, seed), CSV)
+
+
+THINGSBOARD = ["/v1/telemetry/thingsboard?pack=P-1", "/v1/telemetry/thingsboard/gateway"]
+ITEMS = st.one_of(
+    VALUES,
+    READINGS,
+    st.fixed_dictionaries({}, optional={"ts": VALUES, "values": st.one_of(READINGS, VALUES)}),
+)
+
+
+@settings(bounded, max_examples=200 * TIMES)
+@given(
+    value=st.one_of(ITEMS, st.lists(ITEMS, max_size=4), st.dictionaries(TEXTS, st.lists(ITEMS, max_size=3))),
+    path=st.sampled_from(THINGSBOARD),
+)
+def test_random_thingsboard(client: httpx.Client, value: Any, path: str) -> None:
+    post(client, json.dumps(value).encode(), JSON, path)
+
+
+VALID_THINGSBOARD = {
+    THINGSBOARD[0]: b'[{"ts":1795000000000,"values":{"voltage_v":"350.5","x":{"y":[1]}}},{"current_a":-1}]',
+    THINGSBOARD[1]: b'{"P-1":[{"ts":1795000000000,"values":{"voltage_v":350.5}}],"P-2":[{"current_a":"-1"}]}',
+}
+
+
+@bounded
+@given(seed=st.integers(0, 2**32), path=st.sampled_from(THINGSBOARD))
+def test_mutated_thingsboard(client: httpx.Client, seed: int, path: str) -> None:
+    post(client, mutated(VALID_THINGSBOARD[path], seed), JSON, path)
+
+
+ENCODE = {"gzip": gzip.compress, "zstd": zstd.compress}
+BODIES_OF_TYPES = [(JSON, VALID), (CSV, TEXT_ROWS), (ARROW, STREAMS[0])]
+
+
+@settings(bounded, max_examples=300 * TIMES)
+@given(
+    seed=st.integers(0, 2**32),
+    encoding=st.sampled_from(sorted(ENCODE)),
+    body=st.sampled_from(BODIES_OF_TYPES),
+)
+def test_mutated_encodings(client: httpx.Client, seed: int, encoding: str, body: tuple[str, bytes]) -> None:
+    content_type, plain = body
+    post(client, mutated(ENCODE[encoding](plain), seed), content_type, encoding=encoding)
+
+
+@bounded
+@given(body=st.binary(max_size=200), encoding=st.sampled_from(sorted(ENCODE)))
+def test_random_encodings(client: httpx.Client, body: bytes, encoding: str) -> None:
+    post(client, body, JSON, encoding=encoding)
+
+
+def test_whatever_was_set_aside_can_be_listed_exported_and_judged_again(client: httpx.Client) -> None:
+    for accept in (JSON, NDJSON, CSV):
+        assert client.get("/v1/quarantine", headers={"Accept": accept}).status_code == 200
+    asked: dict[str, Any] = {"filter": {}}
+    for dry_run in (True, False):
+        answer = client.post("/v1/quarantine/redrive", json=asked | {"dry_run": dry_run})
+        assert answer.status_code in (200, 207), answer.text
+
+
+FIELDS = st.sampled_from(["name", "zone", "region", "chemistry", "rated_capacity_ah", "limits", "pack", "model", "site", "from", "source", "aliases", "ids", "filter", "dry_run"])  # fmt: skip
 BODIES = st.one_of(
     st.dictionaries(FIELDS, VALUES, max_size=5).map(lambda value: json.dumps(value).encode()),
     VALUES.map(lambda value: json.dumps(value).encode()),
@@ -189,7 +276,7 @@ SAFE = "abcdefghijklmnopqrstuvwxyzABCDEF0123456789-._~"
 ENCODED = st.one_of(
     st.text(SAFE, max_size=20), st.binary(max_size=8).map(lambda raw: "".join(f"%{byte:02x}" for byte in raw))
 )
-PARAMETERS = st.sampled_from(["limit", "cursor", "pack", "measure", "from", "to", "reason", "dry_run", "import", "x"])  # fmt: skip
+PARAMETERS = st.sampled_from(["limit", "cursor", "pack", "measure", "from", "to", "reason", "dry_run", "import", "format", "source", "x"])  # fmt: skip
 QUERIES = st.lists(st.tuples(PARAMETERS, ENCODED), max_size=5).map(
     lambda pairs: "&".join(f"{name}={value}" for name, value in pairs)
 )
