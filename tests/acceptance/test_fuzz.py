@@ -187,9 +187,7 @@ def test_truncated_arrow(client: httpx.Client, share: float, stream: bytes, more
     post(client, stream[: int(share * len(stream))] + more, ARROW)
 
 
-TEXT_ROWS = (
-    b'pack,ts,voltage_v,note\r\nP-1,2026-01-01T00:00:00Z,350.5,"a ""b"", c"\r\n"P-2",1795000000000,,\n,soon,nan,x\n'
-)
+TEXT_ROWS = b'pack,ts,voltage_v,note\r\nP-1,2026-01-01T00:00:00Z,350.5,"a ""b"", c"\r\n"P-2",1795000000000,,\n,soon,nan,x\n'
 CELLS = st.one_of(TEXTS, NUMBERS.map(str), st.sampled_from(['"', '""', '"a', "a\nb", "nan", "1_0", "=1"]))
 
 
