@@ -56,6 +56,11 @@ def key_aliases(given: Iterable[KeyAlias]) -> KeyAliases:
     return KeyAliases(of_key)
 
 
+def usable_aliases(stored: Iterable[KeyAlias]) -> KeyAliases:
+    """The aliases that were valid when they were stored, without those that have become a key of the engine."""
+    return key_aliases(alias for alias in stored if alias.alias not in NATIVE_KEYS)
+
+
 def _check(alias: KeyAlias, taken: set[str]) -> None:
     if alias.alias in NATIVE_KEYS:
         raise InvalidRequestError(f"{alias.alias} is a key of the engine itself", field="alias")

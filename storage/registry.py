@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.errors import ConflictError, NotFoundError
-from domain.key_aliases import KeyAlias, KeyAliases, key_aliases
+from domain.key_aliases import KeyAlias, KeyAliases, usable_aliases
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
 from domain.tenancy import PackNumber, TenantId
 from storage.database import query
@@ -57,7 +57,7 @@ class Registry:
     async def key_aliases(self, tenant_id: TenantId) -> KeyAliases:
         """The tenant's other names of keys."""
         rows = await self._rows("key_aliases.list", {"tenant_id": tenant_id})
-        return key_aliases(KeyAlias(**row) for row in rows)
+        return usable_aliases(KeyAlias(**row) for row in rows)
 
     async def packs(self, tenant_id: TenantId, names: Sequence[str]) -> dict[str, KnownPack]:
         """Those of the named packs that the tenant may name."""

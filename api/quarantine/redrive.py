@@ -1,5 +1,6 @@
 """Items of quarantine judged again, as new batches, by what their senders may and when they first came."""
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from api.quarantine.service import require_whole_tenant
 from api.telemetry.service import commit, known_packs, require_clock
 from domain.clock import to_ms
 from domain.errors import BodyUnreadableError, ConflictError, InFlightError
+from domain.measures import MEASURES
 from domain.quarantine import RawForm, is_cut
 from domain.readings import IncomingBatch
 from domain.receipts import ItemOutcome, Mode, Receipt, ReceiptItem
@@ -98,7 +100,8 @@ async def redrive(call: Call, asked: Redrive) -> Row:
     require_clock(call)
     settings = call.engine.settings
     # A receipt must have room for every measure of every reading, or it couldn't be told which went in.
-    page_items = max(1, min(_PAGE_ITEMS, settings.json_readings_max, settings.receipt_items_max // 7))
+    in_receipt = settings.receipt_items_max // len(MEASURES)
+    page_items = max(1, min(_PAGE_ITEMS, settings.json_readings_max, in_receipt))
     summary = Summary(asked.dry_run)
     cursor, left = asked.cursor, settings.redrive_items_max
     while left > 0:
@@ -229,10 +232,12 @@ async def _judged(
 ) -> tuple[RawReadings, Judged]:
     """The items as readings, judged by when each first came and by what their senders may."""
     aliases = await call.engine.aliases.of(call.actor.tenant_id, version.version)
-    raw = read_kept(group.form, [row["raw"] for row in rows], call.engine.body_limits_json, aliases)
+    raws = [row["raw"] for row in rows]
+    raw = await asyncio.to_thread(read_kept, group.form, raws, call.engine.body_limits_json, aliases)
     actor = group.sender(call.actor)
     packs = await known_packs(call, actor, version, raw.readable_pack_names(), register=register)
     sender = Sender(actor.tenant_id, actor.device_pack if group.own_device else None)
     first_ms = np.array([to_ms(row["first_at"]) for row in rows], np.int64)[raw.index]
     limits = replace(call.engine.time_limits, archived_before_ms=version.archived_before_ms)
-    return raw, judge(raw, packs, sender, group.mode, first_ms, limits)
+    judged = await asyncio.to_thread(judge, raw, packs, sender, group.mode, first_ms, limits)
+    return raw, judged

@@ -48,12 +48,10 @@ def header_of(raw: str) -> str:
     >>> header_of("pack,ts\nP-1,1")
     'pack,ts'
     """
-    quoted = False
-    for position, character in enumerate(raw):
-        quoted ^= character == '"'
-        if character == "\n" and not quoted:
-            return raw[:position]
-    return raw
+    end = raw.find("\n")
+    while end >= 0 and raw.count('"', 0, end) % 2:
+        end = raw.find("\n", end + 1)
+    return raw if end < 0 else raw[:end]
 
 
 def _decoded(raw: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pyarrow as pa
 import pytest
 
 from domain.quarantine import is_cut
@@ -165,6 +166,24 @@ def test_items_of_every_body_are_judged_again(tenant: Tenant, body: str) -> None
     tenant.register("P-1")
     assert tenant.redrive()["accepted"] == 1
     assert tenant.stored("P-1") == [350]
+
+
+def test_items_of_arrow_are_judged_again(tenant: Tenant) -> None:
+    now_ms = int(time.time() * 1000)
+    columns = {
+        "pack": ["P-1"] * 3,
+        "ts": [now_ms - 2, None, now_ms],
+        "voltage_v": [350.0, 350.0, float("nan")],
+    }
+    table = pa.table(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    headers = {"Content-Type": "application/vnd.apache.arrow.stream"}
+    tenant.client.post("/v1/telemetry", content=sink.getvalue().to_pybytes(), headers=headers)
+    assert [item["pack"] for item in tenant.items()] == ["P-1"] * 3
+    tenant.register("P-1")
+    assert (tenant.redrive()["accepted"], len(tenant.items())) == (1, 2)
 
 
 def test_bare_values_keep_the_time_of_their_first_arrival(tenant: Tenant) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from domain.errors import InvalidRequestError
-from domain.key_aliases import KeyAlias, key_aliases
+from domain.key_aliases import KeyAlias, key_aliases, usable_aliases
 
 
 def test_a_key_may_have_several_names() -> None:
@@ -33,3 +33,8 @@ def test_alias_that_collides_or_converts_nothing_is_refused(wrong: list[KeyAlias
     with pytest.raises(InvalidRequestError) as refused:
         key_aliases(wrong)
     assert refused.value.field == field
+
+
+def test_stored_alias_that_has_become_a_key_of_the_engine_is_passed_over() -> None:
+    aliases = usable_aliases([KeyAlias("current_a", "voltage_v"), KeyAlias("U", "voltage_v")])
+    assert aliases.names == {"U"}
