@@ -1,15 +1,18 @@
 """A naive recount of windows from raw readings: dictionaries, floats of fractions, and the zone's own clock."""
 
 import math
+from bisect import bisect_left
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.kernels.naive_rollup import joined, parts, turned, twice_integral, twice_integral_above
 
 Reading = tuple[int, dict[str, float | None]]
+Line = list[tuple[int, int]]
 GAP_MS = 300_000
 HOURS = {"PT6H": 6, "PT12H": 12}
 
@@ -61,39 +64,40 @@ def recount(
         for name in names
     }
     found: dict[int, dict[str, Any]] = defaultdict(dict)
-    for place, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    voltage, current = dict(lines["voltage_v"]), dict(lines["current_a"])
+    powers = [
+        (ts_ms, math.floor(Fraction(voltage[ts_ms] * current[ts_ms], 1000) + Fraction(1, 2)))
+        for ts_ms in sorted(voltage.keys() & current.keys())
+    ]
+    moments = [(ts_ms, 0) for ts_ms in sorted({ts_ms for ts_ms, _ in readings})]
+    for begin, end in pairwise(bounds):
         label = begins[window_of(begin, step, zone)]
-        window_found = _window(lines, bounds, place, begin, end, sorted({ts_ms for ts_ms, _ in readings}))
+        window_found = _window(lines, powers, moments, begin, end)
         if window_found is not None:
             found[label] = window_found
     return dict(found)
 
 
-def _near(line: list[tuple[int, int]], begin: int, end: int) -> list[tuple[int, int]]:
-    return [point for point in line if begin - GAP_MS <= point[0] <= end + GAP_MS]
+def _near(line: Line, begin: int, end: int) -> Line:
+    return line[bisect_left(line, (begin - GAP_MS,)) : bisect_left(line, (end + GAP_MS + 1,))]
 
 
-def _covered_ms(line: list[tuple[int, int]], begin: int, end: int) -> int:
+def _covered_ms(line: Line, begin: int, end: int) -> int:
     pairs = joined(_near(line, begin, end), GAP_MS)
     return sum(max(0, min(end, last[0]) - max(begin, first[0])) for first, last in pairs)
 
 
-def _integral(line: list[tuple[int, int]], begin: int, end: int, integral: Any) -> int:
+def _integral(line: Line, begin: int, end: int, integral: Any) -> int:
     pairs = joined(_near(line, begin, end), GAP_MS)
     return sum(parts(first, last, [begin, end], integral).get(0, 0) for first, last in pairs)
 
 
 def _window(
-    lines: dict[str, list[tuple[int, int]]],
-    bounds: list[int],
-    place: int,
-    begin: int,
-    end: int,
-    moments: list[int],
+    lines: dict[str, Line], powers: Line, moments: Line, begin: int, end: int
 ) -> dict[str, Any] | None:
     told: dict[str, Any] = {}
     for name, line in lines.items():
-        inside = [point for point in line if begin <= point[0] < end]
+        inside = line[bisect_left(line, (begin,)) : bisect_left(line, (end,))]
         values = [value for _, value in inside]
         count, covered_ms = len(values), _covered_ms(line, begin, end)
         mean = Fraction(sum(values), count) if count else None
@@ -115,11 +119,6 @@ def _window(
             else None,
             f"{name}_covered_s": covered_ms / 1000,
         }
-    voltage, current = dict(lines["voltage_v"]), dict(lines["current_a"])
-    powers = [
-        (ts_ms, math.floor(Fraction(voltage[ts_ms] * current[ts_ms], 1000) + Fraction(1, 2)))
-        for ts_ms in sorted(voltage.keys() & current.keys())
-    ]
     for line, unit in ((lines["current_a"], "ah"), (powers, "wh")):
         some = _covered_ms(line, begin, end) > 0
         flows = [
@@ -127,6 +126,6 @@ def _window(
             for given in (line, [turned(point) for point in line])
         ]
         told |= {f"charged_{unit}": flows[0], f"discharged_{unit}": flows[1]}
-    told["covered_s"] = _covered_ms([(ts_ms, 0) for ts_ms in moments], begin, end) / 1000
+    told["covered_s"] = _covered_ms(moments, begin, end) / 1000
     some = told["covered_s"] > 0 or any(told[f"{name}_count"] for name in lines)
     return told if some else None

@@ -34,7 +34,9 @@ async def aggregates(
     step: Annotated[str, Query(description="ISO 8601 duration, such as PT15M, P1D, P1M")],
     starts: Annotated[Moment, Query(alias="from", description="RFC 3339 with offset, inclusive")],
     ends: Annotated[Moment, Query(alias="to", description="RFC 3339 with offset, exclusive")],
-    pack: Annotated[list[Name] | None, Query(description="external id of a pack; may be repeated")] = None,
+    pack: Annotated[
+        list[Name], Query(default_factory=list, description="external id of a pack; may be repeated")
+    ],
     group: Annotated[
         str | None, Query(max_length=300, description="all, site:NAME or model:NAME, with the step P1D")
     ] = None,
@@ -49,5 +51,5 @@ async def aggregates(
     if group is not None:
         tables = [await service.read_group(call, asked, group, pack, measures)]
     else:
-        tables = await service.read_packs(call, asked, list(dict.fromkeys(pack or [])), measures)
+        tables = await service.read_packs(call, asked, list(dict.fromkeys(pack)), measures)
     return Response(_ENCODERS[chosen](tables), media_type=chosen)

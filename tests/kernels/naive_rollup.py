@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from fractions import Fraction
+from itertools import pairwise
 from math import floor
 from typing import Any
 
@@ -33,7 +34,7 @@ def twice_integral_above(first: tuple[int, int], last: tuple[int, int], until: i
         if zero < until:
             cuts.insert(1, zero)
     total = Fraction(0)
-    for begins, ends in zip(cuts, cuts[1:], strict=False):
+    for begins, ends in pairwise(cuts):
         one, other = (max(value_on_line(first, last, cut), Fraction(0)) for cut in (begins, ends))
         total += (one + other) * (ends - begins)
     return total
@@ -42,7 +43,7 @@ def twice_integral_above(first: tuple[int, int], last: tuple[int, int], until: i
 def parts(first: tuple[int, int], last: tuple[int, int], bounds: list[int], integral: Any) -> dict[int, int]:
     """What each window gets of a line: differences of the rounded integral at the ends of windows."""
     found = {}
-    for window, (begins, ends) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for window, (begins, ends) in enumerate(pairwise(bounds)):
         low, high = max(begins, first[0]), min(ends, last[0])
         if low < high:
             found[window] = nearest(integral(first, last, high)) - nearest(integral(first, last, low))
@@ -76,7 +77,7 @@ def rollup(
 
     for series, moments in kept.items():
         for ts_ms in sorted(moments):
-            for window, (begins, ends) in enumerate(zip(bounds, bounds[1:], strict=False)):
+            for window, (begins, ends) in enumerate(pairwise(bounds)):
                 if begins <= ts_ms < ends:
                     record(series, window)
                     for measure, value in moments[ts_ms].items():
@@ -118,7 +119,7 @@ def points(moments: dict[int, dict[int, int]], measure: int) -> list[tuple[int, 
 
 
 def joined(line: list[tuple[int, int]], gap_ms: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    return [pair for pair in zip(line, line[1:], strict=False) if pair[1][0] - pair[0][0] <= gap_ms]
+    return [pair for pair in pairwise(line) if pair[1][0] - pair[0][0] <= gap_ms]
 
 
 def add_value(found: dict[str, int], value: int, offset_ms: int) -> None:
@@ -133,7 +134,7 @@ def add_value(found: dict[str, int], value: int, offset_ms: int) -> None:
 
 
 def add_time(record: Any, series: int, bounds: list[int], first: Any, last: Any, of: Any, name: str) -> None:
-    for window, (begins, ends) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for window, (begins, ends) in enumerate(pairwise(bounds)):
         low, high = max(begins, first[0]), min(ends, last[0])
         if low < high:
             of(record(series, window))[name] += high - low
