@@ -114,7 +114,8 @@ Column = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 def whole(part: RecordArray, field: str) -> npt.NDArray[np.object_]:
     """A sum as Python's whole numbers."""
     high: npt.NDArray[np.object_] = part[f"{field}_high"].astype(object)
-    return (high << _LIMB_BITS) + part[f"{field}_low"].astype(object)
+    found: npt.NDArray[np.object_] = (high << _LIMB_BITS) + part[f"{field}_low"].astype(object)
+    return found
 
 
 def measure_columns(totals: RecordArray, name: str) -> dict[str, tuple[Column, BoolArray]]:

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from aggregations.calendars import window_starts
+from aggregations.groups import FIGURES, PERCENTILES
 from aggregations.windows import measure_columns, pack_columns
 from api.aggregates.encode import Column, Table
 from api.call import Call
-from aggregations.groups import FIGURES, PERCENTILES
 from domain.clock import from_ms, to_ms
 from domain.errors import ForbiddenError, InvalidRequestError, NotFoundError, UnavailableError
 from domain.measures import MEASURE_INDEX

@@ -54,64 +54,63 @@ def turned(point: tuple[int, int]) -> tuple[int, int]:
     return point[0], -point[1]
 
 
+def new_record(measures: int) -> dict[str, Any]:
+    empty = {"count": 0, "sum": 0, "squares": 0, "area": 0, "covered_ms": 0}
+    flows = dict.fromkeys(("charged", "discharged", "charged_energy", "discharged_energy"), 0)
+    times = {"covered_ms": 0, "energy_covered_ms": 0}
+    return {"measures": [dict(empty) for _ in range(measures)]} | flows | times
+
+
 def rollup(
     rows: Rows, bounds: list[int], gap_ms: int, measures: int, voltage: int, current: int
 ) -> dict[tuple[int, int], dict[str, Any]]:
     """Records by (series, window): `measures` is a list of dictionaries, the others are whole numbers."""
     kept: dict[int, dict[int, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
     for series, ts_ms, values in rows:
-        for measure, value in enumerate(values):
-            if value is not None:
-                kept[series][ts_ms][measure] = value
-            else:
-                kept[series][ts_ms].update()
-    records: dict[tuple[int, int], dict[str, Any]] = {}
-
-    def record(series: int, window: int) -> dict[str, Any]:
-        empty = {"count": 0, "sum": 0, "squares": 0, "area": 0, "covered_ms": 0}
-        flows = dict.fromkeys(("charged", "discharged", "charged_energy", "discharged_energy"), 0)
-        times = {"covered_ms": 0, "energy_covered_ms": 0}
-        return records.setdefault(
-            (series, window), {"measures": [dict(empty) for _ in range(measures)]} | flows | times
-        )
-
+        kept[series][ts_ms].update({m: value for m, value in enumerate(values) if value is not None})
+    records: dict[tuple[int, int], dict[str, Any]] = defaultdict(lambda: new_record(measures))
     for series, moments in kept.items():
-        for ts_ms in sorted(moments):
-            for window, (begins, ends) in enumerate(pairwise(bounds)):
-                if begins <= ts_ms < ends:
-                    record(series, window)
-                    for measure, value in moments[ts_ms].items():
-                        add_value(record(series, window)["measures"][measure], value, ts_ms - begins)
+        of = {window: (series, window) for window in range(-1, len(bounds))}
+        add_values(records, of, moments, bounds)
         lines = {measure: points(moments, measure) for measure in range(measures)}
         for measure, line in lines.items():
             for first, last in joined(line, gap_ms):
                 for window, part in parts(first, last, bounds, twice_integral).items():
-                    record(series, window)["measures"][measure]["area"] += part
-                add_time(
-                    record,
-                    series,
-                    bounds,
-                    first,
-                    last,
-                    lambda found, m=measure: found["measures"][m],
-                    "covered_ms",
-                )
+                    records[of[window]]["measures"][measure]["area"] += part
+                for window, part in shares(first, last, bounds).items():
+                    records[of[window]]["measures"][measure]["covered_ms"] += part
         powers = [
             (ts_ms, floor(Fraction(values[voltage] * values[current], 1000) + Fraction(1, 2)))
             for ts_ms, values in sorted(moments.items())
             if voltage in values and current in values
         ]
-        for line, suffix in ((lines[current], ""), (powers, "_energy")):
+        add_flows(records, of, lines[current], bounds, gap_ms, "")
+        add_flows(records, of, powers, bounds, gap_ms, "_energy")
+        for line, name in (
+            (powers, "energy_covered_ms"),
+            ([(ts_ms, 0) for ts_ms in sorted(moments)], "covered_ms"),
+        ):
             for first, last in joined(line, gap_ms):
-                for window, part in parts(first, last, bounds, twice_integral_above).items():
-                    record(series, window)["charged" + suffix] += part
-                for window, part in parts(turned(first), turned(last), bounds, twice_integral_above).items():
-                    record(series, window)["discharged" + suffix] += part
-        for first, last in joined(powers, gap_ms):
-            add_time(record, series, bounds, first, last, lambda found: found, "energy_covered_ms")
-        for first, last in joined([(ts_ms, 0) for ts_ms in sorted(moments)], gap_ms):
-            add_time(record, series, bounds, first, last, lambda found: found, "covered_ms")
-    return records
+                for window, part in shares(first, last, bounds).items():
+                    records[of[window]][name] += part
+    return dict(records)
+
+
+def add_values(records: Any, of: Any, moments: dict[int, dict[int, int]], bounds: list[int]) -> None:
+    for ts_ms in sorted(moments):
+        for window, (begins, ends) in enumerate(pairwise(bounds)):
+            if begins <= ts_ms < ends:
+                found = records[of[window]]
+                for measure, value in moments[ts_ms].items():
+                    add_value(found["measures"][measure], value, ts_ms - begins)
+
+
+def add_flows(records: Any, of: Any, line: Any, bounds: list[int], gap_ms: int, suffix: str) -> None:
+    for first, last in joined(line, gap_ms):
+        for window, part in parts(first, last, bounds, twice_integral_above).items():
+            records[of[window]]["charged" + suffix] += part
+        for window, part in parts(turned(first), turned(last), bounds, twice_integral_above).items():
+            records[of[window]]["discharged" + suffix] += part
 
 
 def points(moments: dict[int, dict[int, int]], measure: int) -> list[tuple[int, int]]:
@@ -133,8 +132,11 @@ def add_value(found: dict[str, int], value: int, offset_ms: int) -> None:
     found["squares"] = min(found["squares"] + value * value, INT64_MAX)
 
 
-def add_time(record: Any, series: int, bounds: list[int], first: Any, last: Any, of: Any, name: str) -> None:
+def shares(first: tuple[int, int], last: tuple[int, int], bounds: list[int]) -> dict[int, int]:
+    """What each window gets of a line's time."""
+    found = {}
     for window, (begins, ends) in enumerate(pairwise(bounds)):
         low, high = max(begins, first[0]), min(ends, last[0])
         if low < high:
-            of(record(series, window))[name] += high - low
+            found[window] = high - low
+    return found
