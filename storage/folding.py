@@ -19,6 +19,9 @@ from storage.group import PartitionQueries
 _DAYS_MAX: Final = 500
 """Days of packs folded in one transaction: 96 quarter-hours of each are read at once."""
 
+_DAYS_BACK: Final = timedelta(days=31)
+"""How far back the days of a zone are folded that no site had before."""
+
 
 def drop_days(
     queries: PartitionQueries,
@@ -70,8 +73,9 @@ def _note_closed_day(queries: PartitionQueries, counted_before_ms: int) -> bool:
         zone = ZoneInfo(row["zone"])
         day = row["folded_before"]
         if day is None:
-            # Days before came as notes of their quarter-hours.
-            first_day = from_ms(counted_before_ms).astimezone(zone).date()
+            # A counter that was away, or a site whose zone was changed, has some days to catch up with; those of an
+            # import come as notes of their quarter-hours.
+            first_day = from_ms(counted_before_ms).astimezone(zone).date() - _DAYS_BACK
             queries.rows("windows.move_day_mark", {"zone": row["zone"], "day": first_day})
             return True
         starts_ms, ends_ms = day_bounds(day, zone)

@@ -153,6 +153,12 @@ ROUTES: dict[tuple[str, str], Call] = {
         Action.TELEMETRY_READ,
         sent=lambda _: {"params": {"pack": "P-1", "measure": "voltage_v", "from": FROM, "to": TO}},
     ),
+    ("GET", "/v1/aggregates"): Call(
+        Action.TELEMETRY_READ,
+        sent=lambda _: {
+            "params": {"pack": "P-1", "measure": "voltage_v", "step": "P1Y", "from": FROM, "to": TO}
+        },
+    ),
     ("POST", "/v1/packs"): Call(Action.PACK_WRITE, 201, lambda of: {"json": {"pack": new_name(of)}}),
     ("GET", "/v1/packs"): Call(Action.PACK_READ),
     ("GET", "/v1/packs/{id}"): Call(Action.PACK_READ, of="pack"),

@@ -88,6 +88,34 @@ def test_trend_of_a_pack_elsewhere_reads_as_absent(tenant: Tenant) -> None:
     assert trend("pack-a").json()["columns"]["ts"]
 
 
+def test_windows_of_a_pack_elsewhere_read_as_absent(tenant: Tenant) -> None:
+    def windows(of: dict[str, str | list[str]]) -> httpx.Response:
+        asked = {"measure": "voltage_v", "step": "P1Y", "from": FROM, "to": TO}
+        return tenant.operator.get("/v1/aggregates", params=asked | of)
+
+    assert told(windows({"pack": "pack-b"})) == told(windows({"pack": "no-such-pack"}))
+    assert windows({"pack": "pack-nowhere"}).status_code == 404
+    assert windows({"pack": ["pack-a", "pack-b"]}).status_code == 404
+    assert sum(windows({"pack": "pack-a"}).json()["columns"]["voltage_v_count"]) > 0
+
+
+def test_group_beyond_the_own_sites_is_absent_or_refused(tenant: Tenant) -> None:
+    def days(group: str) -> httpx.Response:
+        asked = {
+            "group": group,
+            "measure": "voltage_v",
+            "step": "P1D",
+            "from": "2026-01-01T00:00:00Z",
+            "to": "2026-01-03T00:00:00Z",
+        }
+        return tenant.operator.get("/v1/aggregates", params=asked)
+
+    assert told(days("site:B")) == told(days("site:no-such-site"))
+    assert days("site:B").status_code == 404
+    assert days("site:A").json()["columns"]["packs"] == [None, None]
+    assert days("all").status_code == days("model:M").status_code == 403
+
+
 def test_other_site_is_neither_read_nor_edited(tenant: Tenant) -> None:
     path = f"/v1/sites/{tenant.ids['B']}"
     change = {"json": {"region": "south"}, "headers": tenant.etag(path)}
