@@ -19,6 +19,8 @@ class Subject(StrEnum):
     TREND = "trend"
     KERNELS = "kernels"
     IMPORTS = "imports"
+    ROLLUP = "rollup"
+    COUNTING = "counting"
     RESTART = "restart"
     PARTITIONS = "partitions"
 
