@@ -80,7 +80,9 @@ def _fill(access: DatabaseAccess, packs: int, starts: datetime) -> Registered:
             "INSERT INTO packs (tenant_id, external_id) SELECT 1, 'P-' || n FROM generate_series(1, %s) AS n",
             (packs + 1,),
         )
-        connection.execute("INSERT INTO tenures (tenant_id, pack_id, held_from) SELECT 1, pack_id, '-infinity' FROM packs")
+        connection.execute(
+            "INSERT INTO tenures (tenant_id, pack_id, held_from) SELECT 1, pack_id, '-infinity' FROM packs"
+        )
     fleet = Registered(1, np.arange(packs + 1, dtype=np.int32))
     with _connect(access) as connection:
         # A minute of all packs after the other, as they arrive.

@@ -137,7 +137,15 @@ def _by_polars(given: Given) -> Callable[[], pa.Table]:
     figures = []
     for name in MEASURE_NAMES:
         column, wide = pl.col(name), pl.col(name).cast(pl.Int64)
-        made = (column.count(), column.min(), column.max(), wide.sum(), (wide * wide).sum(), column.first(), column.last())
+        made = (
+            column.count(),
+            column.min(),
+            column.max(),
+            wide.sum(),
+            (wide * wide).sum(),
+            column.first(),
+            column.last(),
+        )
         figures += [figure.alias(f"{name}_{field}") for figure, field in zip(made, FIELDS, strict=True)]
     lazy = (
         frame.lazy()

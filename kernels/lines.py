@@ -7,10 +7,30 @@ each function says how. Rounding is to the nearest, halves upwards.
 import numpy as np
 from numba import njit
 
-_SMALL_VALUE = 1 << 20
-_SMALL_DURATION = 1 << 20
 _PIECE_BITS = 18
 _PIECE_MASK = (1 << _PIECE_BITS) - 1
+
+
+@njit("int64(int64, int64, int64, int64)", nogil=True, cache=True, error_model="numpy", inline="always")
+def rounded_share(factor, square, other, divisor):  # type: ignore[no-untyped-def]
+    """factor * square**2 * other / divisor to the nearest, halves upwards, for a quotient below 2**57.
+
+    The numerator may leave int64. The quotient is estimated in float64, within a few units of the true one; so the
+    remainder is small, and is exact although it is computed modulo 2**64. One division of floats where long division
+    takes six of integers: charge and energy became twice as fast.
+    """
+    quotient = np.int64(
+        np.floor(float(factor) * float(square) * float(square) * float(other) / float(divisor))
+    )
+    doubled = 2 * divisor
+    remainder = 2 * factor * square * square * other + divisor - quotient * doubled
+    while remainder < 0:
+        quotient -= 1
+        remainder += doubled
+    while remainder >= doubled:
+        quotient += 1
+        remainder -= doubled
+    return quotient
 
 
 @njit("UniTuple(int64, 2)(int64, int64, int64)", nogil=True, cache=True, error_model="numpy", inline="always")
@@ -36,13 +56,11 @@ def square_share(value, duration, span):  # type: ignore[no-untyped-def]
 def twice_area(first, last, duration, until):  # type: ignore[no-untyped-def]
     """Twice the area under the line from `first` to `last` over `duration`, from its start to `until`.
 
-    2 * first * until + (last - first) * until**2 / duration; the rise times until is at most 2 * 10**10 * 9 * 10**5.
+    2 * first * until + (last - first) * until**2 / duration, of which only the second term is rounded.
     """
     if until == duration:
         return (first + last) * duration
-    rise = (last - first) * until
-    rest = 2 * (rise % duration) * until + duration
-    return 2 * first * until + rise // duration * until + rest // (2 * duration)
+    return 2 * first * until + rounded_share(last - first, until, 1, duration)
 
 
 @njit("int64(int64, int64, int64, int64)", nogil=True, cache=True, error_model="numpy")
@@ -56,8 +74,7 @@ def twice_area_above(first, last, duration, until):  # type: ignore[no-untyped-d
     if first > 0:
         if until * span <= first * duration:
             return twice_area(first, last, duration, until)
-        quotient, remainder = square_share(first, duration, span)
-        return quotient + (2 * remainder + span) // (2 * span)
+        return rounded_share(1, first, duration, span)
     if until * span <= -first * duration:
         return np.int64(0)
     # The whole triangle without what lies behind `until`, brought to one fraction before rounding: both remainders
@@ -74,17 +91,7 @@ def twice_area_above(first, last, duration, until):  # type: ignore[no-untyped-d
 def twice_triangles(above, below, duration):  # type: ignore[no-untyped-def]
     """Twice the areas above and below zero of a whole line that crosses it, from its two distances to zero.
 
-    As `twice_area_above` gives them; unsigned and with one division each while the products are small.
+    As `twice_area_above` gives them.
     """
-    if max(above, below) < _SMALL_VALUE and duration < _SMALL_DURATION:
-        span = np.uint64(2 * (above + below))
-        over = (np.uint64(2 * above * above * duration) + np.uint64(above + below)) // span
-        under = (np.uint64(2 * below * below * duration) + np.uint64(above + below)) // span
-        return np.int64(over), np.int64(under)
     span = above + below
-    quotient, remainder = square_share(above, duration, span)
-    other_quotient, other_remainder = square_share(below, duration, span)
-    return (
-        quotient + (2 * remainder + span) // (2 * span),
-        other_quotient + (2 * other_remainder + span) // (2 * span),
-    )
+    return rounded_share(1, above, duration, span), rounded_share(1, below, duration, span)

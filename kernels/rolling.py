@@ -8,6 +8,7 @@ from numba import njit
 from kernels.lines import twice_area, twice_area_above, twice_triangles
 
 ABSENT = np.iinfo(np.int32).min
+INT32_MAX = np.iinfo(np.int32).max
 INT64_MAX = np.int64(np.iinfo(np.int64).max)
 NEVER_MS = np.int64(-(2**62))
 NO_POWER = np.int64(np.iinfo(np.int64).min)
@@ -68,7 +69,18 @@ def split_time(halves, half, bounds, record, window, began_ms, ended_ms, from_wi
         halves[record - (window - passed), half] += to_ms - from_ms
 
 
-@njit("UniTuple(int64, 2)(int32[:, ::1], int64, int64, int64)", nogil=True, cache=True, inline="always")
+@njit("void(int64[:, ::1], int32[:, ::1], int64)", nogil=True, cache=True)
+def clear_records(words, halves, measures):  # type: ignore[no-untyped-def]
+    """Records of nothing: all 0, but the least and the largest value of their type as maximum and minimum."""
+    for record in range(words.shape[0]):
+        for word in range(words.shape[1]):
+            words[record, word] = 0
+        for measure in range(measures):
+            half = 2 * measure * MEASURE_WORDS
+            halves[record, half + MINIMUM], halves[record, half + MAXIMUM] = INT32_MAX, ABSENT
+
+
+@njit("UniTuple(int64, 2)(int32[:, ::1], int64, int64, int64)", nogil=True, cache=True, forceinline=True)
 def ends_of(thousandths, measure, start, stop):  # type: ignore[no-untyped-def]
     """The first and the last row with a value among start <= row < stop; first == stop when there is none."""
     first, last = start, stop - 1
@@ -122,26 +134,27 @@ def roll_values(thousandths, ts_ms, measure, first, last, began_ms, gap_ms, word
     "boolean(int32[:, ::1], int64[::1], int64, int64, int64, int64, int64[:, ::1], int32[:, ::1], int64)",
     nogil=True,
     cache=True,
+    forceinline=True,
 )
 def roll_dense_values(thousandths, ts_ms, measure, start, stop, began_ms, words, halves, record):  # type: ignore[no-untyped-def]
     """As `roll_values` for start <= row < stop, if all of them hold a value; else nothing, and False.
 
     For at most _PIECE_ROWS rows, near enough to be joined. Loops without a branch compile to vector instructions.
     """
-    total, squares = np.int64(0), np.int64(0)
-    minimum = maximum = thousandths[measure, start]
-    for row in range(start, stop):
-        value = np.int64(thousandths[measure, row])
+    values, times = thousandths[measure, start:stop], ts_ms[start:stop]
+    count = len(values)
+    total, squares, area = np.int64(0), np.int64(0), np.int64(0)
+    minimum = maximum = values[0]
+    for row in range(count):
+        value = np.int64(values[row])
         total += value
         squares += value * value
-        minimum = min(minimum, thousandths[measure, row])
-        maximum = max(maximum, thousandths[measure, row])
+        minimum = min(minimum, values[row])
+        maximum = max(maximum, values[row])
     if minimum == ABSENT:
         return False
-    area = np.int64(0)
-    for row in range(start, stop - 1):
-        pair = np.int64(thousandths[measure, row]) + np.int64(thousandths[measure, row + 1])
-        area += pair * (ts_ms[row + 1] - ts_ms[row])
+    for row in range(count - 1):
+        area += (np.int64(values[row]) + np.int64(values[row + 1])) * (times[row + 1] - times[row])
     word, half = measure * MEASURE_WORDS, 2 * measure * MEASURE_WORDS
     halves[record, half + COUNT] = stop - start
     halves[record, half + MINIMUM], halves[record, half + MAXIMUM] = minimum, maximum
@@ -178,6 +191,7 @@ def power_at(thousandths, voltage, current, row):  # type: ignore[no-untyped-def
     "void(int32[:, ::1], int64[::1], int64, int64, int64, int64, int64[:, ::1], int64, int64)",
     nogil=True,
     cache=True,
+    forceinline=True,
 )
 def roll_charge(thousandths, ts_ms, current, first, last, gap_ms, words, record, word):  # type: ignore[no-untyped-def]
     """Charge in and out between the rows first to last of one window, into words[record, word] and behind it."""
@@ -201,6 +215,7 @@ def roll_charge(thousandths, ts_ms, current, first, last, gap_ms, words, record,
     " int64, boolean)",
     nogil=True,
     cache=True,
+    forceinline=True,
 )
 def roll_energy(thousandths, ts_ms, voltage, current, start, stop, gap_ms, words, halves, record, inside):  # type: ignore[no-untyped-def]
     """Energy that flowed between the rows of one run, into its record when it lies inside of the windows.
@@ -229,7 +244,7 @@ def roll_energy(thousandths, ts_ms, voltage, current, start, stop, gap_ms, words
     return first, first_power, last, before
 
 
-@njit("UniTuple(int64, 2)(int64[::1], int64, int64, int64)", nogil=True, cache=True, inline="always")
+@njit("UniTuple(int64, 2)(int64[::1], int64, int64, int64)", nogil=True, cache=True, forceinline=True)
 def near_time(ts_ms, start, stop, gap_ms):  # type: ignore[no-untyped-def]
     """Time between consecutive rows of a run at most gap_ms apart, and how many pairs are further apart."""
     covered, far = np.int64(0), np.int64(0)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numba import njit
 
 from kernels.identity import is_sorted, sorted_order
-from kernels.rolling import ABSENT, MAXIMUM, MEASURE_WORDS, MINIMUM, PACK_WORDS, fill_records
+from kernels.rolling import MEASURE_WORDS, PACK_WORDS, clear_records, fill_records
 from kernels.runs import find_runs, place_records
 
 GAP_MS_MAX: Final = 900_000
@@ -20,13 +20,18 @@ VALUE_MAX: Final = 5_000_000
 """Largest |thousandths| for which no sum but that of squares can leave its type, at 1 kHz for a quarter-hour."""
 
 
-@njit("void(int32[:, ::1], int64[::1], int32[:, ::1])", nogil=True, cache=True)
-def gather_columns(thousandths, order, gathered):  # type: ignore[no-untyped-def]
-    """Set gathered int32[measures, n] to the columns in an order: all measures of a row while it is near."""
-    for row in range(len(order)):
-        source = order[row]
-        for measure in range(thousandths.shape[0]):
-            gathered[measure, row] = thousandths[measure, source]
+@njit("void(int32[:, ::1], int64[::1], int32[:, ::1], int32[:, ::1])", nogil=True, cache=True)
+def gather_columns(thousandths, order, rows, gathered):  # type: ignore[no-untyped-def]
+    """Set gathered int32[measures, n] to the columns in an order, by way of rows int32[n, measures].
+
+    A row is one cache line, where its measures apart are one each: three times as fast for readings in arrival order.
+    """
+    for row in range(rows.shape[0]):
+        for measure in range(rows.shape[1]):
+            rows[row, measure] = thousandths[measure, row]
+    for row in range(rows.shape[0]):
+        for measure in range(rows.shape[1]):
+            gathered[measure, row] = rows[order[row], measure]
 
 
 def rollup(
@@ -52,7 +57,7 @@ def rollup(
     if not is_sorted(series, ts_ms):
         order = sorted_order(series, ts_ms)
         gathered = np.empty_like(thousandths)
-        gather_columns(thousandths, order, gathered)
+        gather_columns(thousandths, order, np.empty(thousandths.shape[::-1], np.int32), gathered)
         series, ts_ms, thousandths = series[order], ts_ms[order], gathered
     series, ts_ms, thousandths = _one_row_a_time(series, ts_ms, thousandths)
     bounds = np.ascontiguousarray(bounds, np.int64)
@@ -63,10 +68,9 @@ def rollup(
     place_records(
         runs, series, ts_ms, bounds, gap_ms, run_first, run_window, run_record, record_series, record_window
     )
-    words = np.zeros((records, len(thousandths) * MEASURE_WORDS + PACK_WORDS), np.int64)
+    words = np.empty((records, len(thousandths) * MEASURE_WORDS + PACK_WORDS), np.int64)
     halves = words.view(np.int32)
-    for half in range(0, len(thousandths) * MEASURE_WORDS * 2, MEASURE_WORDS * 2):
-        halves[:, half + MINIMUM], halves[:, half + MAXIMUM] = np.iinfo(np.int32).max, ABSENT
+    clear_records(words, halves, len(thousandths))
     if records:
         fill_records(
             runs, series, ts_ms, thousandths, bounds, gap_ms, run_first, run_window, run_record, words, halves,
