@@ -194,7 +194,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         reached=reached,
     )
     registry = Registry(directory)
-    metrics = Metrics(runner.queued_readings)
+    metrics = Metrics(runner.queued_readings, lambda: counter.trouble is not None)
     sweeper = Sweeper(
         directory,
         clock,

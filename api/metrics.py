@@ -13,7 +13,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """Counters of one engine."""
 
-    def __init__(self, queued_readings: Callable[[], int]) -> None:
+    def __init__(self, queued_readings: Callable[[], int], counting_fails: Callable[[], bool]) -> None:
         self._registry = CollectorRegistry()
         self._readings = Counter(
             "bpm_readings_total", "Readings answered, by outcome", ["outcome"], registry=self._registry
@@ -31,6 +31,9 @@ class Metrics:
         Gauge(
             "bpm_queued_readings", "Readings that wait to be committed", registry=self._registry
         ).set_function(queued_readings)
+        Gauge(
+            "bpm_counting_fails", "1 while quarter-hours can't be counted, else 0", registry=self._registry
+        ).set_function(lambda: float(counting_fails()))
 
     def count(self, receipt: Receipt) -> None:
         """Count a receipt that was given."""

@@ -1,4 +1,4 @@
-"""The rollup kernel beside DuckDB, Polars and pandas, which compute a part of the same, and beside reading the bytes."""
+"""The rollup kernel beside DuckDB, Polars and pandas, which compute a part of it, and beside reading the bytes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ _PIECE_MASK = (1 << _PIECE_BITS) - 1
 
 @njit("int64(int64, int64, int64, int64)", nogil=True, cache=True, error_model="numpy", inline="always")
 def rounded_share(factor, square, other, divisor):  # type: ignore[no-untyped-def]
-    """factor * square**2 * other / divisor to the nearest, halves upwards, for a quotient below 2**57.
+    """The share factor * square**2 * other / divisor to the nearest, halves upwards, for a quotient below 2**57.
 
     The numerator may leave int64. The quotient is estimated in float64, within a few units of the true one; so the
     remainder is small, and is exact although it is computed modulo 2**64. One division of floats where long division

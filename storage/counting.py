@@ -84,12 +84,14 @@ class CountingStore:
         self._connect_timeout_s = connect_timeout_s
         self._queries: PartitionQueries | None = None
         self._months: set[str] = set()
+        self._is_counter = False
 
     def close(self) -> None:
         """Let go of the connection, and with it of anything uncommitted."""
         if self._queries is not None:
             self._queries.connection.close()
             self._queries = None
+            self._is_counter = False
 
     def count_once(
         self,
@@ -98,21 +100,29 @@ class CountingStore:
     ) -> bool:
         """Count the next closed quarter-hour, or the next noted ones, or fold days; whether there was anything.
 
-        Raises psycopg.Error when the database is away. A step that meets another writer's starts again.
+        Nothing is done while another process counts this partition.
+        before_commit and after_commit are called where there was. Raises psycopg.Error when the database is away. A
+        step that meets another writer's starts again.
         """
         queries = self._connected()
+        if not self._is_counter:
+            self._is_counter = queries.one("windows.try_counter_lock")["pg_try_advisory_lock"]
+        if not self._is_counter:
+            return False
         for left in reversed(range(_TRIES_MAX)):
             try:
                 with _snapshot(queries.connection):
                     did = self._step(queries)
-                    before_commit()
+                    if did:
+                        before_commit()
             except _MonthMissingError as missing:
                 self._make_months(queries, missing.months)
             except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
                 if left == 0:
                     raise
             else:
-                after_commit()
+                if did:
+                    after_commit()
                 return did
         return True
 

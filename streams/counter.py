@@ -25,7 +25,7 @@ class Counter:
         self._stopping = threading.Event()
         self._looked = threading.Condition()
         self._looks = 0
-        self._trouble: str | None = "nothing has been counted yet"
+        self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="counter", daemon=True)
 
     def start(self) -> None:

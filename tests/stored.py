@@ -154,33 +154,39 @@ class Stored:
         return {(tenure, to_ms(starts)): record for tenure, starts, record in found}
 
     def assert_quarters_equal_a_recount(self) -> None:
-        """Every stored quarter-hour below the mark and without a note equals the naive recount, and none is missing."""
-        stored = {key: plain(record) for key, record in self.quarters().items()}
-        assert stored == self.recounted()
+        """Every stored quarter-hour below the mark equals the naive recount, and none is missing; for no notes left."""
+        with self.connect() as connection:
+            assert stored_quarters(connection) == recounted_quarters(connection)
 
-    def recounted(self) -> dict[tuple[int, int], dict[str, Any]]:
-        counted_before_ms = to_ms(self.value("SELECT min(counted_before) FROM window_marks"))
-        names = ", ".join(f"round((readings.{name} * 1000.0::float8))::int" for name in MEASURE_NAMES)
-        rows = self.rows(
-            f"SELECT tenure_no, ts, {names} FROM readings JOIN tenures USING (tenant_id, pack_id)"
-            " WHERE held_from <= ts AND ts < held_to"
+
+def stored_quarters(connection: psycopg.Connection[Any]) -> dict[tuple[int, int], dict[str, Any]]:
+    """Stored records by (tenure, start), as the naive twin gives them."""
+    found = connection.execute("SELECT tenure_no, starts, record FROM quarters").fetchall()
+    return {(tenure, to_ms(starts)): plain(record) for tenure, starts, record in found}
+
+
+def recounted_quarters(connection: psycopg.Connection[Any]) -> dict[tuple[int, int], dict[str, Any]]:
+    """What should be stored: a recount of all readings, of the quarter-hours below the mark."""
+    (counted_before,) = connection.execute("SELECT min(counted_before) FROM window_marks").fetchone() or (
+        None,
+    )
+    assert counted_before is not None
+    names = ", ".join(f"round((readings.{name} * 1000.0::float8))::int" for name in MEASURE_NAMES)
+    rows = connection.execute(
+        f"SELECT tenure_no, ts, {names} FROM readings JOIN tenures USING (tenant_id, pack_id)"
+        " WHERE held_from <= ts AND ts < held_to".encode()
+    ).fetchall()
+    given = [(tenure, to_ms(ts), list(values)) for tenure, ts, *values in rows]
+    expected: dict[tuple[int, int], dict[str, Any]] = {}
+    for tenure in {row[0] for row in given}:
+        own = [row for row in given if row[0] == tenure]
+        starts = sorted({ts_ms - ts_ms % QUARTER_MS for _, ts_ms, _ in own})
+        bounds = sorted({*starts, *(start + QUARTER_MS for start in starts)})
+        found = naive_rollup.rollup(
+            own, bounds, GAP_MS, len(MEASURE_NAMES), MEASURE_INDEX["voltage_v"], MEASURE_INDEX["current_a"]
         )
-        given = [(tenure, to_ms(ts), list(values)) for tenure, ts, *values in rows]
-        expected: dict[tuple[int, int], dict[str, Any]] = {}
-        for tenure in {row[0] for row in given}:
-            own = [row for row in given if row[0] == tenure]
-            starts = sorted({ts_ms - ts_ms % QUARTER_MS for _, ts_ms, _ in own})
-            bounds = sorted({*starts, *(start + QUARTER_MS for start in starts)})
-            found = naive_rollup.rollup(
-                own,
-                bounds,
-                GAP_MS,
-                len(MEASURE_NAMES),
-                MEASURE_INDEX["voltage_v"],
-                MEASURE_INDEX["current_a"],
-            )
-            expected |= {(tenure, bounds[window]): record for (_, window), record in found.items()}
-        return {key: record for key, record in expected.items() if key[1] < counted_before_ms}
+        expected |= {(tenure, bounds[window]): record for (_, window), record in found.items()}
+    return {key: record for key, record in expected.items() if key[1] < to_ms(counted_before)}
 
 
 def plain(packed: bytes) -> dict[str, Any]:

@@ -1,5 +1,8 @@
+-- name: try_counter_lock
+SELECT pg_try_advisory_lock(hashtext('bpm.counter'), %(partition_no)s)
+
 -- name: marks
--- Held until commit, so that of two counters the second starts again with what the first has left.
+-- Held until commit: should there be two counters after all, the second starts again with what the first has left.
 SELECT
     (extract(epoch FROM closed_before) * 1000)::int8 AS closed_before_ms,
     (extract(epoch FROM counted_before) * 1000)::int8 AS counted_before_ms,
