@@ -32,7 +32,10 @@ from storage.windows import pack_windows
 
 STEP_MS = 60_000
 FLOOR = "COPY of its rows"
+_WITH_MARGINS = "COPY of its rows and of both margins"
+_COUNT = "count, store and move the mark"
 _GROUP_BY = "SQL GROUP BY"
+_MARGIN = timedelta(seconds=300)
 _CHUNK_PACKS = 10_000
 _READINGS_MAX = 1_000_000
 _FIGURES = ", ".join(
@@ -116,10 +119,11 @@ def _counted(access: DatabaseAccess, packs: int, starts: datetime, rounds: int) 
         return _once(store.count_once)
 
     names = ", ".join(("tenant_id", "pack_id", "ts", *MEASURE_NAMES))
-    rows = f"FROM readings WHERE ts >= '{starts.isoformat()}' AND ts < '{ends.isoformat()}'"
+    rows, wider = _rows_between(starts, ends), _rows_between(starts - _MARGIN, ends + _MARGIN)
     with _connect(access) as connection:
         contenders = [
-            Contender("count, store and move the mark", counted),
+            Contender(_WITH_MARGINS, lambda: _once(lambda: _copy_out(connection, f"SELECT {names} {wider}"))),
+            Contender(_COUNT, counted),
             Contender(FLOOR, lambda: _once(lambda: _copy_out(connection, f"SELECT {names} {rows}"))),
             Contender(
                 _GROUP_BY,
@@ -135,14 +139,22 @@ def _counted(access: DatabaseAccess, packs: int, starts: datetime, rounds: int) 
     with psycopg.connect(access.admin, options="-c search_path=bpm") as connection:
         (stored,) = connection.execute("SELECT count(*) FROM quarters").fetchone() or (0,)
     assert stored == packs, stored
-    lines = compare(samples, (FLOOR, _GROUP_BY))
+    lines = compare(samples, (FLOOR, _WITH_MARGINS, _GROUP_BY))
+    ours = {line.name: line for line in lines}[_COUNT]
     return Report(
         f"Counting a closed quarter-hour of {packs:,} packs, {15 * packs:,} readings",
         "s",
         lines,
-        ("the readings of the margins are read too; every pack's record is stored and committed",),
-        (Goal("to the floor", 1.5, lines[0].against[FLOOR], at_least=False),),
+        (
+            "the readings of 300 s on both sides are read too, as ends of lines: two thirds more rows",
+            "every pack's record is stored and committed",
+        ),
+        (Goal("to the floor", 1.5, ours.against[FLOOR], at_least=False),),
     )
+
+
+def _rows_between(starts: datetime, ends: datetime) -> str:
+    return f"FROM readings WHERE ts >= '{starts.isoformat()}' AND ts < '{ends.isoformat()}'"
 
 
 def _once(work: Callable[[], Any]) -> float:
