@@ -30,6 +30,7 @@ _PIECE_ROWS = 1 << 16
     "void(int64[:, ::1], int64, int64, int64[::1], int64, int64, int64, int64, int64, int64, int64)",
     nogil=True,
     cache=True,
+    forceinline=True,
 )
 def split_area(  # type: ignore[no-untyped-def]
     words, word, signed_word, bounds, record, window, began_ms, ended_ms, first, last, from_window
@@ -64,6 +65,7 @@ def split_area(  # type: ignore[no-untyped-def]
     "void(int32[:, ::1], int64, int64[::1], int64, int64, int64, int64, int64)",
     nogil=True,
     cache=True,
+    forceinline=True,
 )
 def split_time(halves, half, bounds, record, window, began_ms, ended_ms, from_window):  # type: ignore[no-untyped-def]
     """Give each window its part of the time from began_ms to ended_ms; as in `split_area`."""
@@ -283,6 +285,7 @@ def remember(before, measure, time, value, window):  # type: ignore[no-untyped-d
     "void(int64, boolean, int64, int64, int64[:, ::1], int64[::1], int64, int64, int64[:, ::1], int32[:, ::1])",
     nogil=True,
     cache=True,
+    forceinline=True,
 )
 def join(measure, flows, value, time, before, bounds, record, window, words, halves):  # type: ignore[no-untyped-def]
     """Give the windows the line from a measure's value before to its first one in `window`.
