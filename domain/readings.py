@@ -286,6 +286,38 @@ class LiveReadings:
         return LiveReadings(of_int32, of_int32, of_int32, of_int64, of_int64, of_int32, nothing)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleClocks:
+    """What rules remember of p packs besides the states of rules.
+
+    pack int32[p]; tenant and tenure int32[p] of the last live reading that wasn't late; clock_ms int64[p], its rule
+    time; last_ts_ms int64[measures, p] and last int32[measures, p]: the last live values with their event times.
+    """
+
+    pack: Int32Array
+    tenant: Int32Array
+    tenure: Int32Array
+    clock_ms: Int64Array
+    last_ts_ms: Int64Array
+    last: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+    @staticmethod
+    def none() -> "RuleClocks":
+        of_int32, of_int64 = np.empty(0, np.int32), np.empty(0, np.int64)
+        by_measure = (len(MEASURES), 0)
+        return RuleClocks(
+            of_int32,
+            of_int32,
+            of_int32,
+            of_int64,
+            np.empty(by_measure, np.int64),
+            np.empty(by_measure, np.int32),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class BatchResult:
     """A batch with its receipt, and everything of it that was set aside, conflicts included."""

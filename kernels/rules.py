@@ -1,0 +1,466 @@
+"""Alert rules over the readings of a group: the machine of states, and the look that spares it (E17, E18)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, types
+
+from kernels.rule_records import (
+    ABSENT,
+    AS_LATE,
+    BOUNDS_TYPE,
+    DISABLED,
+    IMBALANCE,
+    MEASURED,
+    MISSING,
+    NEVER_MS,
+    NONE,
+    NORMAL,
+    OUT_OF_SCOPE,
+    PENDING,
+    PROVISIONAL,
+    RAISED,
+    RAISES_KEPT,
+    SKEW,
+    STATE_TYPE,
+    SUPERSEDED,
+    THRESHOLD,
+    TO_CLEARED,
+    TO_DROPPED,
+    TO_PENDING,
+    TO_RAISED,
+    TO_WITHDRAWN,
+    TRANSITION_TYPE,
+    VERSION_TYPE,
+)
+from kernels.rule_verdicts import (
+    BREACH,
+    CLEAR,
+    UNKNOWN,
+    is_balanced,
+    is_steady,
+    is_within,
+    threshold_verdict,
+    verdict_of,
+)
+
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+Records = npt.NDArray[np.void]
+
+
+class Readings(NamedTuple):
+    """Readings in order of arrival, n of them.
+
+    slot int32[n]: row of the pack in Packs. profile, tenant and tenure int32[n]. ts_ms, rule_ms and skew_ms (event
+    time minus arrival) int64[n]. thousandths int32[measures, n]. One without any measure stands for one set aside
+    because of its time: it feeds clock skew and moves nothing.
+    """
+
+    slot: Int32s
+    profile: Int32s
+    tenant: Int32s
+    tenure: Int32s
+    ts_ms: Int64s
+    rule_ms: Int64s
+    skew_ms: Int64s
+    thousandths: Int32s
+
+
+class Packs(NamedTuple):
+    """What is remembered of the readings' packs, p of them; changed in place.
+
+    pack int32[p]. tenant and tenure int32[p] of the last reading, 0 before the first. clock_ms int64[p].
+    last_ts_ms int64[p, measures] and last int32[p, measures]: event time and thousandths of the last live values.
+    head int32[p]: position of the first state, NONE without; busy int32[p]: how many of them aren't normal.
+    """
+
+    pack: Int32s
+    tenant: Int32s
+    tenure: Int32s
+    clock_ms: Int64s
+    last_ts_ms: Int64s
+    last: Int32s
+    head: Int32s
+    busy: Int32s
+
+
+class Tables(NamedTuple):
+    """Rules, compiled.
+
+    versions: by rule and number; those of rule k from version_start[k] to version_start[k + 1]. The rules of
+    profile q are profile_rule from profile_start[q] to profile_start[q + 1]. bounds [profiles], low and high
+    int32[profiles, measures], rate int64[profiles, measures]: the tightest limits of a profile. cells int32[2]:
+    the measures of the highest and the lowest cell.
+    """
+
+    versions: Records
+    version_start: Int32s
+    profile_start: Int32s
+    profile_rule: Int32s
+    bounds: Records
+    low: Int32s
+    high: Int32s
+    rate: Int64s
+    cells: Int32s
+
+
+class Results(NamedTuple):
+    """States, and transitions in their order; counts int64[2]: how many of each are there."""
+
+    states: Records
+    made: Records
+    counts: Int64s
+
+
+MADE = 0
+STATES = 1
+"""Rows of `Results.counts`."""
+
+TRANSITIONS_A_RULE_MAX = 3
+"""Transitions that one reading can cause in one rule: out of the old version, raised, and cleared."""
+
+
+@njit(nogil=True)
+def emit(out, row, state, kind, reason, rule_ms, value):  # type: ignore[no-untyped-def]
+    """Add a transition of a state."""
+    one = out.made[out.counts[MADE]]
+    one.reading, one.pack, one.rule, one.tenant = row, state.pack, state.rule, state.tenant
+    one.version, one.kind, one.reason, one.flapping = state.version, kind, reason, state.flapping
+    one.rule_ms, one.onset_ms, one.value = rule_ms, state.onset_ms, value
+    out.counts[MADE] += 1
+
+
+@njit(nogil=True)
+def settle(state, packs, slot):  # type: ignore[no-untyped-def]
+    """Put a state back to normal; what flapping needs stays."""
+    state.status, state.flapping, state.changed = NORMAL, 0, 1
+    state.onset_ms, state.clear_since_ms = NEVER_MS, NEVER_MS
+    packs.busy[slot] -= 1
+
+
+@njit(nogil=True)
+def leave(out, row, state, packs, slot, reason, rule_ms):  # type: ignore[no-untyped-def]
+    """End a state for another reason than a measurement."""
+    kind = TO_CLEARED
+    if state.status == PENDING:
+        kind = TO_DROPPED
+    elif state.status == PROVISIONAL:
+        kind = TO_WITHDRAWN
+    emit(out, row, state, kind, reason, rule_ms, 0)
+    settle(state, packs, slot)
+
+
+@njit(nogil=True)
+def begin(state, version, status, onset_ms, packs, slot):  # type: ignore[no-untyped-def]
+    """Let a normal state begin to breach under a version."""
+    state.version, state.status, state.onset_ms, state.changed = version.number, status, onset_ms, 1
+    state.clear_since_ms = NEVER_MS
+    packs.busy[slot] += 1
+
+
+@njit(nogil=True)
+def raise_it(out, row, state, version, rule_ms, value):  # type: ignore[no-untyped-def]
+    """Raise a state, and say whether it flaps: more raises within the window than allowed."""
+    raises = 1
+    for one in range(RAISES_KEPT):
+        if state.raises_ms[one] != NEVER_MS and state.raises_ms[one] > rule_ms - version.flap_window_ms:
+            raises += 1
+    for one in range(1, RAISES_KEPT):
+        state.raises_ms[one - 1] = state.raises_ms[one]
+    state.raises_ms[RAISES_KEPT - 1] = rule_ms
+    state.status, state.changed = RAISED, 1
+    state.flapping = 1 if raises > version.flap_raises_max else 0
+    emit(out, row, state, TO_RAISED, MEASURED, rule_ms, value)
+
+
+@njit(nogil=True)
+def calm(out, row, state, version, is_clear, rule_ms, value, packs, slot):  # type: ignore[no-untyped-def]
+    """Clear a raised state; one that flaps only after it has been clear for the window."""
+    if state.flapping:
+        if state.clear_since_ms == NEVER_MS:
+            if is_clear:
+                state.clear_since_ms, state.changed = rule_ms, 1
+            return
+        if rule_ms - state.clear_since_ms < version.flap_window_ms:
+            return
+    elif not is_clear:
+        return
+    emit(out, row, state, TO_CLEARED, MEASURED, rule_ms, value)
+    settle(state, packs, slot)
+
+
+@njit(nogil=True)
+def step_breach(out, row, state, version, verdict, value, rule_ms, packs, slot):  # type: ignore[no-untyped-def]
+    """Move a state by what a reading says."""
+    if verdict == BREACH:
+        if state.status == NORMAL:
+            begin(state, version, PENDING, rule_ms, packs, slot)
+            if version.duration_ms > 0:
+                emit(out, row, state, TO_PENDING, MEASURED, rule_ms, value)
+                return
+        if state.status == PENDING and rule_ms - state.onset_ms >= version.duration_ms:
+            raise_it(out, row, state, version, rule_ms, value)
+        elif state.status == RAISED and state.clear_since_ms != NEVER_MS:
+            state.clear_since_ms, state.changed = NEVER_MS, 1
+    elif state.status == PENDING:
+        emit(out, row, state, TO_DROPPED, MEASURED, rule_ms, value)
+        settle(state, packs, slot)
+    elif state.status == RAISED:
+        calm(out, row, state, version, verdict == CLEAR, rule_ms, value, packs, slot)
+
+
+@njit(nogil=True)
+def step_missing(out, row, state, version, before_ms, rule_ms, packs, slot):  # type: ignore[no-untyped-def]
+    """Decide the gap between a pack's readings before and at rule_ms (E19)."""
+    silent_ms = rule_ms - before_ms
+    if silent_ms > version.limit:
+        onset_ms = max(before_ms + version.limit, version.effective_from_ms)
+        if state.status == RAISED:
+            state.clear_since_ms, state.changed = rule_ms, 1
+            return
+        if state.status == PROVISIONAL:
+            state.onset_ms = onset_ms
+        else:
+            begin(state, version, PENDING, onset_ms, packs, slot)
+        raise_it(out, row, state, version, onset_ms, silent_ms)
+        calm(out, row, state, version, True, rule_ms, silent_ms, packs, slot)
+    elif state.status == PROVISIONAL:
+        emit(out, row, state, TO_WITHDRAWN, MEASURED, rule_ms, silent_ms)
+        settle(state, packs, slot)
+    elif state.status == RAISED:
+        calm(out, row, state, version, True, rule_ms, silent_ms, packs, slot)
+
+
+@njit(nogil=True)
+def active_version(tables, rule, rule_ms):  # type: ignore[no-untyped-def]
+    """Position of a rule's version that applies at a rule time, or NONE before its first."""
+    for one in range(tables.version_start[rule + 1] - 1, tables.version_start[rule] - 1, -1):
+        if tables.versions[one].effective_from_ms <= rule_ms:
+            return one
+    return NONE
+
+
+@njit(nogil=True)
+def find_state(out, packs, slot, rule):  # type: ignore[no-untyped-def]
+    """Position of a pack's state of a rule, or NONE."""
+    one = packs.head[slot]
+    while one != NONE and out.states[one].rule != rule:
+        one = out.states[one].next
+    return one
+
+
+@njit(nogil=True)
+def state_of(out, packs, slot, row, version):  # type: ignore[no-untyped-def]
+    """Position of a pack's state of a rule, made anew when there is none; it counts as seen at the reading."""
+    position = find_state(out, packs, slot, version.rule)
+    if position == NONE:
+        position = out.counts[STATES]
+        out.counts[STATES] += 1
+        state = out.states[position]
+        state.pack, state.rule, state.tenant = packs.pack[slot], version.rule, version.tenant
+        state.version, state.status, state.flapping, state.changed = version.number, NORMAL, 0, 0
+        state.onset_ms, state.clear_since_ms, state.next = NEVER_MS, NEVER_MS, packs.head[slot]
+        for one in range(RAISES_KEPT):
+            state.raises_ms[one] = NEVER_MS
+        packs.head[slot] = position
+    out.states[position].seen = row
+    return position
+
+
+@njit(nogil=True)
+def note_late(out, row, pack, version, rule_ms, value):  # type: ignore[no-untyped-def]
+    """Add a late reading's breach, which changes no state."""
+    one = out.made[out.counts[MADE]]
+    one.reading, one.pack, one.rule, one.tenant = row, pack, version.rule, version.tenant
+    one.version, one.kind, one.reason, one.flapping = version.number, AS_LATE, MEASURED, 0
+    one.rule_ms, one.onset_ms, one.value = rule_ms, rule_ms, value
+    out.counts[MADE] += 1
+
+
+@njit(nogil=True)
+def close_unseen(out, row, packs, slot, rule_ms):  # type: ignore[no-untyped-def]
+    """End the states of rules that don't hold for the pack any more."""
+    one = packs.head[slot]
+    while one != NONE:
+        state = out.states[one]
+        if state.status != NORMAL and state.seen != row:
+            leave(out, row, state, packs, slot, OUT_OF_SCOPE, rule_ms)
+        one = state.next
+
+
+@njit(nogil=True)
+def is_quiet(tables, readings, row, late, before_ms, packs, slot, last, last_ts_ms):  # type: ignore[no-untyped-def]
+    """Whether a reading can't concern any rule of its profile: within the tightest limits, and nothing is on."""
+    profile = readings.profile[row]
+    bound = tables.bounds[profile]
+    if not is_within(tables.low[profile], tables.high[profile], row, readings.thousandths):
+        return False
+    if not is_balanced(
+        bound.imbalance, tables.cells, row, readings.ts_ms, readings.thousandths, last, last_ts_ms
+    ):
+        return False
+    if late:
+        return True
+    if packs.busy[slot] > 0 or readings.skew_ms[row] > bound.skew_ms:
+        return False
+    if before_ms != NEVER_MS and readings.rule_ms[row] - before_ms > bound.after_ms:
+        return False
+    return bound.rates == 0 or is_steady(
+        tables.rate[profile], row, readings.ts_ms, readings.thousandths, last, last_ts_ms
+    )
+
+
+@njit(nogil=True)
+def run_late(tables, readings, row, packs, slot, out, nothing, nothing_ts_ms):  # type: ignore[no-untyped-def]
+    """Note each breach that a late reading shows by itself."""
+    profile, moment = readings.profile[row], readings.rule_ms[row]
+    for one in range(tables.profile_start[profile], tables.profile_start[profile + 1]):
+        position = active_version(tables, tables.profile_rule[one], moment)
+        if position == NONE:
+            continue
+        version = tables.versions[position]
+        if version.enabled and (version.kind == THRESHOLD or version.kind == IMBALANCE):  # noqa: PLR1714 - Numba
+            verdict, value = threshold_verdict(
+                version, row, readings.ts_ms, readings.thousandths, nothing, nothing_ts_ms
+            )
+            if verdict == BREACH:
+                note_late(out, row, packs.pack[slot], version, moment, value)
+
+
+@njit(nogil=True)
+def run_version(version, readings, row, before_ms, packs, slot, out):  # type: ignore[no-untyped-def]
+    """Move the state of one rule by one reading."""
+    moment = readings.rule_ms[row]
+    where = find_state(out, packs, slot, version.rule)
+    if where != NONE:
+        state = out.states[where]
+        state.seen = row
+        if state.status != NORMAL and state.version != version.number:
+            leave(out, row, state, packs, slot, SUPERSEDED if version.enabled else DISABLED, moment)
+    if not version.enabled:
+        return
+    is_normal = where == NONE or out.states[where].status == NORMAL
+    if version.kind == MISSING:
+        if before_ms != NEVER_MS and not (is_normal and moment - before_ms <= version.limit):
+            where = state_of(out, packs, slot, row, version)
+            step_missing(out, row, out.states[where], version, before_ms, moment, packs, slot)
+        return
+    verdict, value = verdict_of(
+        version, row, readings.ts_ms, readings.skew_ms[row], readings.thousandths,
+        packs.last[slot], packs.last_ts_ms[slot],
+    )  # fmt: skip
+    if verdict != UNKNOWN and not (is_normal and verdict != BREACH):
+        where = state_of(out, packs, slot, row, version)
+        step_breach(out, row, out.states[where], version, verdict, value, moment, packs, slot)
+
+
+@njit(nogil=True)
+def run_rules(tables, readings, row, has_values, before_ms, packs, slot, out):  # type: ignore[no-untyped-def]
+    """Move the states of all rules by one reading."""
+    profile = readings.profile[row]
+    for one in range(tables.profile_start[profile], tables.profile_start[profile + 1]):
+        position = active_version(tables, tables.profile_rule[one], readings.rule_ms[row])
+        if position != NONE and (has_values or tables.versions[position].kind == SKEW):
+            run_version(tables.versions[position], readings, row, before_ms, packs, slot, out)
+    if has_values and packs.busy[slot] > 0:
+        close_unseen(out, row, packs, slot, readings.rule_ms[row])
+
+
+@njit(nogil=True)
+def has_room(tables, profile, busy, out):  # type: ignore[no-untyped-def]
+    """Whether what one reading can cause at most still fits."""
+    rules = tables.profile_start[profile + 1] - tables.profile_start[profile]
+    needed = TRANSITIONS_A_RULE_MAX * rules + busy
+    return out.counts[MADE] + needed <= len(out.made) and out.counts[STATES] + rules <= len(out.states)
+
+
+@njit(nogil=True)
+def has_any(row, thousandths):  # type: ignore[no-untyped-def]
+    """Whether a reading carries any measure."""
+    for measure in range(thousandths.shape[0]):  # noqa: SIM110 - Numba knows no any()
+        if thousandths[measure, row] != ABSENT:
+            return True
+    return False
+
+
+@njit(nogil=True)
+def remember(readings, row, packs, slot):  # type: ignore[no-untyped-def]
+    """Move a pack's clock and last values to a reading."""
+    packs.clock_ms[slot] = readings.rule_ms[row]
+    packs.tenant[slot], packs.tenure[slot] = readings.tenant[row], readings.tenure[row]
+    for measure in range(readings.thousandths.shape[0]):
+        if readings.thousandths[measure, row] != ABSENT:
+            packs.last[slot, measure] = readings.thousandths[measure, row]
+            packs.last_ts_ms[slot, measure] = readings.ts_ms[row]
+
+
+_READINGS = types.NamedTuple(
+    [types.int32[::1]] * 4 + [types.int64[::1]] * 3 + [types.int32[:, ::1]], Readings
+)
+_PACKS = types.NamedTuple(
+    [types.int32[::1]] * 3
+    + [types.int64[::1], types.int64[:, ::1], types.int32[:, ::1]]
+    + [types.int32[::1]] * 2,
+    Packs,
+)
+_TABLES = types.NamedTuple(
+    [types.Array(VERSION_TYPE, 1, "C")]
+    + [types.int32[::1]] * 3
+    + [types.Array(BOUNDS_TYPE, 1, "C")]
+    + [types.int32[:, ::1]] * 2
+    + [types.int64[:, ::1], types.int32[::1]],
+    Tables,
+)
+_RESULTS = types.NamedTuple(
+    [types.Array(STATE_TYPE, 1, "C"), types.Array(TRANSITION_TYPE, 1, "C"), types.int64[::1]], Results
+)
+
+
+@njit(types.int64(types.int64, _READINGS, _PACKS, _TABLES, _RESULTS), nogil=True, cache=True)
+def evaluate(start, readings, packs, tables, out):  # type: ignore[no-untyped-def]
+    """Run the rules over readings from `start` on; returns where it stopped: n, or where room ran out.
+
+    Packs and results are changed in place. With too little room in the results for what a reading can cause, it
+    stops before that reading, to be called again with larger arrays.
+    """
+    nothing, nothing_ts_ms = packs.last[0, :0], packs.last_ts_ms[0, :0]
+    for row in range(start, len(readings.slot)):
+        slot = readings.slot[row]
+        late = readings.rule_ms[row] < packs.clock_ms[slot]
+        has_values = has_any(row, readings.thousandths)
+        if late:
+            if has_values and not is_quiet(
+                tables, readings, row, late, NEVER_MS, packs, slot, nothing, nothing_ts_ms
+            ):
+                if not has_room(tables, readings.profile[row], packs.busy[slot], out):
+                    return row
+                run_late(tables, readings, row, packs, slot, out, nothing, nothing_ts_ms)
+            continue
+        before_ms = packs.clock_ms[slot]
+        if has_values and packs.tenant[slot] != readings.tenant[row]:
+            # What another tenant's readings were is not for this one's rules to know.
+            before_ms = NEVER_MS
+            packs.last_ts_ms[slot, :] = NEVER_MS
+            packs.last[slot, :] = ABSENT
+        last, last_ts_ms = packs.last[slot], packs.last_ts_ms[slot]
+        if not is_quiet(tables, readings, row, late, before_ms, packs, slot, last, last_ts_ms):
+            if not has_room(tables, readings.profile[row], packs.busy[slot], out):
+                return row
+            run_rules(tables, readings, row, has_values, before_ms, packs, slot, out)
+        if has_values:
+            remember(readings, row, packs, slot)
+    return len(readings.slot)
+
+
+@njit(types.void(_READINGS, _PACKS), nogil=True, cache=True)
+def replay(readings, packs):  # type: ignore[no-untyped-def]
+    """Move clocks and last values by readings that the rules have seen before; states stay as they are."""
+    for row in range(len(readings.slot)):
+        slot = readings.slot[row]
+        if readings.rule_ms[row] >= packs.clock_ms[slot] and has_any(row, readings.thousandths):
+            if packs.tenant[slot] != readings.tenant[row]:
+                packs.last_ts_ms[slot, :] = NEVER_MS
+                packs.last[slot, :] = ABSENT
+            remember(readings, row, packs, slot)
