@@ -396,16 +396,17 @@ def remember(readings, row, packs, slot):  # type: ignore[no-untyped-def]
             packs.last_ts_ms[slot, measure] = readings.ts_ms[row]
 
 
-_READINGS = types.NamedTuple(
+# Arrays of Numba's own types, in the order of the fields.
+_READINGS = types.NamedTuple(  # type: ignore[no-untyped-call]
     [types.int32[::1]] * 4 + [types.int64[::1]] * 3 + [types.int32[:, ::1]], Readings
 )
-_PACKS = types.NamedTuple(
+_PACKS = types.NamedTuple(  # type: ignore[no-untyped-call]
     [types.int32[::1]] * 3
     + [types.int64[::1], types.int64[:, ::1], types.int32[:, ::1]]
     + [types.int32[::1]] * 2,
     Packs,
 )
-_TABLES = types.NamedTuple(
+_TABLES = types.NamedTuple(  # type: ignore[no-untyped-call]
     [types.Array(VERSION_TYPE, 1, "C")]
     + [types.int32[::1]] * 3
     + [types.Array(BOUNDS_TYPE, 1, "C")]
@@ -413,7 +414,7 @@ _TABLES = types.NamedTuple(
     + [types.int64[:, ::1], types.int32[::1]],
     Tables,
 )
-_RESULTS = types.NamedTuple(
+_RESULTS = types.NamedTuple(  # type: ignore[no-untyped-call]
     [types.Array(STATE_TYPE, 1, "C"), types.Array(TRANSITION_TYPE, 1, "C"), types.int64[::1]], Results
 )
 

@@ -25,7 +25,7 @@ from domain.alert_rules import (
 from domain.clock import MILLISECONDS_PER_SECOND
 from domain.measures import MEASURE_INDEX, MEASURES, THOUSANDTHS_PER_UNIT
 from domain.packs import FOREVER_MS
-from domain.readings import Int32Array, Int64Array
+from domain.readings import BoolArray, Int32Array, Int64Array
 from kernels import rule_records as records
 from kernels.rules import Tables
 
@@ -115,6 +115,12 @@ class RuleBook:
         known = tenures < len(self._profile_of)
         profiles[known] = np.maximum(self._profile_of[tenures[known]], _EMPTY_PROFILE)
         return profiles
+
+    def holds(self, rule: int, tenures: Int32Array) -> BoolArray:
+        """Whether a rule holds for the packs of each tenure, bool[n]."""
+        position = next(place for place, one in enumerate(self._by_pack) if one.number == rule)
+        holding = [profile for rules, profile in self._profiles.items() if position in rules]
+        return np.isin(self.profiles_of(tenures), holding)
 
     def ends_ms_of(self, tenures: Int32Array) -> Int64Array:
         """When each tenure ended, int64[n]; FOREVER_MS while it holds, or isn't learnt."""

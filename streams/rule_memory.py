@@ -182,14 +182,15 @@ def worth_keeping(states: States, clock_ms: Int64Array) -> BoolArray:
     """
     newest = states["raises_ms"][:, -1]
     recent = (newest != NEVER_MS) & (newest > clock_ms - _FLAP_MS_MAX)
-    return (states["status"] != NORMAL) | recent
+    keeping: BoolArray = (states["status"] != NORMAL) | recent
+    return keeping
 
 
 def _loaded(saved: Iterable[SavedRuleState]) -> States:
-    rows = [state for state in saved if state.subject.pack is not None]
+    rows = [(state.subject.pack, state) for state in saved if state.subject.pack is not None]
     made = np.zeros(len(rows), STATE)
-    for one, state in zip(made, rows, strict=True):
-        one["pack"], one["rule"], one["tenant"] = state.subject.pack, state.rule, state.tenant_id
+    for one, (pack, state) in zip(made, rows, strict=True):
+        one["pack"], one["rule"], one["tenant"] = pack, state.rule, state.tenant_id
         one["version"], one["status"] = state.version, STATUSES.index(state.status)
         one["flapping"] = state.flapping
         one["onset_ms"] = NEVER_MS if state.onset_ms is None else state.onset_ms
