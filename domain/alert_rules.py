@@ -21,6 +21,7 @@ FLAP_RAISES_MAX: Final = 16
 """Raises of one rule and pack that are remembered."""
 
 FUTURE_S_MAX: Final = DAY_S
+GROWTH_WINDOW_S_MAX: Final = 3600
 GROWTH_ITEMS_MAX: Final = 1_000_000_000
 
 CELL_HIGH: Final = "cell_voltage_max_v"
@@ -267,7 +268,7 @@ def checked(condition: Condition) -> Condition:
             _between("future_s", condition.future_s, 0, FUTURE_S_MAX)
         case QuarantineGrowth():
             _between("items_max", condition.items_max, 0, GROWTH_ITEMS_MAX)
-            _between("window_s", condition.window_s, 1, DAY_S)
+            _between("window_s", condition.window_s, 1, GROWTH_WINDOW_S_MAX)
     if isinstance(condition, Threshold | RateOfChange | CellImbalance):
         _between("duration_s", condition.duration_s, 0, DURATION_S_MAX)
     return condition

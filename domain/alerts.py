@@ -67,6 +67,16 @@ class SavedRuleState:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """How many readings of one live batch were set aside."""
+
+    tenant_id: TenantId
+    source: str
+    arrived_ms: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
 class AlertChanges:
     """What one transaction writes of rules: transitions in their order, states to keep, and those to forget."""
 

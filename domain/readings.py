@@ -333,3 +333,4 @@ class Outcome:
 
     rows: NewReadings
     results: tuple[BatchResult, ...]
+    live: LiveReadings

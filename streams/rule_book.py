@@ -26,6 +26,7 @@ from domain.clock import MILLISECONDS_PER_SECOND
 from domain.measures import MEASURE_INDEX, MEASURES, THOUSANDTHS_PER_UNIT
 from domain.packs import FOREVER_MS
 from domain.readings import BoolArray, Int32Array, Int64Array
+from domain.tenancy import TenantId
 from kernels import rule_records as records
 from kernels.rules import Tables
 
@@ -63,7 +64,7 @@ class RuleBook:
         self._profiles: dict[tuple[int, ...], int] = {(): _EMPTY_PROFILE}
         self._profile_of = np.full(0, records.NONE, np.int32)
         self._ends_ms = np.full(0, FOREVER_MS, np.int64)
-        self._sites: dict[int, UUID | None] = {}
+        self._scopes: dict[int, TenureScope] = {}
         self._records, self._starts = _compiled_versions(self._by_pack)
         self._tables: Tables | None = None
 
@@ -92,7 +93,13 @@ class RuleBook:
                 self._tables = None
             self._profile_of[scope.number] = profile
             self._ends_ms[scope.number] = scope.to_ms
-            self._sites[scope.number] = scope.site_id
+            self._scopes[scope.number] = scope
+
+    def forget(self, tenant: TenantId) -> None:
+        """Forget the scopes of a tenant's tenures, which may have changed."""
+        for number in [number for number, scope in self._scopes.items() if scope.tenant_id == tenant]:
+            del self._scopes[number]
+            self._profile_of[number] = records.NONE
 
     def _make_room(self, largest: int) -> None:
         more = max(largest + 1, 2 * len(self._profile_of)) - len(self._profile_of)
@@ -131,7 +138,12 @@ class RuleBook:
 
     def site_of(self, tenure: int) -> UUID | None:
         """The site of a tenure."""
-        return self._sites.get(tenure)
+        scope = self._scopes.get(tenure)
+        return None if scope is None else scope.site_id
+
+    def scopes(self) -> Iterable[TenureScope]:
+        """The scopes learnt so far."""
+        return self._scopes.values()
 
     @property
     def tables(self) -> Tables:

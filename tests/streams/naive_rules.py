@@ -129,7 +129,14 @@ class NaiveRules:
         return begun[-1] if begun else None
 
     def _add(
-        self, kind: str, pack: int, rule: int, state: NaiveState, now: int, reason: str, value: Fraction | None
+        self,
+        kind: str,
+        pack: int,
+        rule: int,
+        state: NaiveState,
+        now: int,
+        reason: str,
+        value: Fraction | None,
     ) -> None:
         shown = None if value is None else float(value)
         self.log.append((kind, rule, state.version, pack, now, state.onset, reason, state.flapping, shown))
@@ -153,7 +160,7 @@ class NaiveRules:
                     shown = NaiveState(version=version.number, onset=now)
                     self._add("late", pack, rule.number, shown, now, "measured", value)
 
-    def _step(
+    def _step(  # noqa: C901, PLR0912 - the obvious way, in one piece
         self, rule: Rule, pack: NaivePack, number: int, now: int, ts: int, arrived: int,
         values: dict[str, Fraction], *, gap_unknown: bool = False, only_skew: bool = False,
     ) -> None:  # fmt: skip

@@ -1,6 +1,7 @@
 """Rules over live readings against the naive twin, under any split, replay, restart and interleaving."""
 
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -121,7 +122,11 @@ def sorted_runs(made: list[Logged]) -> list[Logged]:
 
 
 def rule(
-    number: int, *conditions: Condition | None, scope: Scope | None = None, tenant: int = 1, every: int = 10_000
+    number: int,
+    *conditions: Condition | None,
+    scope: Scope | None = None,
+    tenant: int = 1,
+    every: int = 10_000,
 ) -> Rule:
     """A rule with a version for each condition, one every 10 s; None disables it."""
     versions: list[RuleVersion] = []
@@ -164,12 +169,16 @@ scopes = st.sampled_from(
 )
 
 
+def is_of(kind: type[Condition], one: Condition) -> bool:
+    return isinstance(one, kind)
+
+
 @st.composite
 def rule_sets(draw: st.DrawFn) -> list[Rule]:
     made = []
     for number in range(1, draw(st.integers(1, 5)) + 1):
         first = draw(conditions)
-        same_kind = conditions.filter(lambda one, kind=type(first): isinstance(one, kind))  # type: ignore[misc]
+        same_kind = conditions.filter(partial(is_of, type(first)))
         more = draw(st.lists(st.none() | same_kind, max_size=2)) if draw(st.booleans()) else []
         tenant = draw(st.sampled_from([1, 1, 2]))
         scope = draw(scopes) if tenant == 1 else Scope(ScopeKind.TENANT)
