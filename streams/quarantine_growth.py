@@ -13,6 +13,7 @@ from domain.alert_rules import (
 )
 from domain.alerts import AlertChanges, AlertTransition, RuleStatus, SavedRuleState, SetAside, Subject
 from domain.clock import MILLISECONDS_PER_SECOND
+from domain.errors import NotFoundError
 from domain.readings import BatchResult
 from domain.receipts import Mode
 from domain.tenancy import TenantId
@@ -81,21 +82,33 @@ class GrowthOutcome:
         memory.raised = self.raised
 
 
-def grow(results: Sequence[BatchResult], memory: GrowthMemory, book: RuleBook) -> GrowthOutcome:
-    """What the rules of growth make of a group's live batches, in their order. The memory stays as it is."""
+def set_aside_by(results: Sequence[BatchResult]) -> list[SetAside | None]:
+    """How many readings each batch of a group had set aside; None for imports, which run no rules."""
+    return [
+        SetAside(
+            result.batch.tenant_id,
+            result.batch.source,
+            result.batch.arrived_at_ms,
+            result.receipt.quarantined,
+        )
+        if result.batch.mode is Mode.LIVE
+        else None
+        for result in results
+    ]
+
+
+def grow(batches: Sequence[SetAside | None], memory: GrowthMemory, book: RuleBook) -> GrowthOutcome:
+    """What the rules of growth make of live batches, in their order. The memory stays as it is."""
     by_tenant: dict[TenantId, list[Rule]] = {}
     for rule in book.growth:
         by_tenant.setdefault(rule.tenant_id, []).append(rule)
     tenants: dict[TenantId, TenantGrowth] = {}
     raised = dict(memory.raised)
     made: list[AlertTransition] = []
-    for position, result in enumerate(results):
-        incoming = result.batch
-        rules = by_tenant.get(incoming.tenant_id)
-        if rules is None or incoming.mode is not Mode.LIVE:
+    for position, batch in enumerate(batches):
+        rules = None if batch is None else by_tenant.get(batch.tenant_id)
+        if batch is None or rules is None:
             continue
-        quarantined = result.receipt.quarantined
-        batch = SetAside(incoming.tenant_id, incoming.source, incoming.arrived_at_ms, quarantined)
         if batch.tenant_id not in tenants:
             tenants[batch.tenant_id] = memory.tenants.get(batch.tenant_id, TenantGrowth()).copied()
         growth = tenants[batch.tenant_id]
@@ -141,7 +154,7 @@ def _step(
             reason=reason,
             rule_ms=now_ms,
             onset_ms=now_ms if was.onset_ms is None else was.onset_ms,
-            value=value,
+            value=None if value is None else float(value),
             severity=version.severity,
             flapping=False,
             tenure=None,
@@ -149,6 +162,36 @@ def _step(
         )
         for was, kind, reason, value in happened
     ]
+
+
+def growth_cleared_by_hand(
+    memory: GrowthMemory, rule: int, onset_ms: int, now_ms: int, book: RuleBook
+) -> GrowthOutcome:
+    """The outcome that clears the open alert of a rule of growth with this onset.
+
+    Raises NotFoundError when no such alert is open. The memory stays as it is.
+    """
+    state = memory.raised.get(rule)
+    version = None if state is None else book.version(rule, state.version)
+    if state is None or version is None or state.onset_ms != onset_ms:
+        raise NotFoundError("no such alert is open")
+    cleared = AlertTransition(
+        tenant_id=state.tenant_id,
+        rule=rule,
+        version=state.version,
+        subject=state.subject,
+        kind=TransitionKind.CLEARED,
+        reason=TransitionReason.BY_HAND,
+        rule_ms=now_ms,
+        onset_ms=onset_ms,
+        value=None,
+        severity=version.severity,
+        flapping=False,
+        tenure=None,
+        batch=None,
+    )
+    left = {number: one for number, one in memory.raised.items() if number != rule}
+    return GrowthOutcome({}, left, AlertChanges((cleared,), (), ((rule, state.subject),)))
 
 
 def _raised(rule: Rule, version: RuleVersion, condition: QuarantineGrowth, now_ms: int) -> SavedRuleState:

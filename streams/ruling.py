@@ -12,7 +12,7 @@ from kernels.rule_records import NEVER_MS
 from streams.alerting import RuleOutcome, evaluate
 from streams.overdue import cleared_by_hand, overdue
 from streams.ports import Group, Store
-from streams.quarantine_growth import GrowthMemory, GrowthOutcome, grow
+from streams.quarantine_growth import GrowthMemory, GrowthOutcome, grow, growth_cleared_by_hand, set_aside_by
 from streams.rule_book import RuleBook
 from streams.rule_memory import RuleMemory
 
@@ -77,7 +77,7 @@ class Ruling:
         changes = readings.changes(self._book, outcome.live)
         growth = None
         if self._book.growth:
-            growth = grow(outcome.results, self._growth, self._book)
+            growth = grow(set_aside_by(outcome.results), self._growth, self._book)
             changes = changes.joined(growth.changes)
         if changes:
             group.write_alerts(changes)
@@ -102,16 +102,21 @@ class Ruling:
         if found is not None:
             found.apply(self._memory)
 
-    def clear(self, rule: int, pack: int, onset_ms: int, now_ms: int) -> None:
-        """Clear an open alert of a pack by hand, in a transaction of its own.
-
-        Raises NotFoundError when no such alert is open.
-        """
+    def clear(self, rule: int, pack: int | None, onset_ms: int, now_ms: int) -> None:
+        """Clear an open alert by hand, in a transaction of its own. Raises NotFoundError when it isn't open."""
+        cleared: RuleOutcome | GrowthOutcome
         with self._store.group() as group:
             self._follow(group, group.versions_with_rules(), now_ms)
-            cleared = cleared_by_hand(self._memory, rule, pack, onset_ms, now_ms)
-            group.write_alerts(cleared.changes(self._book))
-        cleared.apply(self._memory)
+            if pack is None:
+                cleared = growth_cleared_by_hand(self._growth, rule, onset_ms, now_ms, self._book)
+                group.write_alerts(cleared.changes)
+            else:
+                cleared = cleared_by_hand(self._memory, rule, pack, onset_ms, now_ms)
+                group.write_alerts(cleared.changes(self._book))
+        if isinstance(cleared, RuleOutcome):
+            cleared.apply(self._memory)
+        else:
+            cleared.apply(self._growth)
 
     def _follow(self, group: Group, versions: Mapping[TenantId, TenantVersions], now_ms: int) -> None:
         """Load the rules that changed, and forget the scopes of tenures that may have."""
