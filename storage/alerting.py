@@ -93,6 +93,11 @@ def scopes_of(queries: PartitionQueries, tenures: Int32Array) -> list[TenureScop
     if len(tenures) == 0:
         return []
     given = {"tenures": int4s(tenures), "forever_ms": FOREVER_MS}
+    return scopes_from(queries.rows("alerting.scopes", given))
+
+
+def scopes_from(rows: Iterable[Row]) -> list[TenureScope]:
+    """Tenures' scopes from their rows."""
     return [
         TenureScope(
             number=row["tenure_no"],
@@ -102,7 +107,7 @@ def scopes_of(queries: PartitionQueries, tenures: Int32Array) -> list[TenureScop
             model_id=row["model_id"],
             to_ms=row["to_ms"],
         )
-        for row in queries.rows("alerting.scopes", given)
+        for row in rows
     ]
 
 

@@ -142,7 +142,10 @@ class EmbeddedRunner:
         command = Command(work, loop.create_future(), loop)
         self._commands.append(command)
         self._intake.wake()
-        await asyncio.wait_for(asyncio.shield(command.answer), self._limits.recover_s_max)
+        try:
+            await asyncio.wait_for(asyncio.shield(command.answer), self._limits.recover_s_max)
+        except TimeoutError as error:
+            raise self._unavailable("the writer did not come to it; look whether it was done") from error
 
     async def corrected(self, correction_id: UUID, wait_s: float) -> bool:
         """Whether a correction that stands in the store is done within some time; it goes on in any case."""
