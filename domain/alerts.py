@@ -67,6 +67,19 @@ class SavedRuleState:
 
 
 @dataclass(frozen=True, slots=True)
+class ClearByHand:
+    """An open alert that somebody clears: which one, and who under which request."""
+
+    tenant_id: TenantId
+    alert_id: UUID
+    rule: int
+    pack: int | None
+    onset_ms: int
+    subject: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetAside:
     """How many readings of one live batch were set aside."""
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import psycopg
 
 from domain.alert_rules import Rule, Silence, TenureScope
-from domain.alerts import AlertChanges, SetAside
+from domain.alerts import AlertChanges, ClearByHand, SetAside
 from domain.clock import from_ms
 from domain.errors import FencedError
 from domain.packs import ALWAYS_MS, FOREVER_MS
@@ -124,6 +124,22 @@ class GroupTransaction:
     def write_alerts(self, changes: AlertChanges) -> None:
         """What rules changed; after `write`, when batches of the group brought it."""
         write_changes(self._queries, changes, self._numbers)
+
+    def note_cleared(self, asked: ClearByHand) -> None:
+        """Write who cleared an alert into the audit log."""
+        self._queries.rows(
+            "records.audit",
+            {
+                "tenant_id": asked.tenant_id,
+                "subject": asked.subject,
+                "action": "alerts.cleared",
+                "resource": "alerts",
+                "resource_id": str(asked.alert_id),
+                "before": None,
+                "after": None,
+                "request_id": asked.request_id,
+            },
+        )
 
     def committed(self, keys: Sequence[tuple[TenantId, UUID]]) -> dict[tuple[TenantId, UUID], CommittedBatch]:
         """Those of the batches that were committed before, with their receipts."""

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
+from domain.alerts import ClearByHand
 from domain.clock import AnchoredClock
 from domain.errors import (
     BpmError,
@@ -130,15 +131,15 @@ class EmbeddedRunner:
         waiting.answer.add_done_callback(lambda _: self.release(*waiting.whole_key))
         return await asyncio.shield(waiting.answer)
 
-    async def clear_alert(self, rule: int, pack: int | None, onset_ms: int) -> None:
-        """Clear an open alert by hand, between two groups of the writer; a pack of None: of what was set aside.
+    async def clear_alert(self, asked: ClearByHand) -> None:
+        """Clear an open alert by hand, between two groups of the writer.
 
         Raises NotFoundError when it isn't open any more, UnavailableError when the store is away.
         """
         if self._trouble is not None or self._intake.stopping:
             raise self._unavailable(self._trouble or "the engine is stopping")
         loop = asyncio.get_running_loop()
-        work = partial(self._ruling.clear, rule, pack, onset_ms)
+        work = partial(self._ruling.clear, asked)
         command = Command(work, loop.create_future(), loop)
         self._commands.append(command)
         self._intake.wake()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from domain.alert_rules import GROWTH_WINDOW_S_MAX, MissingData, Rule, Silence
+from domain.alerts import ClearByHand
 from domain.clock import MILLISECONDS_PER_SECOND
 from domain.readings import Int32Array, LiveReadings, Outcome, RuleClocks
 from domain.tenancy import TenantId, TenantVersions
@@ -102,8 +103,9 @@ class Ruling:
         if found is not None:
             found.apply(self._memory)
 
-    def clear(self, rule: int, pack: int | None, onset_ms: int, now_ms: int) -> None:
+    def clear(self, asked: ClearByHand, now_ms: int) -> None:
         """Clear an open alert by hand, in a transaction of its own. Raises NotFoundError when it isn't open."""
+        rule, pack, onset_ms = asked.rule, asked.pack, asked.onset_ms
         cleared: RuleOutcome | GrowthOutcome
         with self._store.group() as group:
             self._follow(group, group.versions_with_rules(), now_ms)
@@ -113,6 +115,7 @@ class Ruling:
             else:
                 cleared = cleared_by_hand(self._memory, rule, pack, onset_ms, now_ms)
                 group.write_alerts(cleared.changes(self._book))
+            group.note_cleared(asked)
         if isinstance(cleared, RuleOutcome):
             cleared.apply(self._memory)
         else:

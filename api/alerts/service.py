@@ -6,6 +6,7 @@ from uuid import UUID
 from api.alerts.schemas import AlertsAsked
 from api.call import Call
 from domain.alert_rules import AlertState, read_condition, value_unit
+from domain.alerts import ClearByHand
 from domain.clock import to_ms
 from domain.errors import ConflictError, NotFoundError
 from storage import alerts as stored
@@ -38,13 +39,19 @@ async def clear(call: Call, alert_id: UUID) -> Row:
         row = await stored.get(transaction, alert_id)
     if row["state"] != AlertState.OPEN:
         raise ConflictError(f"the alert is {row['state']}")
+    asked = ClearByHand(
+        tenant_id=call.actor.tenant_id,
+        alert_id=alert_id,
+        rule=row["rule_no"],
+        pack=row["pack_id"],
+        onset_ms=to_ms(row["onset"]),
+        subject=call.actor.subject,
+        request_id=call.request_id,
+    )
     try:
-        await call.engine.runner.clear_alert(row["rule_no"], row["pack_id"], to_ms(row["onset"]))
+        await call.engine.runner.clear_alert(asked)
     except NotFoundError as error:
         raise ConflictError("the alert is not open any more") from error
-    async with call.transaction() as transaction:
-        after = await stored.get(transaction, alert_id)
-        await transaction.audit("alerts.cleared", "alerts", str(alert_id), row, after)
     return await get(call, alert_id)
 
 
