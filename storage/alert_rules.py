@@ -227,8 +227,9 @@ async def page_of_silences(
 
 
 async def end_silence(transaction: Transaction, silence_id: UUID, now_ms: Clock) -> None:
-    """Let a silence hide nothing more; alerts that it hid keep saying so. Raises NotFoundError."""
+    """Let a silence hide nothing more, once and for all; alerts that it hid keep saying so. Raises NotFoundError."""
     await _changing(transaction, now_ms)
     before = await get_silence(transaction, silence_id)
-    await transaction.rows("silences.delete", {"id": silence_id})
-    await transaction.audit("silences.deleted", "silences", str(silence_id), before, None)
+    if await transaction.one("silences.delete", {"id": silence_id}) is not None:
+        after = await get_silence(transaction, silence_id)
+        await transaction.audit("silences.ended", "silences", str(silence_id), before, after)

@@ -31,6 +31,12 @@ async def page(request: Request, asked: Annotated[PageOf, Query()], call: Reader
     return listed(request, items, after)
 
 
+@routes.get("/silences/{id}", response_model=schemas.Silence)
+async def get(record_id: RecordId, call: Reader) -> Response:
+    """Read a silence, also one that was ended."""
+    return answer(await service.get(call, record_id))
+
+
 @routes.delete("/silences/{id}", status_code=HTTP_NO_CONTENT)
 async def end(record_id: RecordId, call: Writer) -> Response:
     """End a silence. Alerts that it hid stay muted."""

@@ -33,6 +33,7 @@ class Silence(BaseModel):
     reason: str
     created_by: str
     created_at: str
+    ended_at: Annotated[str | None, Field(description="when it was ended by hand")]
 
 
 class SilencePage(BaseModel):

@@ -42,6 +42,12 @@ async def page(call: Call, cursor: str | None, limit: int) -> tuple[list[Row], s
     return [_public(row) for row in rows], after
 
 
+async def get(call: Call, silence_id: UUID) -> Row:
+    """The silence, also one that was ended. Raises NotFoundError."""
+    async with call.snapshot() as transaction:
+        return _public(await stored.get_silence(transaction, silence_id))
+
+
 async def end(call: Call, silence_id: UUID) -> None:
     """Let a silence hide nothing more. Raises NotFoundError."""
     async with call.transaction() as transaction:
@@ -49,5 +55,5 @@ async def end(call: Call, silence_id: UUID) -> None:
 
 
 def _public(row: Row) -> Row:
-    shown = ("id", "kind", "pack", "site", "rule", "reason", "created_by", "created_at")
+    shown = ("id", "kind", "pack", "site", "rule", "reason", "created_by", "created_at", "ended_at")
     return {name: row[name] for name in shown} | {"from": row["starts"], "to": row["ends"]}

@@ -12,12 +12,12 @@ RETURNING id
 -- name: list
 SELECT
     silences.id, silence_no, silences.kind, packs.external_id AS pack, sites.name AS site, rules.id AS rule,
-    starts, ends, reason, created_by, silences.created_at
+    starts, ends, reason, created_by, silences.created_at, deleted_at AS ended_at
 FROM silences
 LEFT JOIN packs ON packs.tenant_id = silences.tenant_id AND packs.pack_id = silences.pack_id
 LEFT JOIN sites ON sites.tenant_id = silences.tenant_id AND sites.id = silences.site_id
 LEFT JOIN rules ON rules.tenant_id = silences.tenant_id AND rules.rule_no = silences.rule_no
-WHERE silences.tenant_id = %(tenant_id)s AND deleted_at IS NULL
+WHERE silences.tenant_id = %(tenant_id)s AND (deleted_at IS NULL OR %(id)s::uuid IS NOT NULL)
     AND (%(id)s::uuid IS NULL OR silences.id = %(id)s::uuid)
     AND (%(after)s::bigint IS NULL OR silence_no > %(after)s)
 ORDER BY silence_no LIMIT %(limit)s
