@@ -20,6 +20,7 @@ class Subject(StrEnum):
     KERNELS = "kernels"
     IMPORTS = "imports"
     RESTART = "restart"
+    RULES = "rules"
     PARTITIONS = "partitions"
 
 
