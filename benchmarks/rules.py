@@ -26,7 +26,7 @@ from domain.alert_rules import (
 )
 from domain.measures import MEASURE_INDEX, MEASURES
 from domain.packs import FOREVER_MS
-from domain.readings import Int32Array, LiveReadings
+from domain.readings import ABSENT, Int32Array, LiveReadings
 from domain.tenancy import TenantId
 from kernels.rule_records import TO_RAISED
 from streams.alerting import evaluate
@@ -58,7 +58,6 @@ class Fleet:
     memory: RuleMemory
     book: RuleBook
     rules: list[Rule]
-    before: LiveReadings
     live: LiveReadings
 
 
@@ -114,7 +113,7 @@ def make_fleet(packs: int, one_hot_in: int) -> Fleet:
     memory = RuleMemory()
     before = _live(order, BEGINS_MS, first)
     evaluate(before, memory, book).apply(memory)
-    return Fleet(memory, book, rules, before, _live(order, BEGINS_MS + STEP_MS, second))
+    return Fleet(memory, book, rules, _live(order, BEGINS_MS + STEP_MS, second))
 
 
 def _live(order: Int32Array, ts_ms: int, thousandths: Int32Array) -> LiveReadings:
@@ -185,9 +184,20 @@ def touched(fleet: Fleet) -> list[np.ndarray[Any, Any]]:
 
 
 def masks_by_numpy(fleet: Fleet) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Which readings breach each rule. Both readings of a pack stand in one row, which spares the look-up."""
-    live, before = fleet.live, fleet.before
-    apart_ms = live.ts_ms - before.ts_ms
+    """Which readings breach each rule, with what must be remembered looked up before and made anew after.
+
+    It keeps no states: no hysteresis, no duration, no second reading of a pack.
+    """
+    live, memory = fleet.live, fleet.memory
+    before = memory.touched()
+    row = np.searchsorted(before.pack, live.pack)
+    rule_ms = np.minimum(live.ts_ms, live.arrived_ms)
+    clock_ms, last, last_ts_ms = before.clock_ms[row], before.last[:, row], before.last_ts_ms[:, row]
+    assert (rule_ms >= clock_ms).all()
+    present = live.thousandths != ABSENT
+    np.where(present, live.thousandths, last)
+    np.where(present, live.ts_ms, last_ts_ms)
+    apart_ms = rule_ms - clock_ms
     skew_ms = live.ts_ms - live.arrived_ms
     high, low = live.thousandths[MEASURE_INDEX["cell_voltage_max_v"]], MEASURE_INDEX["cell_voltage_min_v"]
     found = []
@@ -198,8 +208,9 @@ def masks_by_numpy(fleet: Fleet) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
             case Threshold(measure=measure, limit=limit):
                 found.append(live.thousandths[MEASURE_INDEX[measure]] < round(limit * 1000))
             case RateOfChange(measure=measure, limit_per_s=limit):
-                row = MEASURE_INDEX[measure]
-                found.append(live.thousandths[row] - before.thousandths[row] > limit * apart_ms)
+                which = MEASURE_INDEX[measure]
+                changed_by = live.thousandths[which] - last[which]
+                found.append(changed_by > limit * (live.ts_ms - last_ts_ms[which]))
             case CellImbalance(limit_v=limit):
                 found.append(high - live.thousandths[low] > round(limit * 1000))
             case MissingData(after_s=after_s):

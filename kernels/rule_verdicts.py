@@ -38,30 +38,30 @@ def is_beyond(side, value, limit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def at_moment(measure, row, ts_ms, thousandths, last, last_ts_ms):  # type: ignore[no-untyped-def]
+def at_moment(measure, readings, row, packs, slot, alone):  # type: ignore[no-untyped-def]
     """The value of a measure at the reading's time: its own, or the last one when that has the same time.
 
-    last int32[measures] and last_ts_ms int64[measures] of the pack; empty when only the reading itself counts.
+    alone: only the reading itself counts.
     """
-    value = thousandths[measure, row]
-    if value == ABSENT and len(last) > 0 and last_ts_ms[measure] == ts_ms[row]:
-        return last[measure]
+    value = readings.thousandths[measure, row]
+    if value == ABSENT and not alone and packs.last_ts_ms[slot, measure] == readings.ts_ms[row]:
+        return packs.last[slot, measure]
     return value
 
 
 @njit(nogil=True)
-def threshold_verdict(version, row, ts_ms, thousandths, last, last_ts_ms):  # type: ignore[no-untyped-def]
+def threshold_verdict(version, readings, row, packs, slot, alone):  # type: ignore[no-untyped-def]
     """(verdict, value in thousandths) of a threshold or an imbalance."""
-    own, other = thousandths[version.measure, row], ABSENT
+    own, other = readings.thousandths[version.measure, row], ABSENT
     if version.other != NONE:
-        other = thousandths[version.other, row]
+        other = readings.thousandths[version.other, row]
     if own == ABSENT and other == ABSENT:
         return UNKNOWN, 0
-    value = int(at_moment(version.measure, row, ts_ms, thousandths, last, last_ts_ms))
+    value = int(at_moment(version.measure, readings, row, packs, slot, alone))
     if value == ABSENT:
         return UNKNOWN, 0
     if version.other != NONE:
-        other = at_moment(version.other, row, ts_ms, thousandths, last, last_ts_ms)
+        other = at_moment(version.other, readings, row, packs, slot, alone)
     if version.kind == IMBALANCE:
         if other == ABSENT:
             return UNKNOWN, 0
@@ -79,16 +79,16 @@ def threshold_verdict(version, row, ts_ms, thousandths, last, last_ts_ms):  # ty
 
 
 @njit(nogil=True)
-def rate_verdict(version, row, ts_ms, thousandths, last, last_ts_ms):  # type: ignore[no-untyped-def]
+def rate_verdict(version, readings, row, packs, slot):  # type: ignore[no-untyped-def]
     """(verdict, millionths a second) of the change since the last value, if that is near enough."""
-    value = thousandths[version.measure, row]
-    before_ms = last_ts_ms[version.measure]
+    value = readings.thousandths[version.measure, row]
+    before_ms = packs.last_ts_ms[slot, version.measure]
     if value == ABSENT or before_ms == NEVER_MS:
         return UNKNOWN, 0
-    apart_ms = ts_ms[row] - before_ms
+    apart_ms = readings.ts_ms[row] - before_ms
     if apart_ms <= 0 or apart_ms > version.reach_ms:
         return UNKNOWN, 0
-    change = (int(value) - int(last[version.measure])) * MICRO_PER_MILLI_BY_MS
+    change = (int(value) - int(packs.last[slot, version.measure])) * MICRO_PER_MILLI_BY_MS
     rate = change // apart_ms
     if version.side == EITHER:
         return (BREACH if abs(change) > version.limit * apart_ms else CLEAR), rate
@@ -96,49 +96,60 @@ def rate_verdict(version, row, ts_ms, thousandths, last, last_ts_ms):  # type: i
 
 
 @njit(nogil=True)
-def verdict_of(version, row, ts_ms, skew_ms, thousandths, last, last_ts_ms):  # type: ignore[no-untyped-def]
+def verdict_of(version, readings, row, packs, slot):  # type: ignore[no-untyped-def]
     """(verdict, value) of any rule but one of missing data."""
     if version.kind == RATE:
-        return rate_verdict(version, row, ts_ms, thousandths, last, last_ts_ms)
+        return rate_verdict(version, readings, row, packs, slot)
     if version.kind == SKEW:
+        skew_ms = readings.skew_ms[row]
         return (BREACH if skew_ms > version.limit else CLEAR), skew_ms
-    return threshold_verdict(version, row, ts_ms, thousandths, last, last_ts_ms)
+    return threshold_verdict(version, readings, row, packs, slot, False)
+
+
+# The quick look takes arrays and not tuples of them: every access to a tuple's array counts references, which costs
+# more than the look itself (`python -m benchmarks rules`).
 
 
 @njit(nogil=True)
-def is_within(low, high, row, thousandths):  # type: ignore[no-untyped-def]
-    """Whether each measure of a reading lies within the tightest thresholds, int32[measures] each.
+def is_within(low, high, profile, thousandths, row):  # type: ignore[no-untyped-def]
+    """Whether each measure of a reading lies within the tightest thresholds of a profile.
 
     ABSENT is the least of all values, so it is asked for only when something lies outside.
     """
-    for measure in range(len(low)):
+    for measure in range(thousandths.shape[0]):
         value = thousandths[measure, row]
-        if (value < low[measure] or value > high[measure]) and value != ABSENT:
+        if (value < low[profile, measure] or value > high[profile, measure]) and value != ABSENT:
             return False
     return True
 
 
 @njit(nogil=True)
-def is_balanced(imbalance, cells, row, ts_ms, thousandths, last, last_ts_ms):  # type: ignore[no-untyped-def]
-    """Whether the cells of the reading's moment lie within the tightest limit; cells: their two measures."""
-    highest, lowest = thousandths[cells[0], row], thousandths[cells[1], row]
+def is_balanced(limit, above, below, thousandths, ts_ms, row, last, last_ts_ms, slot, alone):  # type: ignore[no-untyped-def]
+    """Whether the cells of the reading's moment lie within a limit; above, below: their measures."""
+    highest, lowest = thousandths[above, row], thousandths[below, row]
     if highest == ABSENT and lowest == ABSENT:
         return True
-    highest = at_moment(cells[0], row, ts_ms, thousandths, last, last_ts_ms)
-    lowest = at_moment(cells[1], row, ts_ms, thousandths, last, last_ts_ms)
-    return ABSENT in (highest, lowest) or int(highest) - int(lowest) <= imbalance
+    if highest == ABSENT and not alone and last_ts_ms[slot, above] == ts_ms[row]:
+        highest = last[slot, above]
+    if lowest == ABSENT and not alone and last_ts_ms[slot, below] == ts_ms[row]:
+        lowest = last[slot, below]
+    if ABSENT in (highest, lowest):
+        return True
+    return int(highest) - int(lowest) <= limit
 
 
 @njit(nogil=True)
-def is_steady(rates, row, ts_ms, thousandths, last, last_ts_ms):  # type: ignore[no-untyped-def]
-    """Whether no measure changed faster than the tightest rate, int64[measures], NO_RATE without one."""
-    for measure in range(len(rates)):
+def is_steady(rate, profile, thousandths, ts_ms, row, last, last_ts_ms, slot):  # type: ignore[no-untyped-def]
+    """Whether no measure changed faster than the tightest rate of a profile."""
+    for measure in range(thousandths.shape[0]):
+        limit = rate[profile, measure]
         value = thousandths[measure, row]
-        if value == ABSENT or rates[measure] == NO_RATE or last_ts_ms[measure] == NEVER_MS:
+        before_ms = last_ts_ms[slot, measure]
+        if limit == NO_RATE or value == ABSENT or before_ms == NEVER_MS:
             continue
-        apart_ms = ts_ms[row] - last_ts_ms[measure]
-        change = (int(value) - int(last[measure])) * MICRO_PER_MILLI_BY_MS
+        apart_ms = ts_ms[row] - before_ms
+        change = (int(value) - int(last[slot, measure])) * MICRO_PER_MILLI_BY_MS
         # Beyond the reach of every rule the product would overflow, and nothing is judged.
-        if 0 < apart_ms <= MILLISECONDS_PER_DAY and abs(change) > rates[measure] * apart_ms:
+        if 0 < apart_ms <= MILLISECONDS_PER_DAY and abs(change) > limit * apart_ms:
             return False
     return True

@@ -291,29 +291,7 @@ def close_unseen(out, row, packs, slot, rule_ms):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True)
-def is_quiet(tables, readings, row, late, before_ms, packs, slot, last, last_ts_ms):  # type: ignore[no-untyped-def]
-    """Whether a reading can't concern any rule of its profile: within the tightest limits, and nothing is on."""
-    profile = readings.profile[row]
-    bound = tables.bounds[profile]
-    if not is_within(tables.low[profile], tables.high[profile], row, readings.thousandths):
-        return False
-    if not is_balanced(
-        bound.imbalance, tables.cells, row, readings.ts_ms, readings.thousandths, last, last_ts_ms
-    ):
-        return False
-    if late:
-        return True
-    if packs.busy[slot] > 0 or readings.skew_ms[row] > bound.skew_ms:
-        return False
-    if before_ms != NEVER_MS and readings.rule_ms[row] - before_ms > bound.after_ms:
-        return False
-    return bound.rates == 0 or is_steady(
-        tables.rate[profile], row, readings.ts_ms, readings.thousandths, last, last_ts_ms
-    )
-
-
-@njit(nogil=True)
-def run_late(tables, readings, row, packs, slot, out, nothing, nothing_ts_ms):  # type: ignore[no-untyped-def]
+def run_late(tables, readings, row, packs, slot, out):  # type: ignore[no-untyped-def]
     """Note each breach that a late reading shows by itself."""
     profile, moment = readings.profile[row], readings.rule_ms[row]
     for one in range(tables.profile_start[profile], tables.profile_start[profile + 1]):
@@ -322,9 +300,7 @@ def run_late(tables, readings, row, packs, slot, out, nothing, nothing_ts_ms):  
             continue
         version = tables.versions[position]
         if version.enabled and (version.kind == THRESHOLD or version.kind == IMBALANCE):  # noqa: PLR1714 - Numba
-            verdict, value = threshold_verdict(
-                version, row, readings.ts_ms, readings.thousandths, nothing, nothing_ts_ms
-            )
+            verdict, value = threshold_verdict(version, readings, row, packs, slot, True)
             if verdict == BREACH:
                 note_late(out, row, packs.pack[slot], version, moment, value)
 
@@ -347,10 +323,7 @@ def run_version(version, readings, row, before_ms, packs, slot, out):  # type: i
             where = state_of(out, packs, slot, row, version)
             step_missing(out, row, out.states[where], version, before_ms, moment, packs, slot)
         return
-    verdict, value = verdict_of(
-        version, row, readings.ts_ms, readings.skew_ms[row], readings.thousandths,
-        packs.last[slot], packs.last_ts_ms[slot],
-    )  # fmt: skip
+    verdict, value = verdict_of(version, readings, row, packs, slot)
     if verdict != UNKNOWN and not (is_normal and verdict != BREACH):
         where = state_of(out, packs, slot, row, version)
         step_breach(out, row, out.states[where], version, verdict, value, moment, packs, slot)
@@ -377,7 +350,7 @@ def has_room(tables, profile, busy, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def has_any(row, thousandths):  # type: ignore[no-untyped-def]
+def has_any(thousandths, row):  # type: ignore[no-untyped-def]
     """Whether a reading carries any measure."""
     for measure in range(thousandths.shape[0]):  # noqa: SIM110 - Numba knows no any()
         if thousandths[measure, row] != ABSENT:
@@ -386,14 +359,20 @@ def has_any(row, thousandths):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def remember(readings, row, packs, slot):  # type: ignore[no-untyped-def]
-    """Move a pack's clock and last values to a reading."""
-    packs.clock_ms[slot] = readings.rule_ms[row]
-    packs.tenant[slot], packs.tenure[slot] = readings.tenant[row], readings.tenure[row]
-    for measure in range(readings.thousandths.shape[0]):
-        if readings.thousandths[measure, row] != ABSENT:
-            packs.last[slot, measure] = readings.thousandths[measure, row]
-            packs.last_ts_ms[slot, measure] = readings.ts_ms[row]
+def forget_values(last, last_ts_ms, slot):  # type: ignore[no-untyped-def]
+    """Forget the last values of a pack."""
+    for measure in range(last.shape[1]):
+        last_ts_ms[slot, measure] = NEVER_MS
+        last[slot, measure] = ABSENT
+
+
+@njit(nogil=True)
+def remember(thousandths, ts_ms, row, last, last_ts_ms, slot):  # type: ignore[no-untyped-def]
+    """Move a pack's last values to those of a reading."""
+    for measure in range(thousandths.shape[0]):
+        if thousandths[measure, row] != ABSENT:
+            last[slot, measure] = thousandths[measure, row]
+            last_ts_ms[slot, measure] = ts_ms[row]
 
 
 # Arrays of Numba's own types, in the order of the fields.
@@ -426,42 +405,53 @@ def evaluate(start, readings, packs, tables, out):  # type: ignore[no-untyped-de
     Packs and results are changed in place. With too little room in the results for what a reading can cause, it
     stops before that reading, to be called again with larger arrays.
     """
-    nothing, nothing_ts_ms = packs.last[0, :0], packs.last_ts_ms[0, :0]
-    for row in range(start, len(readings.slot)):
-        slot = readings.slot[row]
-        late = readings.rule_ms[row] < packs.clock_ms[slot]
-        has_values = has_any(row, readings.thousandths)
-        if late:
-            if has_values and not is_quiet(
-                tables, readings, row, late, NEVER_MS, packs, slot, nothing, nothing_ts_ms
-            ):
-                if not has_room(tables, readings.profile[row], packs.busy[slot], out):
-                    return row
-                run_late(tables, readings, row, packs, slot, out, nothing, nothing_ts_ms)
+    slots, profiles, tenants, tenures, ts_ms, rule_ms, skew_ms, thousandths = readings
+    _, of_tenant, of_tenure, clock_ms, last_ts_ms, last, _, busy = packs
+    _, _, _, _, bounds, low, high, rate, cells = tables
+    above, below = cells
+    for row in range(start, len(slots)):
+        slot, profile = slots[row], profiles[row]
+        before_ms, moment = clock_ms[slot], rule_ms[row]
+        late, has_values = moment < before_ms, has_any(thousandths, row)
+        if late and not has_values:
             continue
-        before_ms = packs.clock_ms[slot]
-        if has_values and packs.tenant[slot] != readings.tenant[row]:
+        if not late and has_values and of_tenant[slot] != tenants[row]:
             # What another tenant's readings were is not for this one's rules to know.
             before_ms = NEVER_MS
-            packs.last_ts_ms[slot, :] = NEVER_MS
-            packs.last[slot, :] = ABSENT
-        last, last_ts_ms = packs.last[slot], packs.last_ts_ms[slot]
-        if not is_quiet(tables, readings, row, late, before_ms, packs, slot, last, last_ts_ms):
-            if not has_room(tables, readings.profile[row], packs.busy[slot], out):
+            forget_values(last, last_ts_ms, slot)
+        quiet = is_within(low, high, profile, thousandths, row) and is_balanced(
+            bounds[profile].imbalance, above, below, thousandths, ts_ms, row, last, last_ts_ms, slot, late
+        )
+        if quiet and not late:
+            quiet = (
+                busy[slot] == 0
+                and skew_ms[row] <= bounds[profile].skew_ms
+                and (before_ms == NEVER_MS or moment - before_ms <= bounds[profile].after_ms)
+            )
+            if quiet and bounds[profile].rates > 0:
+                quiet = is_steady(rate, profile, thousandths, ts_ms, row, last, last_ts_ms, slot)
+        if not quiet:
+            if not has_room(tables, profile, busy[slot], out):
                 return row
-            run_rules(tables, readings, row, has_values, before_ms, packs, slot, out)
-        if has_values:
-            remember(readings, row, packs, slot)
-    return len(readings.slot)
+            if late:
+                run_late(tables, readings, row, packs, slot, out)
+            else:
+                run_rules(tables, readings, row, has_values, before_ms, packs, slot, out)
+        if has_values and not late:
+            clock_ms[slot], of_tenant[slot], of_tenure[slot] = moment, tenants[row], tenures[row]
+            remember(thousandths, ts_ms, row, last, last_ts_ms, slot)
+    return len(slots)
 
 
 @njit(types.void(_READINGS, _PACKS), nogil=True, cache=True)
 def replay(readings, packs):  # type: ignore[no-untyped-def]
     """Move clocks and last values by readings that the rules have seen before; states stay as they are."""
-    for row in range(len(readings.slot)):
-        slot = readings.slot[row]
-        if readings.rule_ms[row] >= packs.clock_ms[slot] and has_any(row, readings.thousandths):
-            if packs.tenant[slot] != readings.tenant[row]:
-                packs.last_ts_ms[slot, :] = NEVER_MS
-                packs.last[slot, :] = ABSENT
-            remember(readings, row, packs, slot)
+    slots, _, tenants, tenures, ts_ms, rule_ms, _, thousandths = readings
+    _, of_tenant, of_tenure, clock_ms, last_ts_ms, last, _, _ = packs
+    for row in range(len(slots)):
+        slot = slots[row]
+        if rule_ms[row] >= clock_ms[slot] and has_any(thousandths, row):
+            if of_tenant[slot] != tenants[row]:
+                forget_values(last, last_ts_ms, slot)
+            clock_ms[slot], of_tenant[slot], of_tenure[slot] = rule_ms[row], tenants[row], tenures[row]
+            remember(thousandths, ts_ms, row, last, last_ts_ms, slot)
