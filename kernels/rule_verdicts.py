@@ -27,7 +27,7 @@ MILLISECONDS_PER_DAY = 86_400_000
 # The functions here are compiled into the one that calls them, which carries the signature.
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def is_beyond(side, value, limit):  # type: ignore[no-untyped-def]
     """Whether a value breaches a limit on one side, or on either by its size."""
     if side == ABOVE:
@@ -37,7 +37,7 @@ def is_beyond(side, value, limit):  # type: ignore[no-untyped-def]
     return abs(value) > limit
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def at_moment(measure, readings, row, packs, slot, alone):  # type: ignore[no-untyped-def]
     """The value of a measure at the reading's time: its own, or the last one when that has the same time.
 
@@ -49,7 +49,7 @@ def at_moment(measure, readings, row, packs, slot, alone):  # type: ignore[no-un
     return value
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def threshold_verdict(version, readings, row, packs, slot, alone):  # type: ignore[no-untyped-def]
     """(verdict, value in thousandths) of a threshold or an imbalance."""
     own, other = readings.thousandths[version.measure, row], ABSENT
@@ -78,7 +78,7 @@ def threshold_verdict(version, readings, row, packs, slot, alone):  # type: igno
     return (CLEAR if value >= version.clear_limit else BETWEEN), value
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def rate_verdict(version, readings, row, packs, slot):  # type: ignore[no-untyped-def]
     """(verdict, millionths a second) of the change since the last value, if that is near enough."""
     value = readings.thousandths[version.measure, row]
@@ -95,7 +95,7 @@ def rate_verdict(version, readings, row, packs, slot):  # type: ignore[no-untype
     return (BREACH if version.side * change > version.limit * apart_ms else CLEAR), rate
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def verdict_of(version, readings, row, packs, slot):  # type: ignore[no-untyped-def]
     """(verdict, value) of any rule but one of missing data."""
     if version.kind == RATE:

@@ -39,6 +39,7 @@ from kernels.rule_verdicts import (
     CLEAR,
     UNKNOWN,
     is_balanced,
+    is_beyond,
     is_steady,
     is_within,
     threshold_verdict,
@@ -191,7 +192,7 @@ def calm(out, row, state, version, is_clear, rule_ms, value, packs, slot):  # ty
     settle(state, packs, slot)
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def step_breach(out, row, state, version, verdict, value, rule_ms, packs, slot):  # type: ignore[no-untyped-def]
     """Move a state by what a reading says."""
     if verdict == BREACH:
@@ -233,28 +234,28 @@ def step_missing(out, row, state, version, before_ms, rule_ms, packs, slot):  # 
         calm(out, row, state, version, True, rule_ms, silent_ms, packs, slot)
 
 
-@njit(nogil=True)
-def active_version(tables, rule, rule_ms):  # type: ignore[no-untyped-def]
+@njit(nogil=True, inline="always")
+def active_version(versions, version_start, rule, rule_ms):  # type: ignore[no-untyped-def]
     """Position of a rule's version that applies at a rule time, or NONE before its first."""
-    for one in range(tables.version_start[rule + 1] - 1, tables.version_start[rule] - 1, -1):
-        if tables.versions[one].effective_from_ms <= rule_ms:
+    for one in range(version_start[rule + 1] - 1, version_start[rule] - 1, -1):
+        if versions[one].effective_from_ms <= rule_ms:
             return one
     return NONE
 
 
-@njit(nogil=True)
-def find_state(out, packs, slot, rule):  # type: ignore[no-untyped-def]
+@njit(nogil=True, inline="always")
+def find_state(states, head, slot, rule):  # type: ignore[no-untyped-def]
     """Position of a pack's state of a rule, or NONE."""
-    one = packs.head[slot]
-    while one != NONE and out.states[one].rule != rule:
-        one = out.states[one].next
+    one = head[slot]
+    while one != NONE and states[one].rule != rule:
+        one = states[one].next
     return one
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def state_of(out, packs, slot, row, version):  # type: ignore[no-untyped-def]
     """Position of a pack's state of a rule, made anew when there is none; it counts as seen at the reading."""
-    position = find_state(out, packs, slot, version.rule)
+    position = find_state(out.states, packs.head, slot, version.rule)
     if position == NONE:
         position = out.counts[STATES]
         out.counts[STATES] += 1
@@ -295,7 +296,7 @@ def run_late(tables, readings, row, packs, slot, out):  # type: ignore[no-untype
     """Note each breach that a late reading shows by itself."""
     profile, moment = readings.profile[row], readings.rule_ms[row]
     for one in range(tables.profile_start[profile], tables.profile_start[profile + 1]):
-        position = active_version(tables, tables.profile_rule[one], moment)
+        position = active_version(tables.versions, tables.version_start, tables.profile_rule[one], moment)
         if position == NONE:
             continue
         version = tables.versions[position]
@@ -305,11 +306,10 @@ def run_late(tables, readings, row, packs, slot, out):  # type: ignore[no-untype
                 note_late(out, row, packs.pack[slot], version, moment, value)
 
 
-@njit(nogil=True)
-def run_version(version, readings, row, before_ms, packs, slot, out):  # type: ignore[no-untyped-def]
-    """Move the state of one rule by one reading."""
+@njit(nogil=True, inline="always")
+def run_version(version, where, readings, row, before_ms, packs, slot, out):  # type: ignore[no-untyped-def]
+    """Move the state of one rule, which stands at `where` or isn't there yet, by one reading."""
     moment = readings.rule_ms[row]
-    where = find_state(out, packs, slot, version.rule)
     if where != NONE:
         state = out.states[where]
         state.seen = row
@@ -330,15 +330,32 @@ def run_version(version, readings, row, before_ms, packs, slot, out):  # type: i
 
 
 @njit(nogil=True)
+def is_plainly_clear(version, thousandths, row):  # type: ignore[no-untyped-def]
+    """Whether a threshold's own value is there and doesn't breach, so that a rule without a state stays without."""
+    value = thousandths[version.measure, row] if version.kind == THRESHOLD else ABSENT
+    return value != ABSENT and not is_beyond(version.side, value, version.limit)
+
+
+@njit(nogil=True)
 def run_rules(tables, readings, row, has_values, before_ms, packs, slot, out):  # type: ignore[no-untyped-def]
     """Move the states of all rules by one reading."""
-    profile = readings.profile[row]
-    for one in range(tables.profile_start[profile], tables.profile_start[profile + 1]):
-        position = active_version(tables, tables.profile_rule[one], readings.rule_ms[row])
-        if position != NONE and (has_values or tables.versions[position].kind == SKEW):
-            run_version(tables.versions[position], readings, row, before_ms, packs, slot, out)
+    versions, version_start, profile_start, profile_rule, _, _, _, _, _ = tables
+    thousandths, head, states = readings.thousandths, packs.head, out.states
+    profile, moment = readings.profile[row], readings.rule_ms[row]
+    for one in range(profile_start[profile], profile_start[profile + 1]):
+        position = active_version(versions, version_start, profile_rule[one], moment)
+        if position == NONE:
+            continue
+        version = versions[position]
+        if not has_values and version.kind != SKEW:
+            continue
+        where = find_state(states, head, slot, version.rule)
+        # Most rules of a pack on which one is have nothing to say: they are passed over at once.
+        if where == NONE and (not version.enabled or is_plainly_clear(version, thousandths, row)):
+            continue
+        run_version(version, where, readings, row, before_ms, packs, slot, out)
     if has_values and packs.busy[slot] > 0:
-        close_unseen(out, row, packs, slot, readings.rule_ms[row])
+        close_unseen(out, row, packs, slot, moment)
 
 
 @njit(nogil=True)
