@@ -108,6 +108,7 @@ class IncomingBatch:
     registry_version: of the tenant's packs and tenures by which the readings were judged.
     raw_of: the raw text of the reading at an index of the body.
     part_of: the batch of which this is a part that is committed by itself, or None.
+    ahead: readings that were set aside because they lie too far in the future, without their measures; or None.
     origin: what quarantine keeps of where the readings come from.
     redriven: the readings stand in quarantine already, so what is set aside again isn't written there.
     """
@@ -128,6 +129,7 @@ class IncomingBatch:
     ignored_keys: tuple[str, ...]
     raw_of: RawItems
     part_of: UUID | None = None
+    ahead: ReadingBatch | None = None
     origin: ItemOrigin = PLAIN_ORIGIN
     redriven: bool = False
 
@@ -265,7 +267,7 @@ class LiveReadings:
 
     tenant int32[n], tenure int32[n], pack int32[n], ts_ms int64[n], arrived_ms int64[n] of the reading's batch.
     batch int32[n], position of the batch in its group. thousandths int32[measures, n]: only what is new in the
-    store, ABSENT elsewhere.
+    store, ABSENT elsewhere. One without any measure was set aside because it lies too far in the future.
     """
 
     tenant: Int32Array

@@ -132,7 +132,22 @@ def _live(
     """The readings that rules see: what is new of live batches, as it arrived (rule E17)."""
     of_live = np.array([batch.mode is Mode.LIVE for batch in batches], np.bool_)
     arrived_ms = np.array([batch.arrived_at_ms for batch in batches], np.int64)
+    thousandths = np.where(_measures_of(fresh), readings.thousandths, np.int32(ABSENT))
+    ahead = [
+        (position, batch.ahead)
+        for position, batch in enumerate(batches)
+        if batch.ahead is not None and batch.mode is Mode.LIVE
+    ]
     kept = np.flatnonzero((fresh != 0) & of_live[batch_of])
+    if ahead:
+        # Those that were set aside stand among the others where they stood in their bodies.
+        readings = _joined([readings, *(part for _, part in ahead)])
+        batch_of = np.concatenate(
+            [batch_of, *(np.full(len(part), position, np.int32) for position, part in ahead)]
+        )
+        thousandths = np.concatenate([thousandths, *(part.thousandths for _, part in ahead)], axis=1)
+        kept = np.concatenate([kept, np.arange(len(fresh), len(batch_of))])
+        kept = kept[np.lexsort((readings.index[kept], batch_of[kept]))]
     return LiveReadings(
         readings.tenant[kept],
         readings.tenure[kept],
@@ -140,7 +155,7 @@ def _live(
         readings.ts_ms[kept],
         arrived_ms[batch_of[kept]],
         batch_of[kept],
-        np.where(_measures_of(fresh[kept]), readings.thousandths[:, kept], np.int32(ABSENT)),
+        thousandths[:, kept],
     )
 
 

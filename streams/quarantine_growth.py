@@ -83,7 +83,7 @@ class GrowthOutcome:
 
 
 def set_aside_by(results: Sequence[BatchResult]) -> list[SetAside | None]:
-    """How many readings each batch of a group had set aside; None for imports, which run no rules."""
+    """How many readings each batch of a group had set aside; None for imports, and for what is judged again."""
     return [
         SetAside(
             result.batch.tenant_id,
@@ -91,7 +91,7 @@ def set_aside_by(results: Sequence[BatchResult]) -> list[SetAside | None]:
             result.batch.arrived_at_ms,
             result.receipt.quarantined,
         )
-        if result.batch.mode is Mode.LIVE
+        if result.batch.mode is Mode.LIVE and not result.batch.redriven
         else None
         for result in results
     ]

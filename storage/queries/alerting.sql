@@ -152,7 +152,7 @@ SELECT pg_notify('bpm_alerts', %(payload)s)
 -- their arrival moves the clock.
 SELECT tenant_id, source, floor(extract(epoch FROM arrived_at) * 1000)::int8 AS arrived_ms, quarantined
 FROM batches
-WHERE tenant_id = ANY(%(tenants)s) AND mode = 'live' AND arrived_at > %(since)s
+WHERE tenant_id = ANY(%(tenants)s) AND mode = 'live' AND source <> 'redrive' AND arrived_at > %(since)s
     -- A batch that was committed in parts counts by them.
     AND NOT EXISTS (
         SELECT FROM batches AS part WHERE part.tenant_id = batches.tenant_id AND part.part_of = batches.id

@@ -94,7 +94,7 @@ FROM (
 -- name: set_aside
 SELECT source, floor(extract(epoch FROM arrived_at) * 1000)::int8 AS arrived_ms, quarantined
 FROM batches
-WHERE tenant_id = %(tenant_id)s AND mode = 'live' AND arrived_at >= %(from)s AND arrived_at < %(to)s
+WHERE tenant_id = %(tenant_id)s AND mode = 'live' AND source <> 'redrive' AND arrived_at >= %(from)s AND arrived_at < %(to)s
     AND NOT EXISTS (
         SELECT FROM batches AS part WHERE part.tenant_id = batches.tenant_id AND part.part_of = batches.id
     )

@@ -207,6 +207,19 @@ def test_growth_of_what_is_set_aside_is_an_alert_of_the_tenant(api: RunningApi) 
         assert client.post(f"/v1/alerts/{alert['id']}/clear").json()["clear_reason"] == "by_hand"
 
 
+def test_readings_set_aside_for_their_time_show_a_clock_that_runs_ahead(api: RunningApi) -> None:
+    with tenant(api, "ahead") as client:
+        make_rule(client, {"kind": "clock_skew", "future_s": 1})
+        receipt = send(client, hot(20, ts=now(3600)), hot(20, "P-2", ts=now(100_000)))
+        assert receipt["quarantined"] == 2
+        assert {(one["pack"], one["state"]) for one in alerts(client)} == {("P-1", "open"), ("P-2", "open")}
+        send(client, hot(20))
+        assert {(one["pack"], one["state"]) for one in alerts(client)} == {
+            ("P-1", "cleared"),
+            ("P-2", "open"),
+        }
+
+
 def test_imports_run_no_rules(api: RunningApi) -> None:
     with tenant(api, "imports") as client:
         make_rule(client, too_hot())
