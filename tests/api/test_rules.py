@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.running import RunningApi
@@ -218,6 +219,18 @@ def test_readings_set_aside_for_their_time_show_a_clock_that_runs_ahead(api: Run
             ("P-1", "cleared"),
             ("P-2", "open"),
         }
+
+
+def test_e9_commit_notifies_of_the_partitions_sequence_alone(api: RunningApi) -> None:
+    with tenant(api, "notify") as client, psycopg.connect(api.access.admin, autocommit=True) as listening:
+        make_rule(client, too_hot())
+        listening.execute("LISTEN bpm_alerts")
+        send(client, hot(60), hot(20), hot(61))
+        (told,) = listening.notifies(timeout=WAIT_S_MAX, stop_after=1)
+        stored = listening.execute(
+            "SELECT partition_no || ':' || max(seq) FROM bpm.rule_transitions GROUP BY partition_no"
+        ).fetchone()
+        assert (told.payload,) == stored
 
 
 def test_imports_run_no_rules(api: RunningApi) -> None:
