@@ -79,12 +79,18 @@ threshold the measured one and the one that must lie on `other_side` of `other_l
 """
 
 BOUNDS: Final = np.dtype(
-    [("imbalance", np.int64), ("after_ms", np.int64), ("skew_ms", np.int64), ("rates", np.int64)],
+    [
+        ("imbalance", np.int64),
+        ("after_ms", np.int64),
+        ("skew_ms", np.int64),
+        ("rates", np.int64),
+        ("pairs", np.int64),
+    ],
     align=True,
 )
 """The tightest limits of a profile's rules, so that one look tells that none of them can breach.
 
-rates: how many of its rules look at rates."""
+rates: how many of its rules look at rates; pairs: how many look at another measure of the same moment."""
 
 STATE: Final = np.dtype(
     [

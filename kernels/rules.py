@@ -1,20 +1,25 @@
-"""Alert rules over the readings of a group: the machine of states, and the look that spares it (E17, E18)."""
+"""Alert rules over the readings of a group: the machine of states, and the look that spares it (E17, E18).
 
-from typing import NamedTuple
+All of it stands in one file, because Numba's cache looks at the file of the compiled function alone: what was compiled
+would outlive a change in another.
+"""
 
-import numpy as np
-import numpy.typing as npt
 from numba import njit, types
 
+from kernels.rule_columns import MADE, PACKS_TYPE, READINGS_TYPE, RESULTS_TYPE, STATES, TABLES_TYPE
 from kernels.rule_records import (
+    ABOVE,
     ABSENT,
     AS_LATE,
-    BOUNDS_TYPE,
+    BELOW,
     DISABLED,
+    EITHER,
     IMBALANCE,
     MEASURED,
+    MICRO_PER_MILLI_BY_MS,
     MISSING,
     NEVER_MS,
+    NO_RATE,
     NONE,
     NORMAL,
     OUT_OF_SCOPE,
@@ -22,8 +27,8 @@ from kernels.rule_records import (
     PROVISIONAL,
     RAISED,
     RAISES_KEPT,
+    RATE,
     SKEW,
-    STATE_TYPE,
     SUPERSEDED,
     THRESHOLD,
     TO_CLEARED,
@@ -31,93 +36,154 @@ from kernels.rule_records import (
     TO_PENDING,
     TO_RAISED,
     TO_WITHDRAWN,
-    TRANSITION_TYPE,
-    VERSION_TYPE,
-)
-from kernels.rule_verdicts import (
-    BREACH,
-    CLEAR,
-    UNKNOWN,
-    is_balanced,
-    is_beyond,
-    is_steady,
-    is_within,
-    threshold_verdict,
-    verdict_of,
 )
 
-Int32s = npt.NDArray[np.int32]
-Int64s = npt.NDArray[np.int64]
-Records = npt.NDArray[np.void]
+UNKNOWN = 0
+CLEAR = 1
+BETWEEN = 2
+BREACH = 3
+
+MILLISECONDS_PER_DAY = 86_400_000
+
+# The functions here are compiled into the one that calls them, which carries the signature.
 
 
-class Readings(NamedTuple):
-    """Readings in order of arrival, n of them.
+@njit(nogil=True, inline="always")
+def is_beyond(side, value, limit):  # type: ignore[no-untyped-def]
+    """Whether a value breaches a limit on one side, or on either by its size."""
+    if side == ABOVE:
+        return value > limit
+    if side == BELOW:
+        return value < limit
+    return abs(value) > limit
 
-    slot int32[n]: row of the pack in Packs. profile, tenant and tenure int32[n]. ts_ms, rule_ms and skew_ms (event
-    time minus arrival) int64[n]. thousandths int32[measures, n]. One without any measure stands for one set aside
-    because of its time: it feeds clock skew and moves nothing.
+
+@njit(nogil=True, inline="always")
+def at_moment(measure, readings, row, packs, slot, alone):  # type: ignore[no-untyped-def]
+    """The value of a measure at the reading's time: its own, or the last one when that has the same time.
+
+    alone: only the reading itself counts.
     """
-
-    slot: Int32s
-    profile: Int32s
-    tenant: Int32s
-    tenure: Int32s
-    ts_ms: Int64s
-    rule_ms: Int64s
-    skew_ms: Int64s
-    thousandths: Int32s
+    value = readings.thousandths[measure, row]
+    if value == ABSENT and not alone and packs.last_ts_ms[slot, measure] == readings.ts_ms[row]:
+        return packs.last[slot, measure]
+    return value
 
 
-class Packs(NamedTuple):
-    """What is remembered of the readings' packs, p of them; changed in place.
+@njit(nogil=True, inline="always")
+def threshold_verdict(version, readings, row, packs, slot, alone):  # type: ignore[no-untyped-def]
+    """(verdict, value in thousandths) of a threshold or an imbalance."""
+    own, other = readings.thousandths[version.measure, row], ABSENT
+    if version.other != NONE:
+        other = readings.thousandths[version.other, row]
+    if own == ABSENT and other == ABSENT:
+        return UNKNOWN, 0
+    value = int(at_moment(version.measure, readings, row, packs, slot, alone))
+    if value == ABSENT:
+        return UNKNOWN, 0
+    if version.other != NONE:
+        other = at_moment(version.other, readings, row, packs, slot, alone)
+    if version.kind == IMBALANCE:
+        if other == ABSENT:
+            return UNKNOWN, 0
+        value -= other
+    if is_beyond(version.side, value, version.limit):
+        if version.kind == THRESHOLD and version.other != NONE:
+            if other == ABSENT:
+                return UNKNOWN, value
+            if not is_beyond(version.other_side, other, version.other_limit):
+                return CLEAR, value
+        return BREACH, value
+    if version.side == ABOVE:
+        return (CLEAR if value <= version.clear_limit else BETWEEN), value
+    return (CLEAR if value >= version.clear_limit else BETWEEN), value
 
-    pack int32[p]. tenant and tenure int32[p] of the last reading, 0 before the first. clock_ms int64[p].
-    last_ts_ms int64[p, measures] and last int32[p, measures]: event time and thousandths of the last live values.
-    head int32[p]: position of the first state, NONE without; busy int32[p]: how many of them aren't normal.
+
+@njit(nogil=True, inline="always")
+def rate_verdict(version, readings, row, packs, slot):  # type: ignore[no-untyped-def]
+    """(verdict, millionths a second) of the change since the last value, if that is near enough."""
+    value = readings.thousandths[version.measure, row]
+    before_ms = packs.last_ts_ms[slot, version.measure]
+    if value == ABSENT or before_ms == NEVER_MS:
+        return UNKNOWN, 0
+    apart_ms = readings.ts_ms[row] - before_ms
+    if apart_ms <= 0 or apart_ms > version.reach_ms:
+        return UNKNOWN, 0
+    change = (int(value) - int(packs.last[slot, version.measure])) * MICRO_PER_MILLI_BY_MS
+    rate = change // apart_ms
+    if version.side == EITHER:
+        return (BREACH if abs(change) > version.limit * apart_ms else CLEAR), rate
+    return (BREACH if version.side * change > version.limit * apart_ms else CLEAR), rate
+
+
+@njit(nogil=True, inline="always")
+def verdict_of(version, readings, row, packs, slot):  # type: ignore[no-untyped-def]
+    """(verdict, value) of any rule but one of missing data."""
+    if version.kind == RATE:
+        return rate_verdict(version, readings, row, packs, slot)
+    if version.kind == SKEW:
+        skew_ms = readings.skew_ms[row]
+        return (BREACH if skew_ms > version.limit else CLEAR), skew_ms
+    return threshold_verdict(version, readings, row, packs, slot, False)
+
+
+# The quick look takes arrays and not tuples of them: every access to a tuple's array counts references, which costs
+# more than the look itself (`python -m benchmarks rules`).
+
+
+@njit(nogil=True)
+def is_within(low, high, profile, thousandths, row):  # type: ignore[no-untyped-def]
+    """Whether each measure of a reading lies within the tightest thresholds of a profile.
+
+    ABSENT is the least of all values, so it is asked for only when something lies outside.
     """
-
-    pack: Int32s
-    tenant: Int32s
-    tenure: Int32s
-    clock_ms: Int64s
-    last_ts_ms: Int64s
-    last: Int32s
-    head: Int32s
-    busy: Int32s
+    for measure in range(thousandths.shape[0]):
+        value = thousandths[measure, row]
+        if (value < low[profile, measure] or value > high[profile, measure]) and value != ABSENT:
+            return False
+    return True
 
 
-class Tables(NamedTuple):
-    """Rules, compiled.
-
-    versions: by rule and number; those of rule k from version_start[k] to version_start[k + 1]. The rules of
-    profile q are profile_rule from profile_start[q] to profile_start[q + 1]. bounds [profiles], low and high
-    int32[profiles, measures], rate int64[profiles, measures]: the tightest limits of a profile. cells int32[2]:
-    the measures of the highest and the lowest cell.
-    """
-
-    versions: Records
-    version_start: Int32s
-    profile_start: Int32s
-    profile_rule: Int32s
-    bounds: Records
-    low: Int32s
-    high: Int32s
-    rate: Int64s
-    cells: Int32s
+@njit(nogil=True)
+def is_balanced(limit, above, below, thousandths, ts_ms, row, last, last_ts_ms, slot, alone):  # type: ignore[no-untyped-def]
+    """Whether the cells of the reading's moment lie within a limit; above, below: their measures."""
+    highest, lowest = thousandths[above, row], thousandths[below, row]
+    if highest == ABSENT and lowest == ABSENT:
+        return True
+    if highest == ABSENT and not alone and last_ts_ms[slot, above] == ts_ms[row]:
+        highest = last[slot, above]
+    if lowest == ABSENT and not alone and last_ts_ms[slot, below] == ts_ms[row]:
+        lowest = last[slot, below]
+    if ABSENT in (highest, lowest):
+        return True
+    return int(highest) - int(lowest) <= limit
 
 
-class Results(NamedTuple):
-    """States, and transitions in their order; counts int64[2]: how many of each are there."""
+@njit(nogil=True)
+def is_first_of_moment(ts_ms, row, last_ts_ms, slot):  # type: ignore[no-untyped-def]
+    """Whether no earlier reading of the pack had the same time, which this one might complete."""
+    for measure in range(last_ts_ms.shape[1]):  # noqa: SIM110 - Numba knows no all()
+        if last_ts_ms[slot, measure] == ts_ms[row]:
+            return False
+    return True
 
-    states: Records
-    made: Records
-    counts: Int64s
 
+@njit(nogil=True)
+def is_steady(rate, profile, thousandths, ts_ms, row, last, last_ts_ms, slot):  # type: ignore[no-untyped-def]
+    """Whether no measure changed faster than the tightest rate of a profile."""
+    for measure in range(thousandths.shape[0]):
+        limit = rate[profile, measure]
+        value = thousandths[measure, row]
+        before_ms = last_ts_ms[slot, measure]
+        if limit == NO_RATE or value == ABSENT or before_ms == NEVER_MS:
+            continue
+        apart_ms = ts_ms[row] - before_ms
+        change = (int(value) - int(last[slot, measure])) * MICRO_PER_MILLI_BY_MS
+        # Beyond the reach of every rule the product would overflow, and nothing is judged.
+        if 0 < apart_ms <= MILLISECONDS_PER_DAY and abs(change) > limit * apart_ms:
+            return False
+    return True
 
-MADE = 0
-STATES = 1
-"""Rows of `Results.counts`."""
 
 TRANSITIONS_A_RULE_MAX = 3
 """Transitions that one reading can cause in one rule: out of the old version, raised, and cleared."""
@@ -392,30 +458,7 @@ def remember(thousandths, ts_ms, row, last, last_ts_ms, slot):  # type: ignore[n
             last_ts_ms[slot, measure] = ts_ms[row]
 
 
-# Arrays of Numba's own types, in the order of the fields.
-_READINGS = types.NamedTuple(  # type: ignore[no-untyped-call]
-    [types.int32[::1]] * 4 + [types.int64[::1]] * 3 + [types.int32[:, ::1]], Readings
-)
-_PACKS = types.NamedTuple(  # type: ignore[no-untyped-call]
-    [types.int32[::1]] * 3
-    + [types.int64[::1], types.int64[:, ::1], types.int32[:, ::1]]
-    + [types.int32[::1]] * 2,
-    Packs,
-)
-_TABLES = types.NamedTuple(  # type: ignore[no-untyped-call]
-    [types.Array(VERSION_TYPE, 1, "C")]
-    + [types.int32[::1]] * 3
-    + [types.Array(BOUNDS_TYPE, 1, "C")]
-    + [types.int32[:, ::1]] * 2
-    + [types.int64[:, ::1], types.int32[::1]],
-    Tables,
-)
-_RESULTS = types.NamedTuple(  # type: ignore[no-untyped-call]
-    [types.Array(STATE_TYPE, 1, "C"), types.Array(TRANSITION_TYPE, 1, "C"), types.int64[::1]], Results
-)
-
-
-@njit(types.int64(types.int64, _READINGS, _PACKS, _TABLES, _RESULTS), nogil=True, cache=True)
+@njit(types.int64(types.int64, READINGS_TYPE, PACKS_TYPE, TABLES_TYPE, RESULTS_TYPE), nogil=True, cache=True)
 def evaluate(start, readings, packs, tables, out):  # type: ignore[no-untyped-def]
     """Run the rules over readings from `start` on; returns where it stopped: n, or where room ran out.
 
@@ -445,6 +488,8 @@ def evaluate(start, readings, packs, tables, out):  # type: ignore[no-untyped-de
                 and skew_ms[row] <= bounds[profile].skew_ms
                 and (before_ms == NEVER_MS or moment - before_ms <= bounds[profile].after_ms)
             )
+            if quiet and bounds[profile].pairs > 0:
+                quiet = is_first_of_moment(ts_ms, row, last_ts_ms, slot)
             if quiet and bounds[profile].rates > 0:
                 quiet = is_steady(rate, profile, thousandths, ts_ms, row, last, last_ts_ms, slot)
         if not quiet:
@@ -460,7 +505,7 @@ def evaluate(start, readings, packs, tables, out):  # type: ignore[no-untyped-de
     return len(slots)
 
 
-@njit(types.void(_READINGS, _PACKS), nogil=True, cache=True)
+@njit(types.void(READINGS_TYPE, PACKS_TYPE), nogil=True, cache=True)
 def replay(readings, packs):  # type: ignore[no-untyped-def]
     """Move clocks and last values by readings that the rules have seen before; states stay as they are."""
     slots, _, tenants, tenures, ts_ms, rule_ms, _, thousandths = readings

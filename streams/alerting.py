@@ -22,8 +22,9 @@ from domain.measures import THOUSANDTHS_PER_UNIT
 from domain.readings import LiveReadings
 from domain.tenancy import TenantId
 from kernels import rules as kernels
+from kernels.rule_columns import MADE, STATES, Packs, Results
 from kernels.rule_records import NEVER_MS, NONE, STATE, TRANSITION
-from kernels.rules import MADE, STATES, TRANSITIONS_A_RULE_MAX, Packs, Results
+from kernels.rules import TRANSITIONS_A_RULE_MAX
 from streams.rule_book import MICRO, RuleBook
 from streams.rule_memory import STATUSES, RuleMemory, States, columns_of, unique_packs, worth_keeping
 

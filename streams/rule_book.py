@@ -28,7 +28,7 @@ from domain.packs import FOREVER_MS
 from domain.readings import BoolArray, Int32Array, Int64Array
 from domain.tenancy import TenantId
 from kernels import rule_records as records
-from kernels.rules import Tables
+from kernels.rule_columns import Tables
 
 MICRO = 1_000_000
 
@@ -242,6 +242,8 @@ def _tighten(tables: Tables, profile: int, one: np.void) -> None:
     """Draw the limits of a profile so near that a reading within them breaches this version neither."""
     kind, limit, measure = int(one["kind"]), int(one["limit"]), int(one["measure"])
     bound = tables.bounds[profile]
+    if kind == records.THRESHOLD and one["other"] != records.NONE:
+        bound["pairs"] += 1
     if kind == records.THRESHOLD and one["side"] == records.ABOVE:
         tables.high[profile, measure] = min(tables.high[profile, measure], limit)
     elif kind == records.THRESHOLD:

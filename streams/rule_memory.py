@@ -11,8 +11,8 @@ from domain.clock import MILLISECONDS_PER_SECOND
 from domain.measures import MEASURES
 from domain.readings import ABSENT, BoolArray, Int32Array, Int64Array, LiveReadings, RuleClocks
 from kernels import rules as kernels
+from kernels.rule_columns import Packs, Readings
 from kernels.rule_records import NEVER_MS, NONE, NORMAL, RAISES_KEPT, STATE
-from kernels.rules import Packs, Readings
 
 States = npt.NDArray[np.void]
 

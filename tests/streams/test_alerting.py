@@ -253,3 +253,10 @@ def test_e18_split_and_interleaving_change_nothing_and_e19_neither_does_the_time
         parted.timer(data.draw(st.integers(0, 60_000)), 0)
     decided = [one for one in parted.log if one[0] not in ("provisional", "withdrawn")]
     assert by_pack(decided) == by_pack(whole.log)
+
+
+def test_e18_reading_that_completes_a_moment_is_judged_with_what_came_before() -> None:
+    cold = Threshold("temperature_c", Side.BELOW, 0.0, 1.0, during=While("current_a", Side.ABOVE, 0.5))
+    engine = Engine([rule(1, cold)])
+    engine.group([(1, 1_000, 1_000, {"temperature_c": -5.0}), (1, 1_000, 2_000, {"current_a": 1.0})])
+    assert [one[0] for one in engine.log] == ["raised"]
