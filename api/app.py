@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
 from api.aggregates.routes import routes as aggregates
+from api.alerts.routes import routes as alerts
 from api.bootstrap import Engine
 from api.corrections.routes import routes as corrections
 from api.key_aliases.routes import routes as key_aliases
@@ -24,6 +25,8 @@ from api.operation.routes import routes as operation
 from api.packs.routes import routes as packs
 from api.quarantine.routes import routes as quarantine
 from api.routing import Allowed
+from api.rules.routes import routes as rules
+from api.silences.routes import routes as silences
 from api.sites.routes import routes as sites
 from api.telemetry.routes import routes as telemetry
 from api.trends.routes import routes as trends
@@ -101,6 +104,9 @@ def create_app(engine: Engine) -> FastAPI:
         packs,
         models,
         sites,
+        rules,
+        alerts,
+        silences,
         operation,
     ):
         app.include_router(routes)

@@ -160,6 +160,11 @@ class Settings(BaseSettings):
         200_000, gt=0, description="packs whose readings are read at once when a quarter-hour is counted"
     )
     count_wait_s: float = Field(1.0, gt=0, description="time between looks for quarter-hours to count")
+    rules_max: int = Field(1000, gt=0, description="alert rules of a tenant; then 409")
+    silences_max: int = Field(10_000, gt=0, description="silences of a tenant that haven't ended; then 409")
+    preview_readings_max: int = Field(
+        1_000_000, gt=0, description="stored readings over which a rule is previewed; then 422"
+    )
 
     failpoint: str | None = Field(
         None, description="development only: STAGE:N ends the process when it reaches STAGE the Nth time"

@@ -22,6 +22,7 @@ class Subject(StrEnum):
     ROLLUP = "rollup"
     COUNTING = "counting"
     RESTART = "restart"
+    RULES = "rules"
     PARTITIONS = "partitions"
 
 

@@ -18,6 +18,12 @@ class Action(StrEnum):
     QUARANTINE_WRITE = "quarantine:write"
     KEY_ALIAS_READ = "key-alias:read"
     KEY_ALIAS_WRITE = "key-alias:write"
+    RULE_READ = "rule:read"
+    RULE_WRITE = "rule:write"
+    ALERT_READ = "alert:read"
+    ALERT_WRITE = "alert:write"
+    SILENCE_READ = "silence:read"
+    SILENCE_WRITE = "silence:write"
     PACK_READ = "pack:read"
     PACK_WRITE = "pack:write"
     MODEL_READ = "model:read"
@@ -33,6 +39,9 @@ _READS: Final = frozenset(
         Action.QUARANTINE_READ,
         Action.CORRECTION_READ,
         Action.KEY_ALIAS_READ,
+        Action.RULE_READ,
+        Action.ALERT_READ,
+        Action.SILENCE_READ,
         Action.PACK_READ,
         Action.MODEL_READ,
         Action.SITE_READ,
@@ -49,6 +58,9 @@ GRANTS: Final[dict[Role, frozenset[Action]]] = {
         Action.PACK_WRITE,
         Action.MODEL_WRITE,
         Action.SITE_WRITE,
+        Action.RULE_WRITE,
+        Action.ALERT_WRITE,
+        Action.SILENCE_WRITE,
     },
     Role.ANALYST: _READS,
     Role.DEVICE: frozenset({Action.TELEMETRY_WRITE, Action.RECEIPT_READ}),
@@ -66,11 +78,14 @@ BEYOND_SITES: Final = frozenset(
         Action.QUARANTINE_WRITE,
         Action.CORRECTION_READ,
         Action.CORRECTION_WRITE,
+        Action.RULE_WRITE,
+        Action.SILENCE_READ,
+        Action.SILENCE_WRITE,
     }
 )
 """Actions that reach all sites of a tenant: a model's limits and key aliases judge every site's readings, what was set
-aside may name any pack, and a batch that is corrected may hold readings of every site. A credential that is limited to
-sites is refused them.
+aside may name any pack, a batch that is corrected may hold readings of every site, and rules and silences hold for
+packs of every site. A credential that is limited to sites is refused them.
 """
 
 

@@ -108,6 +108,7 @@ class IncomingBatch:
     registry_version: of the tenant's packs and tenures by which the readings were judged.
     raw_of: the raw text of the reading at an index of the body.
     part_of: the batch of which this is a part that is committed by itself, or None.
+    ahead: readings that were set aside because they lie too far in the future, without their measures; or None.
     origin: what quarantine keeps of where the readings come from.
     redriven: the readings stand in quarantine already, so what is set aside again isn't written there.
     """
@@ -128,6 +129,7 @@ class IncomingBatch:
     ignored_keys: tuple[str, ...]
     raw_of: RawItems
     part_of: UUID | None = None
+    ahead: ReadingBatch | None = None
     origin: ItemOrigin = PLAIN_ORIGIN
     redriven: bool = False
 
@@ -265,7 +267,7 @@ class LiveReadings:
 
     tenant int32[n], tenure int32[n], pack int32[n], ts_ms int64[n], arrived_ms int64[n] of the reading's batch.
     batch int32[n], position of the batch in its group. thousandths int32[measures, n]: only what is new in the
-    store, ABSENT elsewhere.
+    store, ABSENT elsewhere. One without any measure was set aside because it lies too far in the future.
     """
 
     tenant: Int32Array
@@ -286,6 +288,38 @@ class LiveReadings:
         return LiveReadings(of_int32, of_int32, of_int32, of_int64, of_int64, of_int32, nothing)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleClocks:
+    """What rules remember of p packs besides the states of rules.
+
+    pack int32[p]; tenant and tenure int32[p] of the last live reading that wasn't late; clock_ms int64[p], its rule
+    time; last_ts_ms int64[measures, p] and last int32[measures, p]: the last live values with their event times.
+    """
+
+    pack: Int32Array
+    tenant: Int32Array
+    tenure: Int32Array
+    clock_ms: Int64Array
+    last_ts_ms: Int64Array
+    last: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+    @staticmethod
+    def none() -> "RuleClocks":
+        of_int32, of_int64 = np.empty(0, np.int32), np.empty(0, np.int64)
+        by_measure = (len(MEASURES), 0)
+        return RuleClocks(
+            of_int32,
+            of_int32,
+            of_int32,
+            of_int64,
+            np.empty(by_measure, np.int64),
+            np.empty(by_measure, np.int32),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class BatchResult:
     """A batch with its receipt, and everything of it that was set aside, conflicts included."""
@@ -301,3 +335,4 @@ class Outcome:
 
     rows: NewReadings
     results: tuple[BatchResult, ...]
+    live: LiveReadings

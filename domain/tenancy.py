@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 TenantId = NewType("TenantId", int)
 """Internal number of a tenant; never leaves the engine."""
@@ -12,6 +12,13 @@ PackNumber = NewType("PackNumber", int)
 
 PARTITION_ZERO: Final = 0
 """The only partition of the embedded runner."""
+
+
+class TenantVersions(NamedTuple):
+    """How often a tenant's packs and tenures have changed, and its rules and silences."""
+
+    registry: int
+    rules: int
 
 
 class Role(StrEnum):

@@ -7,7 +7,15 @@ import numpy as np
 
 from domain.measures import MEASURE_NAMES, THOUSANDTHS_PER_UNIT
 from domain.packs import ALWAYS_MS, KnownPack, Limits, Tenure
-from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array, ReadingBatch, to_thousandths
+from domain.readings import (
+    ABSENT,
+    BoolArray,
+    Float64Array,
+    Int32Array,
+    Int64Array,
+    ReadingBatch,
+    to_thousandths,
+)
 from domain.receipts import Mode, QuarantinedItem, QuarantineReason
 from domain.tenancy import TenantId
 from ingest.columns import Problem, RawReadings
@@ -35,10 +43,15 @@ class Sender:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """Valid readings as a batch, and the rest with reasons."""
+    """Valid readings as a batch, and the rest with reasons.
+
+    ahead: those of the rest that lie too far in the future, of packs held then, without their measures; None when
+    there are none.
+    """
 
     readings: ReadingBatch
     quarantined: tuple[QuarantinedItem, ...]
+    ahead: ReadingBatch | None = None
 
 
 def judge(
@@ -57,6 +70,7 @@ def judge(
     """
     problems = _Problems(raw)
     _judge_times(raw, mode, arrived_at_ms, limits, problems)
+    too_early = raw.ts_ms > arrived_at_ms + limits.future_s_max * MS_PER_SECOND
     pack, tenure_of, tenures = _judge_packs(raw, packs, sender, problems)
     _judge_measures(raw, tenure_of, tenures, problems)
     tenants = np.array([int(tenure.tenant_id) for tenure in tenures] or [0], np.int32)
@@ -71,7 +85,30 @@ def judge(
         raw.ts_ms[kept],
         to_thousandths(raw.values[:, kept]),
     )
-    return Judged(readings, problems.items())
+    return Judged(readings, problems.items(), _ahead(raw, too_early, pack, tenure_of, tenures))
+
+
+def _ahead(
+    raw: RawReadings, too_early: BoolArray, pack: Int32Array, tenure_of: Int32Array, tenures: list[Tenure]
+) -> ReadingBatch | None:
+    """The readings that came before their time, as far as it is known whose they are: they show a clock's skew."""
+    rows = np.flatnonzero(too_early & (pack >= 0) & (tenure_of >= 0))
+    if len(rows) == 0:
+        return None
+    starts = np.array([tenure.from_ms for tenure in tenures], np.int64)
+    ends = np.array([tenure.to_ms for tenure in tenures], np.int64)
+    held = tenure_of[rows]
+    rows = rows[(raw.ts_ms[rows] >= starts[held]) & (raw.ts_ms[rows] < ends[held])]
+    tenants = np.array([int(tenure.tenant_id) for tenure in tenures], np.int32)
+    numbers = np.array([tenure.number for tenure in tenures], np.int32)
+    return ReadingBatch(
+        raw.index[rows],
+        tenants[tenure_of[rows]],
+        numbers[tenure_of[rows]],
+        pack[rows],
+        raw.ts_ms[rows],
+        np.full((len(MEASURE_NAMES), len(rows)), ABSENT, np.int32),
+    )
 
 
 class _Problems:

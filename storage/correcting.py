@@ -21,7 +21,8 @@ from domain.readings import (
 )
 from domain.tenancy import TenantId
 from storage.database import array_of, int4s, query
-from storage.group import PartitionQueries, stored_of
+from storage.group import stored_of
+from storage.partition_queries import PartitionQueries
 
 _ALWAYS, _FOREVER = "-infinity", "infinity"
 _ITEMS_MAX = 2**31 - 1

@@ -18,7 +18,8 @@ from kernels import pgcopy
 from kernels.holders import find_tenures
 from storage.database import adapt_columns, int4s, query, times
 from storage.folding import drop_days, fold_once
-from storage.group import COPY_CHUNK_BYTES, PartitionQueries
+from storage.group import COPY_CHUNK_BYTES
+from storage.partition_queries import PartitionQueries
 
 _TRIES_MAX: Final = 20
 

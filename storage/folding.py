@@ -14,7 +14,7 @@ from domain.clock import from_ms
 from domain.readings import Int32Array, Int64Array
 from domain.windows import QUARTER_MS
 from storage.database import int4s, times
-from storage.group import PartitionQueries
+from storage.partition_queries import PartitionQueries
 
 _DAYS_MAX: Final = 500
 """Days of packs folded in one transaction: 96 quarter-hours of each are read at once."""

@@ -9,8 +9,9 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 import psycopg
-from psycopg.rows import tuple_row
 
+from domain.alert_rules import Rule, Silence, TenureScope
+from domain.alerts import AlertChanges, ClearByHand, SetAside
 from domain.clock import from_ms
 from domain.errors import FencedError
 from domain.packs import ALWAYS_MS, FOREVER_MS
@@ -28,13 +29,15 @@ from domain.readings import (
     to_values,
 )
 from domain.receipts import Receipt
-from domain.tenancy import TenantId
+from domain.tenancy import TenantId, TenantVersions
 from domain.windows import QUARTER_MS
 from kernels import pgcopy
 from kernels.identity import sorted_order
 from kernels.touched import touched_windows
 from storage import quarantine
+from storage.alerting import quarantined_since, rules_of, scopes_of, write_changes
 from storage.database import int4s, int8s, query, times
+from storage.partition_queries import PartitionQueries
 from storage.receipts import items_to_json, receipt_of
 
 COPY_CHUNK_BYTES = 1 << 20
@@ -46,35 +49,6 @@ class CommittedBatch:
 
     body_hash: bytes | None
     receipt: Receipt
-
-
-class PartitionQueries:
-    """Queries of a partition over one connection; `partition_no` is among their parameters by itself."""
-
-    def __init__(self, connection: psycopg.Connection[Any], partition_no: int) -> None:
-        self.connection = connection
-        self.partition_no = partition_no
-
-    def rows(self, name: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """All rows of the query `file.name`; none for one that gives none."""
-        given = {"partition_no": self.partition_no} | (parameters or {})
-        cursor = self.connection.execute(query(name), given)
-        return cursor.fetchall() if cursor.description else []
-
-    def one(self, name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The only row of a query."""
-        (row,) = self.rows(name, parameters)
-        return row
-
-    def columns(self, name: str, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
-        """The only row of a query that gathers each column as an array."""
-        return self.columns_of(query(name), parameters)
-
-    def columns_of(self, text: bytes, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
-        """The same of a query by its text."""
-        with self.connection.cursor(row_factory=tuple_row) as cursor:
-            row = cursor.execute(text, parameters, binary=True, prepare=False).fetchone()
-        return row or ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +98,48 @@ class GroupTransaction:
         self._epoch = epoch
         self._position = position
         self._notes = notes
+        self._numbers: npt.NDArray[np.int64] | None = None
         self.last_batch_no: int | None = None
 
-    def registry_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, int]:
-        """The version of each tenant's registry, held still until commit."""
-        rows = self._queries.rows("partition.registry_versions", {"tenants": list(tenants)})
-        return {row["tenant_id"]: row["registry_version"] for row in rows}
+    def tenant_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, TenantVersions]:
+        """The versions of each tenant's registry and rules, held still until commit."""
+        return _versions(self._queries.rows("partition.tenant_versions", {"tenants": list(tenants)}))
+
+    def versions_with_rules(self) -> dict[TenantId, TenantVersions]:
+        """The same of every tenant that has ever had rules."""
+        return _versions(self._queries.rows("alerting.tenants"))
+
+    def rules_of(self, tenants: Sequence[TenantId]) -> tuple[list[Rule], list[Silence]]:
+        """The rules and silences of some tenants."""
+        return rules_of(self._queries, tenants)
+
+    def scopes_of(self, tenures: Int32Array) -> list[TenureScope]:
+        """Where the packs of some tenures stand."""
+        return scopes_of(self._queries, tenures)
+
+    def quarantined_since(self, moment_ms: int, tenants: Sequence[TenantId]) -> list[SetAside]:
+        """What live batches that arrived later brought that was set aside, as it was committed."""
+        return quarantined_since(self._queries, moment_ms, tenants)
+
+    def write_alerts(self, changes: AlertChanges) -> None:
+        """What rules changed; after `write`, when batches of the group brought it."""
+        write_changes(self._queries, changes, self._numbers)
+
+    def note_cleared(self, asked: ClearByHand) -> None:
+        """Write who cleared an alert into the audit log."""
+        self._queries.rows(
+            "records.audit",
+            {
+                "tenant_id": asked.tenant_id,
+                "subject": asked.subject,
+                "action": "alerts.cleared",
+                "resource": "alerts",
+                "resource_id": str(asked.alert_id),
+                "before": None,
+                "after": None,
+                "request_id": asked.request_id,
+            },
+        )
 
     def committed(self, keys: Sequence[tuple[TenantId, UUID]]) -> dict[tuple[TenantId, UUID], CommittedBatch]:
         """Those of the batches that were committed before, with their receipts."""
@@ -170,6 +180,7 @@ class GroupTransaction:
         """Readings, receipts, what was set aside, and the position."""
         queries, results = self._queries, outcome.results
         (numbers,) = queries.columns("partition.batch_numbers", {"count": len(results)})
+        self._numbers = numbers
         rows = outcome.rows
         _copy_readings(queries.connection, rows, numbers)
         self._notes.leave(queries, rows.tenant, rows.pack, rows.ts_ms, rows.batch, numbers)
@@ -202,6 +213,10 @@ class GroupTransaction:
         if not moved:
             raise FencedError(f"partition {queries.partition_no} has been taken over by another process")
         self.last_batch_no = last_batch_no
+
+
+def _versions(rows: Sequence[dict[str, Any]]) -> dict[TenantId, TenantVersions]:
+    return {row["tenant_id"]: TenantVersions(row["registry_version"], row["rules_version"]) for row in rows}
 
 
 def _keys(keys: ReadingKeys) -> dict[str, Any]:

@@ -10,16 +10,27 @@ import numpy.typing as npt
 import psycopg
 from psycopg.rows import dict_row
 
+from domain.alerts import SavedRuleState
 from domain.clock import from_ms, to_ms
 from domain.corrections import Correction, Reached
 from domain.errors import FencedError
 from domain.measures import MEASURES
-from domain.readings import Int32Array, LatestValues, NewReadings, PackStates, StoredReadings
+from domain.readings import (
+    Int32Array,
+    LatestValues,
+    LiveReadings,
+    NewReadings,
+    PackStates,
+    RuleClocks,
+    StoredReadings,
+)
 from domain.windows import quarter_of
+from storage.alerting import live_after, load_clocks, load_states, save_clocks
 from storage.correcting import corrected_reading, latest_of, next_unfinished, replace_slice
 from storage.database import adapt_columns, int4s, int8s
 from storage.days import partition_of
-from storage.group import GroupTransaction, NoteRule, PartitionQueries, stored_of
+from storage.group import GroupTransaction, NoteRule, stored_of
+from storage.partition_queries import PartitionQueries
 
 DAY_MS = 86_400_000
 DAYS_AHEAD = 3
@@ -95,6 +106,11 @@ class PartitionStore:
             self._required().connection.execute("SET LOCAL enable_seqscan = off")
             later = self._required().columns("partition.readings_after", {"batch_no": self._applied_batch_no})
         return states, stored_of(later)
+
+    def load_rules(self) -> tuple[RuleClocks, list[SavedRuleState], LiveReadings]:
+        """Rule clocks as saved, where the rules stand, and the live readings committed after the clocks were saved."""
+        queries = self._required()
+        return load_clocks(queries), load_states(queries), live_after(queries, self._applied_batch_no)
 
     def corrected_packs(self) -> Int32Array:
         """The packs that have superseded readings."""
@@ -203,7 +219,7 @@ class PartitionStore:
         if self._required().one("partition.epoch")["epoch"] != self._epoch:
             raise FencedError(f"partition {self._partition_no} has been taken over by another process")
 
-    def save_state(self, states: PackStates) -> None:
+    def save_state(self, states: PackStates, clocks: RuleClocks) -> None:
         """Save packs' states, which hold every reading committed so far."""
         with self._owned():
             parameters = {
@@ -214,6 +230,7 @@ class PartitionStore:
                 "measures": len(MEASURES),
             }
             self._required().rows("partition.save_state", parameters)
+            save_clocks(self._required(), clocks)
             self._required().rows("partition.mark_applied", {"batch_no": self._last_batch_no})
         self._applied_batch_no = self._last_batch_no
 

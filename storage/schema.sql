@@ -55,6 +55,53 @@ $$;
 
 ALTER FUNCTION bpm.refuse_change() OWNER TO bpm_owner;
 
+CREATE TABLE bpm.alerts (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    alert_no bigint NOT NULL,
+    rule_no integer NOT NULL,
+    rule_version integer NOT NULL,
+    pack_id integer,
+    source text,
+    tenure_no integer,
+    onset timestamp with time zone NOT NULL,
+    raised_at timestamp with time zone NOT NULL,
+    cleared_at timestamp with time zone,
+    state text NOT NULL,
+    clear_reason text,
+    severity text NOT NULL,
+    value double precision,
+    flapping boolean NOT NULL,
+    late boolean NOT NULL,
+    provisional boolean NOT NULL,
+    silence_id uuid,
+    maintenance boolean NOT NULL,
+    partition_no integer NOT NULL,
+    seq bigint NOT NULL,
+    acknowledged_by text,
+    acknowledged_at timestamp with time zone,
+    version integer DEFAULT 1 NOT NULL,
+    CONSTRAINT alerts_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text]))),
+    CONSTRAINT alerts_state_check CHECK ((state = ANY (ARRAY['open'::text, 'cleared'::text, 'withdrawn'::text])))
+);
+
+ALTER TABLE ONLY bpm.alerts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.alerts OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.alerts IS 'One row for each rule version, subject and onset. seq is that of its last transition.';
+
+COMMENT ON COLUMN bpm.alerts.silence_id IS 'The silence that hides it: muted. Silences are never removed.';
+
+ALTER TABLE bpm.alerts ALTER COLUMN alert_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.alerts_alert_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE bpm.audit_log (
     tenant_id integer NOT NULL,
     id bigint NOT NULL,
@@ -335,12 +382,19 @@ CREATE TABLE bpm.pack_state (
     pack_id integer NOT NULL,
     watermark_ms bigint NOT NULL,
     latest_ts_ms bigint[] NOT NULL,
-    latest integer[] NOT NULL
+    latest integer[] NOT NULL,
+    rule_tenant_id integer,
+    rule_tenure_no integer,
+    rule_clock_ms bigint,
+    rule_last_ts_ms bigint[],
+    rule_last integer[]
 );
 
 ALTER TABLE bpm.pack_state OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.pack_state IS 'Cache of what follows from readings, so that a restart need not read them all.';
+
+COMMENT ON COLUMN bpm.pack_state.rule_clock_ms IS 'The rule clock, with whose readings moved it, and the last live values; NULL before the first live reading.';
 
 CREATE TABLE bpm.packs (
     tenant_id integer NOT NULL,
@@ -463,6 +517,133 @@ COMMENT ON TABLE bpm.readings IS 'Rows of one pack and time carry different meas
 
 COMMENT ON COLUMN bpm.readings.item_no IS 'Position of the reading in its batch: rules take a pack''s readings in order of arrival.';
 
+CREATE TABLE bpm.rule_states (
+    rule_no integer NOT NULL,
+    pack_id integer NOT NULL,
+    source text NOT NULL,
+    rule_version integer NOT NULL,
+    status text NOT NULL,
+    flapping boolean NOT NULL,
+    onset timestamp with time zone,
+    clear_since timestamp with time zone,
+    raises timestamp with time zone[] NOT NULL,
+    CONSTRAINT rule_states_status_check CHECK ((status = ANY (ARRAY['normal'::text, 'pending'::text, 'raised'::text, 'provisional'::text])))
+);
+
+ALTER TABLE bpm.rule_states OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.rule_states IS 'Where rules stand: not normal, or raised so lately that they may flap. pack_id is -1 and source names it, or is empty, for what is about no pack.';
+
+CREATE TABLE bpm.rule_transitions (
+    tenant_id integer NOT NULL,
+    partition_no integer NOT NULL,
+    seq bigint NOT NULL,
+    rule_no integer NOT NULL,
+    rule_version integer NOT NULL,
+    pack_id integer,
+    source text,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    rule_time timestamp with time zone NOT NULL,
+    onset timestamp with time zone NOT NULL,
+    value double precision,
+    flapping boolean NOT NULL,
+    tenure_no integer,
+    batch_no bigint,
+    CONSTRAINT rule_transitions_kind_check CHECK ((kind = ANY (ARRAY['pending'::text, 'dropped'::text, 'raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]))),
+    CONSTRAINT rule_transitions_reason_check CHECK ((reason = ANY (ARRAY['measured'::text, 'superseded'::text, 'disabled'::text, 'out_of_scope'::text, 'silent'::text, 'by_hand'::text])))
+);
+
+ALTER TABLE ONLY bpm.rule_transitions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.rule_transitions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.rule_transitions IS 'Everything that happened under rules, in the order of the partition''s alert sequence. Never changed.';
+
+CREATE TABLE bpm.rule_versions (
+    tenant_id integer NOT NULL,
+    rule_no integer NOT NULL,
+    number integer NOT NULL,
+    effective_from timestamp with time zone NOT NULL,
+    enabled boolean NOT NULL,
+    severity text NOT NULL,
+    condition jsonb NOT NULL,
+    flap_raises_max integer NOT NULL,
+    flap_window_s integer NOT NULL,
+    created_by text NOT NULL,
+    CONSTRAINT rule_versions_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text])))
+);
+
+ALTER TABLE ONLY bpm.rule_versions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.rule_versions OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.rule_versions.effective_from IS 'Rule time from which the version applies: the engine''s clock after tenants.rules_version was raised.';
+
+CREATE TABLE bpm.rules (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    rule_no integer NOT NULL,
+    name text NOT NULL,
+    scope text NOT NULL,
+    site_id uuid,
+    model_id uuid,
+    pack_id integer,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    CONSTRAINT rules_check CHECK ((num_nonnulls(site_id, model_id, pack_id) = ((scope <> 'tenant'::text))::integer)),
+    CONSTRAINT rules_check1 CHECK ((((scope = 'site'::text) = (site_id IS NOT NULL)) AND ((scope = 'model'::text) = (model_id IS NOT NULL)))),
+    CONSTRAINT rules_scope_check CHECK ((scope = ANY (ARRAY['tenant'::text, 'site'::text, 'model'::text, 'pack'::text])))
+);
+
+ALTER TABLE ONLY bpm.rules FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.rules OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.rules.rule_no IS 'Short name of the rule, never reused; transitions, states and alerts are kept by it.';
+
+ALTER TABLE bpm.rules ALTER COLUMN rule_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.rules_rule_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE bpm.silences (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    silence_no bigint NOT NULL,
+    kind text NOT NULL,
+    pack_id integer,
+    site_id uuid,
+    rule_no integer,
+    starts timestamp with time zone NOT NULL,
+    ends timestamp with time zone NOT NULL,
+    reason text NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    deleted_at timestamp with time zone,
+    CONSTRAINT silences_check CHECK ((starts < ends)),
+    CONSTRAINT silences_kind_check CHECK ((kind = ANY (ARRAY['mute'::text, 'maintenance'::text])))
+);
+
+ALTER TABLE ONLY bpm.silences FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.silences OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.silences IS 'Alerts raised within, by rule time, are stored as muted. Rules go on running.';
+
+ALTER TABLE bpm.silences ALTER COLUMN silence_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.silences_silence_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE bpm.sites (
     tenant_id integer NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -576,6 +757,15 @@ ALTER TABLE bpm.window_notes OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.window_notes IS 'Closed quarter-hours that a batch touched and that must be counted again; one row a batch, so that no two writers share one.';
 
+ALTER TABLE ONLY bpm.alerts
+    ADD CONSTRAINT alerts_alert_no_key UNIQUE (alert_no);
+
+ALTER TABLE ONLY bpm.alerts
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.alerts
+    ADD CONSTRAINT alerts_tenant_id_rule_no_rule_version_pack_id_source_onset_key UNIQUE NULLS NOT DISTINCT (tenant_id, rule_no, rule_version, pack_id, source, onset);
+
 ALTER TABLE ONLY bpm.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (tenant_id, id);
 
@@ -651,6 +841,33 @@ ALTER TABLE ONLY bpm.quarantine
 ALTER TABLE ONLY bpm.quarters
     ADD CONSTRAINT quarters_pkey PRIMARY KEY (pack_id, starts, tenure_no);
 
+ALTER TABLE ONLY bpm.rule_states
+    ADD CONSTRAINT rule_states_pkey PRIMARY KEY (rule_no, pack_id, source);
+
+ALTER TABLE ONLY bpm.rule_transitions
+    ADD CONSTRAINT rule_transitions_pkey PRIMARY KEY (tenant_id, partition_no, seq);
+
+ALTER TABLE ONLY bpm.rule_versions
+    ADD CONSTRAINT rule_versions_pkey PRIMARY KEY (tenant_id, rule_no, number);
+
+ALTER TABLE ONLY bpm.rules
+    ADD CONSTRAINT rules_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.rules
+    ADD CONSTRAINT rules_rule_no_key UNIQUE (rule_no);
+
+ALTER TABLE ONLY bpm.rules
+    ADD CONSTRAINT rules_tenant_id_name_key UNIQUE (tenant_id, name);
+
+ALTER TABLE ONLY bpm.rules
+    ADD CONSTRAINT rules_tenant_id_rule_no_key UNIQUE (tenant_id, rule_no);
+
+ALTER TABLE ONLY bpm.silences
+    ADD CONSTRAINT silences_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.silences
+    ADD CONSTRAINT silences_silence_no_key UNIQUE (silence_no);
+
 ALTER TABLE ONLY bpm.sites
     ADD CONSTRAINT sites_pkey PRIMARY KEY (tenant_id, id);
 
@@ -675,6 +892,12 @@ ALTER TABLE ONLY bpm.window_marks
 ALTER TABLE ONLY bpm.window_notes
     ADD CONSTRAINT window_notes_pkey PRIMARY KEY (pack_id, starts, tenant_id, batch_no);
 
+CREATE INDEX alerts_newest ON bpm.alerts USING btree (tenant_id, alert_no DESC);
+
+CREATE INDEX alerts_of_pack ON bpm.alerts USING btree (tenant_id, pack_id, alert_no DESC);
+
+CREATE INDEX alerts_open ON bpm.alerts USING btree (tenant_id, alert_no DESC) WHERE (state = 'open'::text);
+
 CREATE INDEX batches_arrived ON bpm.batches USING brin (arrived_at);
 
 CREATE INDEX batches_by_import ON bpm.batches USING btree (tenant_id, import_id) WHERE (import_id IS NOT NULL);
@@ -695,6 +918,8 @@ CREATE INDEX readings_pack_ts ON ONLY bpm.readings USING btree (pack_id, ts);
 
 CREATE INDEX readings_ts ON ONLY bpm.readings USING brin (ts) WITH (pages_per_range='32', autosummarize='on');
 
+CREATE INDEX rule_transitions_of_alert ON bpm.rule_transitions USING btree (tenant_id, rule_no, rule_version, pack_id, onset);
+
 CREATE INDEX superseded_readings_correction ON bpm.superseded_readings USING brin (correction_no) WITH (pages_per_range='32');
 
 CREATE INDEX superseded_readings_pack_ts ON bpm.superseded_readings USING btree (pack_id, ts);
@@ -706,6 +931,9 @@ CREATE UNIQUE INDEX tenures_one_open ON bpm.tenures USING btree (pack_id) WHERE 
 COMMENT ON INDEX bpm.tenures_one_open IS 'A pack has one holder at a time, of whichever tenant.';
 
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.refuse_change();
+
+ALTER TABLE ONLY bpm.alerts
+    ADD CONSTRAINT alerts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.audit_log
     ADD CONSTRAINT audit_log_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -752,6 +980,39 @@ ALTER TABLE ONLY bpm.packs
 ALTER TABLE ONLY bpm.quarantine
     ADD CONSTRAINT quarantine_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE ONLY bpm.rule_states
+    ADD CONSTRAINT rule_states_rule_no_fkey FOREIGN KEY (rule_no) REFERENCES bpm.rules(rule_no);
+
+ALTER TABLE ONLY bpm.rule_transitions
+    ADD CONSTRAINT rule_transitions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.rule_versions
+    ADD CONSTRAINT rule_versions_tenant_id_rule_no_fkey FOREIGN KEY (tenant_id, rule_no) REFERENCES bpm.rules(tenant_id, rule_no);
+
+ALTER TABLE ONLY bpm.rules
+    ADD CONSTRAINT rules_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.rules
+    ADD CONSTRAINT rules_tenant_id_model_id_fkey FOREIGN KEY (tenant_id, model_id) REFERENCES bpm.models(tenant_id, id);
+
+ALTER TABLE ONLY bpm.rules
+    ADD CONSTRAINT rules_tenant_id_pack_id_fkey FOREIGN KEY (tenant_id, pack_id) REFERENCES bpm.packs(tenant_id, pack_id);
+
+ALTER TABLE ONLY bpm.rules
+    ADD CONSTRAINT rules_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
+
+ALTER TABLE ONLY bpm.silences
+    ADD CONSTRAINT silences_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.silences
+    ADD CONSTRAINT silences_tenant_id_pack_id_fkey FOREIGN KEY (tenant_id, pack_id) REFERENCES bpm.packs(tenant_id, pack_id);
+
+ALTER TABLE ONLY bpm.silences
+    ADD CONSTRAINT silences_tenant_id_rule_no_fkey FOREIGN KEY (tenant_id, rule_no) REFERENCES bpm.rules(tenant_id, rule_no);
+
+ALTER TABLE ONLY bpm.silences
+    ADD CONSTRAINT silences_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
+
 ALTER TABLE ONLY bpm.sites
     ADD CONSTRAINT sites_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -775,6 +1036,8 @@ ALTER TABLE ONLY bpm.window_marks
 
 ALTER TABLE ONLY bpm.window_notes
     ADD CONSTRAINT window_notes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE bpm.alerts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
 
@@ -804,9 +1067,19 @@ ALTER TABLE bpm.quarters ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.readings ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.rule_transitions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.rule_versions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.rules ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.silences ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.sites ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.superseded_readings ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant ON bpm.alerts TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.audit_log TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -836,6 +1109,14 @@ CREATE POLICY tenant ON bpm.quarters TO bpm_app USING ((tenant_id = ( SELECT (NU
 
 CREATE POLICY tenant ON bpm.readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.rule_transitions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.rule_versions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.rules TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.silences TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.sites TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.superseded_readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
@@ -860,6 +1141,9 @@ GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone
 
 REVOKE ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.alerts TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.alerts TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_ingest;
@@ -922,6 +1206,26 @@ GRANT SELECT,INSERT,DELETE ON TABLE bpm.quarters TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.readings TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.rule_states TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.rule_transitions TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.rule_transitions TO bpm_ingest;
+
+GRANT SELECT,INSERT ON TABLE bpm.rule_versions TO bpm_app;
+GRANT SELECT ON TABLE bpm.rule_versions TO bpm_ingest;
+
+GRANT SELECT,INSERT ON TABLE bpm.rules TO bpm_app;
+GRANT SELECT ON TABLE bpm.rules TO bpm_ingest;
+
+GRANT UPDATE(name) ON TABLE bpm.rules TO bpm_app;
+
+GRANT UPDATE(version) ON TABLE bpm.rules TO bpm_app;
+
+GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_app;
+GRANT SELECT ON TABLE bpm.silences TO bpm_ingest;
+
+GRANT UPDATE(deleted_at) ON TABLE bpm.silences TO bpm_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
 GRANT SELECT ON TABLE bpm.sites TO bpm_ingest;

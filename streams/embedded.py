@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 import numpy as np
 
+from domain.alerts import ClearByHand
 from domain.clock import AnchoredClock
 from domain.errors import (
     BpmError,
@@ -20,13 +23,15 @@ from domain.errors import (
 )
 from domain.readings import BatchResult, IncomingBatch
 from domain.receipts import Mode, Receipt
-from domain.tenancy import TenantId
+from domain.tenancy import TenantId, TenantVersions
 from streams import pipeline
+from streams.commands import Command
 from streams.corrector import Corrector
 from streams.intake import Intake, Waiting
 from streams.limits import RunnerLimits
 from streams.parts import parts_of, whole_result
 from streams.ports import Group, Stage, Store
+from streams.ruling import Ruling
 from streams.state import LatestValue, State
 
 log = logging.getLogger(__name__)
@@ -63,6 +68,9 @@ class EmbeddedRunner:
         self._trouble: str | None = "the state has not been loaded yet"
         self._corrector = Corrector(store, limits.correction_slice_readings)
         self._corrections_due = True
+        self._ruling = Ruling(store)
+        self._up_since_ms = 0
+        self._commands: deque[Command] = deque()
         self._saved_at_s = 0.0
         self._checked_at_s = 0.0
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -122,6 +130,23 @@ class EmbeddedRunner:
             raise
         waiting.answer.add_done_callback(lambda _: self.release(*waiting.whole_key))
         return await asyncio.shield(waiting.answer)
+
+    async def clear_alert(self, asked: ClearByHand) -> None:
+        """Clear an open alert by hand, between two groups of the writer.
+
+        Raises NotFoundError when it isn't open any more, UnavailableError when the store is away.
+        """
+        if self._trouble is not None or self._intake.stopping:
+            raise self._unavailable(self._trouble or "the engine is stopping")
+        loop = asyncio.get_running_loop()
+        work = partial(self._ruling.clear, asked)
+        command = Command(work, loop.create_future(), loop)
+        self._commands.append(command)
+        self._intake.wake()
+        try:
+            await asyncio.wait_for(asyncio.shield(command.answer), self._limits.recover_s_max)
+        except TimeoutError as error:
+            raise self._unavailable("the writer did not come to it; look whether it was done") from error
 
     async def corrected(self, correction_id: UUID, wait_s: float) -> bool:
         """Whether a correction that stands in the store is done within some time; it goes on in any case."""
@@ -183,21 +208,25 @@ class EmbeddedRunner:
         state = self._required_state()
         self._store.prepare_days(np.concatenate([waiting.batch.readings.ts_ms for waiting in group]))
         answers: list[tuple[Waiting, Receipt | BpmError]] = []
-        outcome = None
+        outcome = ruled = None
         with self._store.group() as transaction:
-            pending = _settle_known(group, transaction, answers, all_ids=all_known_ids)
+            versions = transaction.tenant_versions(sorted({waiting.batch.tenant_id for waiting in group}))
+            pending = _settle_known(group, transaction, versions, answers, all_ids=all_known_ids)
             if pending:
                 batches = [waiting.batch for waiting in pending]
                 found = transaction.find(pipeline.plan(batches, state))
                 outcome = pipeline.decide(batches, found, self._pipeline_limits)
+                self._ruling.prepare(transaction, versions, outcome.live, self._clock.now_ms())
                 receipts = [result.receipt for result in outcome.results]
                 wholes = self._completed(pending, receipts)
                 transaction.write(replace(outcome, results=(*outcome.results, *wholes)))
+                ruled = self._ruling.run(transaction, outcome)
                 answers += zip(pending, receipts, strict=True)
             self._reached(Stage.BEFORE_COMMIT)
         self._reached(Stage.AFTER_COMMIT)
-        if outcome is not None:
+        if outcome is not None and ruled is not None:
             state.apply(outcome.rows)
+            self._ruling.apply(ruled)
         for waiting, answer in answers:
             self._answer(waiting, answer)
 
@@ -263,9 +292,31 @@ class EmbeddedRunner:
             self._store.check()
             self._follow_clock()
             self._close_quarters()
+            self._time_out()
+        self._obey()
         self._correct(self._state)
         if now_s - self._saved_at_s >= self._limits.save_state_s:
             self._save_state()
+
+    def _time_out(self) -> None:
+        """Ask which packs have been silent too long, unless readings wait or the clock is in doubt (rule E19)."""
+        now_ms = self._clock.now_ms()
+        if self._clock.jumped_by_ms is None and self.queued_readings() == 0:
+            self._ruling.time_out(now_ms, self._up_since_ms)
+
+    def _obey(self) -> None:
+        """Carry out what was commanded; a command that can't be done leaves all as it was."""
+        while self._commands:
+            command = self._commands.popleft()
+            try:
+                command.work(self._clock.now_ms())
+            except BpmError as error:
+                command.settle(error)
+            except Exception:
+                command.settle(self._unavailable("the store failed; ask again"))
+                raise
+            else:
+                command.settle(None)
 
     def _correct(self, state: State) -> None:
         """Do a slice of the corrections that wait, if any."""
@@ -296,7 +347,9 @@ class EmbeddedRunner:
                 self._store.take_over()
                 state = State.restored(*self._store.load())
                 state.mark_corrected(self._store.corrected_packs())
+                self._ruling.load()
                 self._state = state
+                self._up_since_ms = self._clock.now_ms()
                 self._check_clock_against_store()
                 self._prepare_days_ahead()
             except Exception as error:  # noqa: BLE001 - whatever it is, the partition isn't ours
@@ -315,16 +368,17 @@ class EmbeddedRunner:
         if self._state is None:
             return
         self._saved_at_s = self._monotonic_s()
-        touched = self._state.touched()
+        touched, clocks = self._state.touched(), self._ruling.touched()
         if len(touched.pack) == 0:
             return
         try:
-            self._store.save_state(touched)
+            self._store.save_state(touched, clocks)
         except Exception:
             log.exception("saving the state failed; it is loaded again")
             self._forget("saving the state failed; it is being loaded again")
         else:
             self._state.saved(touched)
+            self._ruling.saved(clocks)
             self._prepare_days_ahead()
 
     def _prepare_days_ahead(self) -> None:
@@ -360,6 +414,7 @@ class EmbeddedRunner:
 def _settle_known(
     group: Sequence[Waiting],
     transaction: Group,
+    versions: Mapping[TenantId, TenantVersions],
     answers: list[tuple[Waiting, Receipt | BpmError]],
     *,
     all_ids: bool,
@@ -369,7 +424,6 @@ def _settle_known(
     # The first part looks for its whole batch, which is there when all of it was committed before.
     keys |= {waiting.whole_key for waiting in group if waiting.batch.part_of and not waiting.committed}
     committed = transaction.committed(sorted(keys))
-    versions = transaction.registry_versions(sorted({waiting.batch.tenant_id for waiting in group}))
     undone = transaction.undone_imports(
         sorted({waiting.batch.import_id for waiting in group if waiting.batch.import_id is not None})
     )
@@ -382,7 +436,7 @@ def _settle_known(
             answers.append((waiting, known.receipt))
         elif waiting.batch.import_id in undone:
             answers.append((waiting, ConflictError("the import was undone", field="import")))
-        elif versions[waiting.batch.tenant_id] != waiting.batch.registry_version:
+        elif versions[waiting.batch.tenant_id].registry != waiting.batch.registry_version:
             answers.append((waiting, RegistryChangedError("packs or tenures changed meanwhile")))
         else:
             rest.append(waiting)

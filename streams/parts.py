@@ -31,11 +31,19 @@ def parts_of(batch: IncomingBatch, items: int) -> list[IncomingBatch]:
                 received=end - start,
                 readings=_slice(batch.readings, int(bounds[number]), int(bounds[number + 1])),
                 quarantined=tuple(item for item in batch.quarantined if start <= item.index < end),
+                ahead=_ahead_of(batch, start, end),
                 ignored_keys=(),
                 body_bytes=batch.body_bytes if end == batch.received else 0,
             )
         )
     return parts
+
+
+def _ahead_of(batch: IncomingBatch, start: int, end: int) -> ReadingBatch | None:
+    if batch.ahead is None:
+        return None
+    first, last = np.searchsorted(batch.ahead.index, [start, end])
+    return _slice(batch.ahead, int(first), int(last)) if first < last else None
 
 
 def _slice(readings: ReadingBatch, first: int, end: int) -> ReadingBatch:

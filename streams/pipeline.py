@@ -17,6 +17,7 @@ from domain.readings import (
     Found,
     IncomingBatch,
     Int32Array,
+    LiveReadings,
     LookUps,
     NewReadings,
     Outcome,
@@ -80,7 +81,8 @@ def decide(batches: Sequence[IncomingBatch], found: Found, limits: PipelineLimit
         _result(batch, _Masks(*(mask[end - count : end] for mask in (fresh, conflicting, deleted))), limits)
         for batch, count, end in zip(batches, counts, ends, strict=True)
     ]
-    return Outcome(_rows(readings, batch_of, fresh), tuple(results))
+    live = _live(readings, batch_of, fresh, batches)
+    return Outcome(_rows(readings, batch_of, fresh), tuple(results), live)
 
 
 def _joined(parts: Sequence[ReadingBatch]) -> ReadingBatch:
@@ -121,6 +123,39 @@ def _rows(readings: ReadingBatch, batch_of: Int32Array, fresh: UInt32Array) -> N
         batch_of[kept],
         readings.index[kept],
         thousandths,
+    )
+
+
+def _live(
+    readings: ReadingBatch, batch_of: Int32Array, fresh: UInt32Array, batches: Sequence[IncomingBatch]
+) -> LiveReadings:
+    """The readings that rules see: what is new of live batches, as it arrived (rule E17)."""
+    of_live = np.array([batch.mode is Mode.LIVE for batch in batches], np.bool_)
+    arrived_ms = np.array([batch.arrived_at_ms for batch in batches], np.int64)
+    thousandths = np.where(_measures_of(fresh), readings.thousandths, np.int32(ABSENT))
+    ahead = [
+        (position, batch.ahead)
+        for position, batch in enumerate(batches)
+        if batch.ahead is not None and batch.mode is Mode.LIVE
+    ]
+    kept = np.flatnonzero((fresh != 0) & of_live[batch_of])
+    if ahead:
+        # Those that were set aside stand among the others where they stood in their bodies.
+        readings = _joined([readings, *(part for _, part in ahead)])
+        batch_of = np.concatenate(
+            [batch_of, *(np.full(len(part), position, np.int32) for position, part in ahead)]
+        )
+        thousandths = np.concatenate([thousandths, *(part.thousandths for _, part in ahead)], axis=1)
+        kept = np.concatenate([kept, np.arange(len(fresh), len(batch_of))])
+        kept = kept[np.lexsort((readings.index[kept], batch_of[kept]))]
+    return LiveReadings(
+        readings.tenant[kept],
+        readings.tenure[kept],
+        readings.pack[kept],
+        readings.ts_ms[kept],
+        arrived_ms[batch_of[kept]],
+        batch_of[kept],
+        thousandths[:, kept],
     )
 
 

@@ -9,19 +9,23 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
+from domain.alert_rules import Rule, Silence, TenureScope
+from domain.alerts import AlertChanges, ClearByHand, SavedRuleState, SetAside
 from domain.corrections import Correction, Reached
 from domain.readings import (
     Found,
     Int32Array,
     LatestValues,
+    LiveReadings,
     LookUps,
     NewReadings,
     Outcome,
     PackStates,
+    RuleClocks,
     StoredReadings,
 )
 from domain.receipts import Receipt
-from domain.tenancy import TenantId
+from domain.tenancy import TenantId, TenantVersions
 
 
 class CommittedBatch(Protocol):
@@ -37,7 +41,15 @@ class CommittedBatch(Protocol):
 class Group(Protocol):
     """One transaction of a partition's owner."""
 
-    def registry_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, int]: ...
+    def tenant_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, TenantVersions]: ...
+
+    def versions_with_rules(self) -> dict[TenantId, TenantVersions]: ...
+
+    def rules_of(self, tenants: Sequence[TenantId]) -> tuple[list[Rule], list[Silence]]: ...
+
+    def scopes_of(self, tenures: Int32Array) -> list[TenureScope]: ...
+
+    def quarantined_since(self, moment_ms: int, tenants: Sequence[TenantId]) -> list[SetAside]: ...
 
     def committed(
         self, keys: Sequence[tuple[TenantId, UUID]]
@@ -48,6 +60,10 @@ class Group(Protocol):
     def find(self, look_ups: LookUps) -> Found: ...
 
     def write(self, outcome: Outcome) -> None: ...
+
+    def write_alerts(self, changes: AlertChanges) -> None: ...
+
+    def note_cleared(self, asked: ClearByHand) -> None: ...
 
 
 class Slice(Protocol):
@@ -71,6 +87,8 @@ class Store(Protocol):
     def close(self) -> None: ...
 
     def load(self) -> tuple[PackStates, StoredReadings]: ...
+
+    def load_rules(self) -> tuple[RuleClocks, list[SavedRuleState], LiveReadings]: ...
 
     def corrected_packs(self) -> Int32Array: ...
 
@@ -96,7 +114,7 @@ class Store(Protocol):
 
     def check(self) -> None: ...
 
-    def save_state(self, states: PackStates) -> None: ...
+    def save_state(self, states: PackStates, clocks: RuleClocks) -> None: ...
 
     def clock_confirmed_at_ms(self) -> int | None: ...
 

@@ -160,6 +160,7 @@ async def _judged(
         received=raw.received,
         readings=judged.readings,
         quarantined=judged.quarantined,
+        ahead=judged.ahead,
         ignored_keys=raw.ignored_keys,
         raw_of=raw.raw_of,
         origin=ItemOrigin(

@@ -49,9 +49,9 @@ UPDATE partitions SET next = next + 1, last_batch_no = %(last_batch_no)s
 WHERE partition_no = %(partition_no)s AND epoch = %(epoch)s AND next = %(next)s
 RETURNING next
 
--- name: registry_versions
--- Held until commit: a change of tenure waits for the readings validated before it.
-SELECT tenant_id, registry_version FROM tenants WHERE tenant_id = ANY(%(tenants)s) ORDER BY tenant_id FOR SHARE
+-- name: tenant_versions
+-- Held until commit: a change of tenure or of rules waits for the readings that were judged before it.
+SELECT tenant_id, registry_version, rules_version FROM tenants WHERE tenant_id = ANY(%(tenants)s) ORDER BY tenant_id FOR SHARE
 
 -- name: latest_arrival
 -- Batches that were there when the clock was last confirmed are no evidence against it any more.

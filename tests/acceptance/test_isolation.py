@@ -110,6 +110,18 @@ def correction(reason: str) -> Sent:
     }
 
 
+NO_DATA = {"kind": "missing_data", "after_s": 604800}
+
+
+def rule(name: str, **condition: Any) -> Sent:
+    condition = condition or NO_DATA
+    return {"name": name, "scope": {"kind": "tenant"}, "severity": "info", "condition": condition}
+
+
+def silence(reason: str) -> Sent:
+    return {"kind": "mute", "from": FROM, "to": "2001-01-01T00:00:00Z", "reason": reason}
+
+
 ROUTES: dict[tuple[str, str], Call] = {
     ("POST", "/v1/telemetry"): Call(Action.TELEMETRY_WRITE, 200, lambda _: {"json": reading(OWN_VOLTAGE_V)}),
     ("GET", "/v1/receipts/{id}"): Call(Action.RECEIPT_READ, of="receipt"),
@@ -159,6 +171,25 @@ ROUTES: dict[tuple[str, str], Call] = {
             "params": {"pack": "P-1", "measure": "voltage_v", "step": "P1Y", "from": FROM, "to": TO}
         },
     ),
+    ("POST", "/v1/rules"): Call(Action.RULE_WRITE, 201, lambda of: {"json": rule(new_name(of))}),
+    ("GET", "/v1/rules"): Call(Action.RULE_READ),
+    ("GET", "/v1/rules/templates"): Call(Action.RULE_READ, sent=lambda _: {"params": {"chemistry": "LFP"}}),
+    ("POST", "/v1/rules/preview"): Call(
+        Action.RULE_WRITE,
+        sent=lambda _: {"json": {"scope": {"kind": "tenant"}, "condition": NO_DATA, "from": FROM, "to": TO}},
+    ),
+    ("GET", "/v1/rules/{id}"): Call(Action.RULE_READ, of="rule"),
+    ("PATCH", "/v1/rules/{id}"): Call(
+        Action.RULE_WRITE, sent=edit("rule", lambda _: {"severity": "warning"}), of="rule"
+    ),
+    ("GET", "/v1/rules/{id}/versions"): Call(Action.RULE_READ, of="rule"),
+    ("GET", "/v1/alerts"): Call(Action.ALERT_READ),
+    ("GET", "/v1/alerts/{id}"): Call(Action.ALERT_READ, of="alert"),
+    ("POST", "/v1/alerts/{id}/clear"): Call(Action.ALERT_WRITE, 409, of="alert"),
+    ("POST", "/v1/silences"): Call(Action.SILENCE_WRITE, 201, lambda of: {"json": silence(of.tenant)}),
+    ("GET", "/v1/silences"): Call(Action.SILENCE_READ),
+    ("GET", "/v1/silences/{id}"): Call(Action.SILENCE_READ, of="silence"),
+    ("DELETE", "/v1/silences/{id}"): Call(Action.SILENCE_WRITE, 204, of="silence"),
     ("POST", "/v1/packs"): Call(Action.PACK_WRITE, 201, lambda of: {"json": {"pack": new_name(of)}}),
     ("GET", "/v1/packs"): Call(Action.PACK_READ),
     ("GET", "/v1/packs/{id}"): Call(Action.PACK_READ, of="pack"),
@@ -224,12 +255,27 @@ def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding
     empty = holding.admin.post("/v1/imports", json={"source": f"{marker}-empty"})
     holding.ids["emptyimport"] = empty.json()["id"]
     holding.ids["correction"] = holding.admin.post("/v1/corrections", json=correction(marker)).json()["id"]
+    hold_alert(holding, marker)
     sent = [reading(voltage_v), {"pack": f"{marker}-unknown", "ts": moment(), "voltage_v": voltage_v}]
     receipt = holding.admin.post("/v1/telemetry", json=sent, params={"import": holding.ids["import"]})
     assert (receipt.status_code, receipt.json()["accepted"]) == (207, 1)
     holding.ids["receipt"] = receipt.json()["id"]
     keep_in_quarantine(holding)
     return holding
+
+
+def hold_alert(holding: Holding, marker: str) -> None:
+    """A rule, a silence, and an alert that is over."""
+    limits = {"limit": 50, "clear_limit": 50}
+    made = rule(f"{marker}-rule", kind="threshold", measure="temperature_c", side="above", **limits)
+    holding.ids["rule"] = holding.admin.post("/v1/rules", json=made).json()["id"]
+    holding.ids["silence"] = holding.admin.post("/v1/silences", json=silence(marker)).json()["id"]
+    for temperature_c in (60, 20):
+        sent = {"pack": "P-1", "ts": moment(), "temperature_c": temperature_c}
+        assert holding.admin.post("/v1/telemetry", json=sent).json()["accepted"] == 1
+    (alert,) = holding.admin.get("/v1/alerts").json()["items"]
+    assert alert["state"] == "cleared"
+    holding.ids["alert"] = alert["id"]
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +340,7 @@ def test_id_of_another_tenant_answers_like_a_guessed_one(
     own: Holding, other: Holding, route: tuple[str, str]
 ) -> None:
     call = WITH_ID[route]
-    read = route[1].removesuffix("/tenures")
+    read = route[1].removesuffix("/tenures").removesuffix("/versions").removesuffix("/clear")
     before = other.admin.get(read.replace("{id}", other.ids[call.of or ""]))
     sent = call.sent(own)
     foreign = call_route(own.admin, route, other.ids[call.of or ""], sent)

@@ -305,3 +305,60 @@ def test_devices_see_their_own_receipts_and_not_each_others(api: RunningApi, ten
         assert first.get(f"/v1/receipts/{tenant.ids['receipt']}").status_code == 404
         assert first.get("/v1/imports").json()["items"] == []
         assert first.get(f"/v1/imports/{tenant.ids['import']}").status_code == 404
+
+
+@pytest.fixture(scope="module")
+def alerting(tenant: Tenant) -> dict[str, str]:
+    """A rule for each site, one for all, and an alert of each pack."""
+    scopes: dict[str, dict[str, str]] = {
+        "all": {"kind": "tenant"},
+        "at-a": {"kind": "site", "site": "A"},
+        "at-b": {"kind": "site", "site": "B"},
+        "of-a": {"kind": "pack", "pack": "pack-a"},
+        "of-b": {"kind": "pack", "pack": "pack-b"},
+    }
+    hot = {"kind": "threshold", "measure": "temperature_c", "side": "above", "limit": 50, "clear_limit": 40}
+    ids = {}
+    for name, scope in scopes.items():
+        rule = {"name": name, "scope": scope, "severity": "info", "condition": hot}
+        ids[name] = tenant.admin.post("/v1/rules", json=rule).json()["id"]
+    sent = [{"pack": pack, "ts": moment(), "temperature_c": 60} for pack in PACKS]
+    assert tenant.admin.post("/v1/telemetry", json=sent).json()["accepted"] == len(PACKS)
+    for alert in tenant.admin.get("/v1/alerts", params={"rule": ids["all"]}).json()["items"]:
+        ids[alert["pack"]] = alert["id"]
+    return ids
+
+
+def test_alerts_of_packs_elsewhere_read_as_absent(tenant: Tenant, alerting: dict[str, str]) -> None:
+    seen = tenant.operator.get("/v1/alerts").json()["items"]
+    assert {alert["pack"] for alert in seen} == {"pack-a"}
+    for pack in ("pack-b", "pack-nowhere"):
+        for send, path in (
+            (tenant.operator.get, "/v1/alerts/{}"),
+            (tenant.operator.post, "/v1/alerts/{}/clear"),
+        ):
+            elsewhere = send(path.format(alerting[pack]))
+            assert told(elsewhere) == told(send(path.format(GUESSED)))
+            assert elsewhere.status_code == 404
+    assert tenant.operator.post(f"/v1/alerts/{alerting['pack-a']}/clear").status_code == 200
+
+
+def test_rules_for_other_sites_read_as_absent(tenant: Tenant, alerting: dict[str, str]) -> None:
+    seen = {rule["name"] for rule in tenant.operator.get("/v1/rules").json()["items"]}
+    assert seen == {"all", "at-a", "of-a"}
+    for name in ("at-b", "of-b"):
+        for path in ("/v1/rules/{}", "/v1/rules/{}/versions"):
+            elsewhere = tenant.operator.get(path.format(alerting[name]))
+            assert told(elsewhere) == told(tenant.operator.get(path.format(GUESSED)))
+            assert elsewhere.status_code == 404
+
+
+def test_rules_and_silences_which_reach_every_site_are_not_written(
+    tenant: Tenant, alerting: dict[str, str]
+) -> None:
+    path = f"/v1/rules/{alerting['at-a']}"
+    changed = tenant.operator.patch(path, json={"enabled": False}, headers=tenant.etag(path))
+    span = {"from": moment(-60), "to": moment(60)}
+    muted = tenant.operator.post("/v1/silences", json={"kind": "mute", "reason": "r"} | span)
+    assert (changed.status_code, muted.status_code) == (403, 403)
+    assert tenant.operator.get("/v1/silences").status_code == 403

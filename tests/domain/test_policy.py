@@ -14,9 +14,14 @@ READS = {
     "pack:read",
     "model:read",
     "site:read",
+    "rule:read",
+    "alert:read",
+    "silence:read",
 }
+RULES = {"rule:write", "alert:write", "silence:write"}
 GRANTED = {
     "tenant_admin": READS
+    | RULES
     | {
         "telemetry:write",
         "telemetry:import",
@@ -28,6 +33,7 @@ GRANTED = {
         "correction:write",
     },
     "operator": READS
+    | RULES
     | {"telemetry:write", "quarantine:write", "key-alias:write", "pack:write", "model:write", "site:write"},
     "analyst": READS,
     "device": {"telemetry:write", "receipt:read"},
@@ -69,6 +75,9 @@ def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
         "quarantine:write",
         "correction:read",
         "correction:write",
+        "rule:write",
+        "silence:read",
+        "silence:write",
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -35,6 +36,11 @@ OF_TENANTS = {
     "days_to_fold",
     "group_days",
     "groups_to_fold",
+    "rules",
+    "rule_versions",
+    "silences",
+    "rule_transitions",
+    "alerts",
 }
 APP_DELETES_FROM = {"quarantine", "key_aliases"}
 GUESSED = "00000000-0000-4000-8000-000000000000"
@@ -77,6 +83,20 @@ def tenants(api: RunningApi) -> dict[str, int]:
             aliases = {"aliases": [{"alias": "U", "key": "voltage_v"}]}
             headers = {"If-Match": client.get("/v1/key-aliases").headers["ETag"]}
             client.put("/v1/key-aliases", json=aliases, headers=headers).raise_for_status()
+            hot = {
+                "kind": "threshold",
+                "measure": "temperature_c",
+                "side": "above",
+                "limit": 50,
+                "clear_limit": 50,
+            }
+            rule = {"name": "R", "scope": {"kind": "tenant"}, "severity": "info", "condition": hot}
+            client.post("/v1/rules", json=rule).raise_for_status()
+            span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+            silence = {"kind": "mute", "reason": "r"} | span
+            client.post("/v1/silences", json=silence).raise_for_status()
+            live = {"pack": "P", "ts": datetime.now(UTC).isoformat(), "temperature_c": 60}
+            client.post("/v1/telemetry", json=live).raise_for_status()
     assert api.engine.counter.wait_until_counted(60)
     api.engine.counter.stop()
     with as_administrator(api.access) as connection:

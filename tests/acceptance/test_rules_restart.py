@@ -1,0 +1,101 @@
+"""Rules go on after a restart as if there had been none, whether or not anything had been saved (E12, E18)."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from api.bootstrap import DatabaseAccess
+from tests.running import running_api
+
+Row = dict[str, Any]
+
+RULES: list[Row] = [
+    {"kind": "threshold", "measure": "temperature_c", "side": "above", "limit": 50, "clear_limit": 45},
+    {
+        "kind": "threshold",
+        "measure": "temperature_c",
+        "side": "above",
+        "limit": 40,
+        "clear_limit": 40,
+        "duration_s": 1,
+    },
+    {
+        "kind": "rate_of_change",
+        "measure": "temperature_c",
+        "trend": "either",
+        "limit_per_s": 8,
+        "max_gap_s": 60,
+    },
+    {"kind": "cell_imbalance", "limit_v": 0.1, "clear_limit_v": 0.05},
+]
+STEP_S = 0.4
+SHOWN = ("rule", "onset", "state", "clear_reason", "value", "flapping", "late")
+
+
+def batches_of(pack: str, begins: datetime) -> list[list[Row]]:
+    """Two packs get the same story, one of them with a restart after each batch."""
+
+    def reading(seconds: float, **values: float) -> Row:
+        return {"pack": pack, "ts": (begins + timedelta(seconds=STEP_S * seconds)).isoformat()} | values
+
+    return [
+        [reading(0, temperature_c=20), reading(0, cell_voltage_max_v=3.8)],
+        [reading(0, cell_voltage_min_v=3.5), reading(1, temperature_c=51)],
+        [reading(2, temperature_c=47), reading(0.5, temperature_c=70)],
+        [reading(3, temperature_c=44), reading(4, temperature_c=60), reading(5, temperature_c=20)],
+        [reading(6, temperature_c=55), reading(7, temperature_c=30), reading(6.5, temperature_c=80)],
+    ]
+
+
+def forget_what_was_saved(database: DatabaseAccess) -> None:
+    """As after a crash before the state was saved for the first time."""
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("DELETE FROM bpm.pack_state")
+        connection.execute("UPDATE bpm.partitions SET applied_batch_no = 0")
+
+
+def found(client: httpx.Client, pack: str) -> list[Row]:
+    items = client.get("/v1/alerts", params={"pack": pack, "limit": 1000}).json()["items"]
+    rows = [{name: one[name] for name in SHOWN} for one in items]
+    return sorted(rows, key=lambda one: (one["rule"], one["onset"]))
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_e12_rules_go_on_after_a_restart_where_they_were(
+    database: DatabaseAccess, tmp_path: Path, saved: bool
+) -> None:
+    tenant = f"restart-{saved}".lower()
+    with running_api(database, tmp_path) as api, api.client(api.tenant(tenant)) as client:
+        for pack in ("whole", "parted"):
+            client.post("/v1/packs", json={"pack": pack})
+        for number, condition in enumerate(RULES):
+            body = {
+                "name": str(number),
+                "scope": {"kind": "tenant"},
+                "severity": "info",
+                "condition": condition,
+            }
+            assert client.post(
+                "/v1/rules", json=body | {"flapping": {"raises_max": 1, "window_s": 60}}
+            ).is_success
+        begins = datetime.now(UTC) + timedelta(milliseconds=1)
+        # All of it lies in the past when it is sent, so that its rule time is its own.
+        while datetime.now(UTC) < begins + timedelta(seconds=8 * STEP_S):
+            time.sleep(0.05)
+        for batch in batches_of("whole", begins):
+            assert client.post("/v1/telemetry", json=batch).status_code == 200
+    for batch in batches_of("parted", begins):
+        if not saved:
+            forget_what_was_saved(database)
+        with running_api(database, tmp_path) as api, api.client(tenant) as client:
+            assert client.post("/v1/telemetry", json=batch).status_code == 200
+            whole, parted = found(client, "whole"), found(client, "parted")
+    assert parted == whole
+    assert {one["rule"] for one in whole} == {"0", "1", "2", "3"}
+    assert any(one["flapping"] for one in whole)
+    assert any(one["late"] for one in whole)

@@ -1,0 +1,350 @@
+"""Alert rules over HTTP: what they find live, what a preview says of the same readings, and what hides or ends it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests.running import RunningApi
+
+WAIT_S_MAX = 20.0
+FROM, TO = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
+
+Row = dict[str, Any]
+
+
+def now(seconds: float = 0) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+def too_hot(**more: Any) -> Row:
+    return {
+        "kind": "threshold",
+        "measure": "temperature_c",
+        "side": "above",
+        "limit": 50,
+        "clear_limit": 45,
+    } | more
+
+
+def make_rule(client: httpx.Client, condition: Row, name: str = "rule", **more: Any) -> Row:
+    body = {"name": name, "scope": {"kind": "tenant"}, "severity": "critical", "condition": condition} | more
+    answer = client.post("/v1/rules", json=body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def send(client: httpx.Client, *readings: Row) -> Row:
+    answer = client.post("/v1/telemetry", json=list(readings))
+    assert answer.status_code in (200, 207), answer.text
+    return dict(answer.json())
+
+
+def alerts(client: httpx.Client, **asked: Any) -> list[Row]:
+    return list(client.get("/v1/alerts", params=asked).json()["items"])
+
+
+def hot(temperature_c: float, pack: str = "P-1", ts: str | None = None) -> Row:
+    return {"pack": pack, "ts": ts or now(), "temperature_c": temperature_c}
+
+
+def until(asked: Callable[[], Any]) -> Any:
+    """What is asked, once it is true."""
+    deadline_s = time.monotonic() + WAIT_S_MAX
+    while not (found := asked()):
+        assert time.monotonic() < deadline_s, "it did not come true in time"
+        time.sleep(0.05)
+    return found
+
+
+@contextmanager
+def tenant(api: RunningApi, name: str) -> Iterator[httpx.Client]:
+    with api.client(api.tenant(name)) as client:
+        send(client, hot(20), hot(20, "P-2"))
+        yield client
+
+
+def test_breach_is_raised_held_in_the_band_and_cleared(api: RunningApi) -> None:
+    with tenant(api, "breach") as client:
+        rule = make_rule(client, too_hot())
+        send(client, hot(51))
+        (alert,) = alerts(client)
+        assert (alert["state"], alert["pack"], alert["value"], alert["unit"]) == ("open", "P-1", 51.0, "°C")
+        assert (alert["rule_id"], alert["muted"], alert["severity"]) == (rule["id"], False, "critical")
+        send(client, hot(47))
+        assert [one["state"] for one in alerts(client)] == ["open"]
+        send(client, hot(45))
+        detail = client.get(f"/v1/alerts/{alert['id']}").json()
+        assert (detail["state"], detail["clear_reason"]) == ("cleared", "measured")
+        assert [one["kind"] for one in detail["transitions"]] == ["raised", "cleared"]
+
+
+def test_breach_must_last(api: RunningApi) -> None:
+    with tenant(api, "lasting") as client:
+        make_rule(client, too_hot(duration_s=2))
+        begun = datetime.now(UTC)
+        send(client, hot(60))
+        assert alerts(client) == []
+        send(client, hot(60, ts=(begun + timedelta(seconds=1)).isoformat()))
+        until(lambda: datetime.now(UTC) > begun + timedelta(seconds=3))
+        send(client, hot(61))
+        (alert,) = alerts(client)
+        assert alert["onset"] < alert["raised_at"]
+        detail = client.get(f"/v1/alerts/{alert['id']}").json()
+        assert [one["kind"] for one in detail["transitions"]] == ["pending", "raised"]
+
+
+def test_imbalance_is_seen_in_rows_side_by_side(api: RunningApi) -> None:
+    with tenant(api, "imbalance") as client:
+        make_rule(client, {"kind": "cell_imbalance", "limit_v": 0.1, "clear_limit_v": 0.05})
+        ts = now()
+        send(client, {"pack": "P-1", "ts": ts, "cell_voltage_max_v": 3.7})
+        assert alerts(client) == []
+        send(client, {"pack": "P-1", "ts": ts, "cell_voltage_min_v": 3.5})
+        (alert,) = alerts(client)
+        assert (alert["value"], alert["unit"]) == (0.2, "V")
+
+
+def test_e17_late_breach_is_stored_as_late_and_changes_no_state(api: RunningApi) -> None:
+    with tenant(api, "late") as client:
+        make_rule(client, too_hot())
+        moment = now()
+        time_of_rule = datetime.now(UTC)
+        until(lambda: datetime.now(UTC) > time_of_rule + timedelta(milliseconds=20))
+        send(client, hot(30))
+        send(client, hot(70, ts=moment))
+        (alert,) = alerts(client)
+        assert (alert["late"], alert["state"]) == (True, "cleared")
+
+
+def test_silence_mutes_what_is_raised_within_it(api: RunningApi) -> None:
+    with tenant(api, "silent") as client:
+        make_rule(client, too_hot())
+        body = {"kind": "maintenance", "pack": "P-1", "from": now(-60), "to": now(60), "reason": "new fan"}
+        made = client.post("/v1/silences", json=body)
+        assert made.status_code == 201, made.text
+        send(client, hot(60), hot(60, "P-2"))
+        muted = {one["pack"]: (one["muted"], one["maintenance"]) for one in alerts(client)}
+        assert muted == {"P-1": (True, True), "P-2": (False, False)}
+        assert client.delete(f"/v1/silences/{made.json()['id']}").status_code == 204
+        assert client.get("/v1/silences").json()["items"] == []
+        send(client, hot(20))
+        send(client, hot(60))
+        assert [one["muted"] for one in alerts(client, pack="P-1")] == [False, True]
+
+
+def test_new_version_clears_what_the_old_one_raised(api: RunningApi) -> None:
+    with tenant(api, "versions") as client:
+        rule = make_rule(client, too_hot())
+        send(client, hot(60))
+        etag = {"If-Match": f'"{rule["version"]}"'}
+        path = f"/v1/rules/{rule['id']}"
+        changed = client.patch(path, json={"condition": too_hot(limit=70, clear_limit=60)}, headers=etag)
+        assert (changed.status_code, changed.json()["number"]) == (200, 2)
+        assert client.patch(path, json={"enabled": False}, headers=etag).status_code == 412
+        send(client, hot(60))
+        (alert,) = alerts(client)
+        assert (alert["state"], alert["clear_reason"], alert["rule_version"]) == ("cleared", "superseded", 1)
+        send(client, hot(75))
+        etag = {"If-Match": f'"{changed.json()["version"]}"'}
+        assert client.patch(path, json={"enabled": False}, headers=etag).status_code == 200
+        send(client, hot(75))
+        assert [one["clear_reason"] for one in alerts(client)] == ["disabled", "superseded"]
+        assert [one["enabled"] for one in client.get(f"{path}/versions").json()["items"]] == [
+            True,
+            True,
+            False,
+        ]
+
+
+def test_e19_silence_is_provisional_until_the_next_reading(api: RunningApi) -> None:
+    with tenant(api, "missing") as client:
+        make_rule(client, {"kind": "missing_data", "after_s": 1}, scope={"kind": "pack", "pack": "P-1"})
+        send(client, hot(20))
+        (alert,) = until(lambda: alerts(client, state="open"))
+        assert (alert["provisional"], alert["pack"]) == (True, "P-1")
+        send(client, hot(20))
+        detail = client.get(f"/v1/alerts/{alert['id']}").json()
+        assert (detail["state"], detail["provisional"]) == ("cleared", False)
+        assert [one["kind"] for one in detail["transitions"]] == ["provisional", "raised", "cleared"]
+
+
+def test_e19_provisional_alert_is_withdrawn_by_a_reading_that_was_on_its_way(api: RunningApi) -> None:
+    with tenant(api, "withdrawn") as client:
+        make_rule(client, {"kind": "missing_data", "after_s": 1}, scope={"kind": "pack", "pack": "P-1"})
+        begun = datetime.now(UTC)
+        send(client, hot(20, ts=begun.isoformat()))
+        (alert,) = until(lambda: alerts(client, state="open"))
+        send(client, hot(20, ts=(begun + timedelta(milliseconds=900)).isoformat()))
+        detail = client.get(f"/v1/alerts/{alert['id']}").json()
+        assert [one["kind"] for one in detail["transitions"]][:2] == ["provisional", "withdrawn"]
+
+
+def test_alert_is_cleared_by_hand_and_raised_again_by_the_next_breach(api: RunningApi) -> None:
+    with tenant(api, "hand") as client:
+        make_rule(client, too_hot())
+        send(client, hot(60))
+        (alert,) = alerts(client)
+        cleared = client.post(f"/v1/alerts/{alert['id']}/clear")
+        assert (cleared.status_code, cleared.json()["clear_reason"]) == (200, "by_hand")
+        assert client.post(f"/v1/alerts/{alert['id']}/clear").status_code == 409
+        send(client, hot(61))
+        assert [one["state"] for one in alerts(client)] == ["open", "cleared"]
+
+
+def test_growth_of_what_is_set_aside_is_an_alert_of_the_tenant(api: RunningApi) -> None:
+    with tenant(api, "growth") as client:
+        make_rule(client, {"kind": "quarantine_growth", "items_max": 2, "window_s": 60})
+        send(client, *[{"pack": "P-1", "ts": now(), "temperature_c": 999} for _ in range(2)])
+        assert alerts(client) == []
+        send(client, {"pack": "P-1", "ts": now(), "temperature_c": 999})
+        (alert,) = alerts(client)
+        assert (alert["pack"], alert["value"], alert["state"]) == (None, 3.0, "open")
+        assert client.post(f"/v1/alerts/{alert['id']}/clear").json()["clear_reason"] == "by_hand"
+
+
+def test_readings_set_aside_for_their_time_show_a_clock_that_runs_ahead(api: RunningApi) -> None:
+    with tenant(api, "ahead") as client:
+        make_rule(client, {"kind": "clock_skew", "future_s": 1})
+        receipt = send(client, hot(20, ts=now(3600)), hot(20, "P-2", ts=now(100_000)))
+        assert receipt["quarantined"] == 2
+        assert {(one["pack"], one["state"]) for one in alerts(client)} == {("P-1", "open"), ("P-2", "open")}
+        send(client, hot(20))
+        assert {(one["pack"], one["state"]) for one in alerts(client)} == {
+            ("P-1", "cleared"),
+            ("P-2", "open"),
+        }
+
+
+def test_e9_commit_notifies_of_the_partitions_sequence_alone(api: RunningApi) -> None:
+    with tenant(api, "notify") as client, psycopg.connect(api.access.admin, autocommit=True) as listening:
+        make_rule(client, too_hot())
+        listening.execute("LISTEN bpm_alerts")
+        send(client, hot(60), hot(20), hot(61))
+        (told,) = listening.notifies(timeout=WAIT_S_MAX, stop_after=1)
+        stored = listening.execute(
+            "SELECT partition_no || ':' || max(seq) FROM bpm.rule_transitions GROUP BY partition_no"
+        ).fetchone()
+        assert (told.payload,) == stored
+
+
+def test_imports_run_no_rules(api: RunningApi) -> None:
+    with tenant(api, "imports") as client:
+        make_rule(client, too_hot())
+        imported = client.post("/v1/imports", json={"source": "archive"}).json()["id"]
+        assert client.post("/v1/telemetry", json=hot(80), params={"import": imported}).status_code == 200
+        assert alerts(client) == []
+
+
+CONDITIONS: list[Row] = [
+    too_hot(),
+    too_hot(clear_limit=50, duration_s=1),
+    {
+        "kind": "rate_of_change",
+        "measure": "temperature_c",
+        "trend": "either",
+        "limit_per_s": 5,
+        "max_gap_s": 60,
+    },
+    {"kind": "cell_imbalance", "limit_v": 0.1, "clear_limit_v": 0.05},
+    {"kind": "missing_data", "after_s": 5},
+    {"kind": "clock_skew", "future_s": 1},
+]
+COMPARED = (
+    "pack", "onset", "raised_at", "cleared_at", "state", "clear_reason", "severity", "value", "unit", "flapping",
+    "late", "provisional",
+)  # fmt: skip
+
+
+def story(begins: datetime) -> list[Row]:
+    """Readings of two packs over some seconds after now, as a logger with a fast clock sends them, some late."""
+    temperatures = [20, 55, 48, 44, 60, 61, 30, 70, 20, 52, 40, 66, 20, 51, 20]
+    made: list[Row] = []
+    for step, temperature_c in enumerate(temperatures):
+        for pack in ("P-1", "P-2"):
+            seconds = step * 0.4 if pack == "P-1" else step * 0.7
+            ts = begins + timedelta(seconds=step / 1000 if step % 5 == 4 else seconds)
+            one = {"pack": pack, "ts": ts.isoformat(), "temperature_c": temperature_c}
+            if step % 2:
+                one |= {"cell_voltage_max_v": 3.6 + step / 100, "cell_voltage_min_v": 3.6}
+            made.append(one)
+    return made
+
+
+def test_e18_preview_equals_what_ran_live(api: RunningApi) -> None:
+    with api.client(api.tenant("preview")) as client:
+        starts = now()
+        flapping = {"raises_max": 2, "window_s": 5}
+        for number, condition in enumerate(CONDITIONS):
+            make_rule(client, condition, f"rule {number}", flapping=flapping)
+        readings, sizes = story(datetime.now(UTC)), [1, 5, 2, 7, 3, 1, 4]
+        while readings:
+            size = sizes[len(readings) % len(sizes)]
+            part, readings = readings[:size], readings[size:]
+            send(client, *part, *part[:2])
+        live = alerts(client, limit=1000)
+        kinds_seen = set()
+        for number, condition in enumerate(CONDITIONS):
+            asked = {"scope": {"kind": "tenant"}, "condition": condition, "severity": "critical"}
+            asked |= {"flapping": flapping, "from": starts, "to": TO}
+            answer = client.post("/v1/rules/preview", json=asked)
+            assert answer.status_code == 200, answer.text
+            previewed = answer.json()["items"]
+            found = [one for one in live if one["rule"] == f"rule {number}" and not one["provisional"]]
+            expected = [{name: one[name] for name in COMPARED} for one in found]
+            given = [{name: one[name] for name in COMPARED} for one in previewed if not one["provisional"]]
+            key = lambda one: (one["pack"], one["onset"])  # noqa: E731
+            assert sorted(given, key=key) == sorted(expected, key=key), condition
+            if found:
+                kinds_seen.add(condition["kind"])
+        assert kinds_seen >= {"threshold", "rate_of_change", "cell_imbalance", "clock_skew"}
+        assert any(one["flapping"] for one in live)
+        assert any(one["late"] for one in live)
+
+
+def test_preview_beyond_its_budget_is_refused(api: RunningApi) -> None:
+    with tenant(api, "budget") as client:
+        send(client, *[hot(20, ts=now(-second)) for second in range(1, 5)])
+        asked = {"scope": {"kind": "pack", "pack": "P-1"}, "condition": too_hot(), "from": FROM, "to": TO}
+        before = api.engine.settings
+        api.engine.settings = before.model_copy(update={"preview_readings_max": 4})
+        refused = client.post("/v1/rules/preview", json=asked)
+        api.engine.settings = before.model_copy(update={"preview_readings_max": 5})
+        answered = client.post("/v1/rules/preview", json=asked)
+        api.engine.settings = before
+    assert (refused.status_code, refused.json()["field"], refused.json()["limit"]) == (422, "to", 4)
+    assert (answered.status_code, answered.json()["readings"]) == (200, 5)
+
+
+@pytest.mark.parametrize(
+    ("condition", "field", "limit"),
+    [
+        (too_hot(limit=151), "condition.limit", 150),
+        (too_hot(clear_limit=51), "condition.clear_limit", 50),
+        (too_hot(measure="colour"), "condition.measure", None),
+        ({"kind": "missing_data", "after_s": 0}, "condition.after_s", 1),
+        ({"kind": "cell_imbalance", "limit_v": 7, "clear_limit_v": 0}, "condition.limit_v", 6),
+    ],
+)
+def test_wrong_condition_names_field_and_limit(
+    api: RunningApi, condition: Row, field: str, limit: float | None
+) -> None:
+    with api.client(api.tenant("wrong")) as client:
+        body = {"name": "wrong", "scope": {"kind": "tenant"}, "severity": "info", "condition": condition}
+        answer = client.post("/v1/rules", json=body)
+        assert (answer.status_code, answer.json()["field"], answer.json().get("limit")) == (422, field, limit)
+
+
+@pytest.mark.parametrize("chemistry", ["LFP", "NMC", "NCA", "LTO", "lead-acid"])
+def test_every_template_makes_a_rule(api: RunningApi, chemistry: str) -> None:
+    with api.client(api.tenant(f"templates-{chemistry.lower()}")) as client:
+        templates = client.get("/v1/rules/templates", params={"chemistry": chemistry}).json()["items"]
+        for template in templates:
+            made = make_rule(client, template["condition"], template["name"], severity=template["severity"])
+            assert made["condition"] == template["condition"]
+        assert len(client.get("/v1/rules").json()["items"]) == len(templates) >= 9
