@@ -181,7 +181,8 @@ def worth_keeping(states: States, clock_ms: Int64Array) -> BoolArray:
     out at any moment changes nothing.
     """
     newest = states["raises_ms"][:, -1]
-    recent = (newest != NEVER_MS) & (newest > clock_ms - _FLAP_MS_MAX)
+    # Added, not subtracted: the clock of a pack of which all was set aside has never gone, and would overflow.
+    recent = (newest != NEVER_MS) & (newest + _FLAP_MS_MAX > clock_ms)
     keeping: BoolArray = (states["status"] != NORMAL) | recent
     return keeping
 
