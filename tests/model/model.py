@@ -125,10 +125,13 @@ class Model:
         self.numbers: dict[tuple[int, str], int] = {}
         self.at: dict[tuple[int, int], dict[int, Stored]] = {}
         self.times: dict[int, list[int]] = defaultdict(list)
+        self.times_of: dict[tuple[int, int], list[int]] = defaultdict(list)
         self.former: dict[Identity, dict[int, tuple[bool, int]]] = defaultdict(dict)
+        self.by_batch: dict[UUID, list[Identity]] = defaultdict(list)
         self.superseded: Counter[tuple[int, Identity, int, bool]] = Counter()
         self.quarantine: Counter[tuple[int, str, str, str]] = Counter()
         self.undone: set[UUID] = set()
+        self.known: dict[tuple[int, UUID], tuple[bytes | None, Receipt]] = {}
         self.touched: set[Place] = set()
 
     # Who holds what
@@ -175,7 +178,7 @@ class Model:
         """The receipt of a batch, or of a part of it, that is committed now."""
         answer = Receipt()
         set_aside: set[tuple[int, str]] = set()
-        for index in range(first, len(batch.readings) if end is None else end):
+        for index in range(len(batch.readings))[first:end]:
             answer.received += 1
             for item in self._take_in(batch, arrived, index, answer):
                 answer.items.append(item)
@@ -198,7 +201,7 @@ class Model:
         here = self.at.get((pack, reading.ts), {})
         for measure, value in reading.values:
             stored = here.get(measure)
-            fate = self.former[pack, reading.ts, measure].get(value)
+            fate = self.former.get((pack, reading.ts, measure), {}).get(value)
             if stored is not None and stored.value == value:
                 continue
             if fate is not None:
@@ -261,17 +264,19 @@ class Model:
 
     def of_batches(self, tenant: int, batches: set[UUID]) -> dict[Identity, int]:
         """The values that a deletion of these batches means now."""
-        return {
-            (pack, ts, measure): stored.value
-            for (pack, ts), here in self.at.items()
-            for measure, stored in here.items()
-            if stored.batch in batches and stored.tenant == tenant
-        }
+        found = {}
+        for batch in batches:
+            for pack, ts, measure in self.by_batch.get(batch, ()):
+                stored = self.at.get((pack, ts), {}).get(measure)
+                if stored is not None and stored.batch == batch and stored.tenant == tenant:
+                    found[pack, ts, measure] = stored.value
+        return found
 
     def supersede(self, identity: Identity, correction: int, *, deleted: bool) -> None:
         """Take a value out of what is true now."""
         pack, ts, measure = identity
         stored = self.at[pack, ts].pop(measure)
+        self.times_of[pack, measure].remove(ts)
         if not self.at[pack, ts]:
             del self.at[pack, ts]
             self.times[pack].remove(ts)
@@ -289,33 +294,24 @@ class Model:
         for measure, value in values.items():
             self._put((pack, ts, measure), Stored(value, tenant, None))
 
-    def ever_stored(self, tenant: int) -> list[Identity]:
-        """The identities of which a tenant has, or once had, a value."""
-        now = [
-            (pack, ts, measure)
-            for (pack, ts), here in self.at.items()
-            for measure, stored in here.items()
-            if stored.tenant == tenant
-        ]
-        return now + [
-            identity
-            for identity, fates in self.former.items()
-            if any(of == tenant for _, of in fates.values())
+    def ever_stored(self, tenant: int, pack: int, ts: int) -> list[int]:
+        """The measures of which a tenant has, or once had, a value then."""
+        here = self.at.get((pack, ts), {})
+        return [
+            measure
+            for measure in range(len(self.rules.measures))
+            if (measure in here and here[measure].tenant == tenant)
+            or any(of == tenant for _, of in self.former.get((pack, ts, measure), {}).values())
         ]
 
     # What follows from the readings
 
     def latest(self, pack: int) -> list[tuple[int, int] | None]:
         """Value and time of each measure's latest by event time."""
-        found: list[tuple[int, int] | None] = [None] * len(self.rules.measures)
-        missing = len(found)
-        for ts in reversed(self.times[pack]):
-            for measure, stored in self.at[pack, ts].items():
-                if found[measure] is None:
-                    found[measure] = stored.value, ts
-                    missing -= 1
-            if missing == 0:
-                break
+        found: list[tuple[int, int] | None] = []
+        for measure in range(len(self.rules.measures)):
+            times = self.times_of[pack, measure]
+            found.append((self.at[pack, times[-1]][measure].value, times[-1]) if times else None)
         return found
 
     def quarter(self, pack: int, tenure: Tenure, starts: int) -> recount.Quarter:
@@ -350,6 +346,9 @@ class Model:
             insort(self.times[pack], ts)
         assert measure not in here
         here[measure] = stored
+        insort(self.times_of[pack, measure], ts)
+        if stored.batch is not None:
+            self.by_batch[stored.batch].append(identity)
         self._touch(stored.tenant, pack, ts)
 
     def _touch(self, tenant: int, pack: int, ts: int) -> None:
