@@ -201,11 +201,15 @@ class PartitionStore:
     @contextmanager
     def _owned(self) -> Iterator[int]:
         """A transaction that begins with the partition's row (rule E7); gives the closing mark."""
-        with self._required().connection.transaction():
+        connection = self._required().connection
+        with connection.transaction():
             locked = self._required().one("partition.lock")
             if (locked["epoch"], locked["next"]) != (self._epoch, self._next):
                 raise FencedError(f"partition {self._partition_no} has been taken over by another process")
             yield locked["closed_before_ms"]
+        if connection.closed:
+            # psycopg leaves a transaction without COMMIT, and without a word, when the connection has ended.
+            raise psycopg.OperationalError("the connection ended before COMMIT was confirmed")
 
     def close_quarters(self, now_ms: int, close_after_s: int) -> None:
         """Close the quarter-hours that ended long enough ago, and so far that no line reaches them any more."""

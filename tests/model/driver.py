@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -48,60 +48,64 @@ class Driver:
 
     # Batches
 
-    async def send(self, batches: Sequence[Batch]) -> None:
-        """Send bodies at once, so that they queue up together, and compare what became of each."""
+    async def send(self, batches: Sequence[Batch], after_turn: Callable[[], None] = lambda: None) -> None:
+        """Send bodies at once, so that they queue up together, and compare what became of each.
+
+        The model follows turn by turn: what the writer does between groups comes after what it commits in one.
+        """
+        before = {batch.id: self._told_before(batch) for batch in batches}
         tasks = [asyncio.create_task(self.world.send(batch)) for batch in batches]
         crashed, faulty = False, self.world.store.fault is not None
-        try:
-            for _ in range(TURNS_MAX):
-                await settle(tasks, self.world)
-                if all(task.done() for task in tasks):
-                    break
+        await settle(tasks, self.world)
+        for _ in range(TURNS_MAX):
+            if all(task.done() for task in tasks):
+                break
+            try:
                 self.world.turn()
-            else:
-                raise Contradiction("batches are never answered")
-        except Crash:
-            crashed = True
-            await abandon(tasks, self.world)
-            self.world.restart()
+            except Crash:
+                crashed = True
+                await abandon(tasks, self.world)
+                self.world.restart()
+            await settle(tasks, self.world)
+            self._follow_batches([batch for batch in batches if before[batch.id] is None])
+            after_turn()
+        else:
+            raise Contradiction("batches are never answered")
         self.mend()
-        expected = self._committed(batches)
         for batch, task in zip(batches, tasks, strict=True):
             if not crashed:
-                self._compare_answer(batch, await outcome(task), expected[batch.id], lenient=faulty)
+                expected = before[batch.id] or self._told_now(batch)
+                self._compare_answer(batch, await outcome(task), expected, lenient=faulty)
 
-    def _committed(self, batches: Sequence[Batch]) -> dict[UUID, Receipt | str | None]:
-        """Let the model commit what the engine has committed; what each sender must be told, None for nothing."""
-        before = {batch.id: self._told_before(batch) for batch in batches}
-        fresh = {
-            batch.id: batch for batch in batches if before[batch.id] is None and batch.import_id not in self.model.undone
-        }
-        order = [batch.id for batch in batches]
+    def _follow_batches(self, batches: Sequence[Batch]) -> None:
+        """Let the model commit what the engine has committed of these by now, in its order."""
+        fresh = {batch.id: batch for batch in batches}
         part_of = {part_id(batch.id, n): (batch, n) for batch in batches for n in range(parts_in(batch))}
-        seen: list[UUID] = []
-        ids = [*(batch.id for batch in batches), *part_of]
+        singles: list[Batch] = []
         tenants = sorted({batch.tenant for batch in batches})
-        for tenant, row_id, whole_id, *counts, items in self.world.sql.execute(_BATCHES, (tenants, ids)):
+        ids = [*fresh, *part_of]
+        rows = self.world.sql.execute(_BATCHES, (tenants, ids)).fetchall() if ids else []
+        for tenant, row_id, whole_id, *counts, items in rows:
             if row_id in self.parts or (tenant, row_id) in self.model.known:
                 continue
-            batch = part_of[row_id][0] if whole_id else fresh.get(row_id)
-            if batch is None or batch.id not in fresh:
-                raise Contradiction(f"batch {row_id} was committed, and must not have been")
+            batch = part_of[row_id][0] if whole_id else fresh[row_id]
+            if batch.import_id in self.model.undone:
+                raise Contradiction(f"batch {row_id} was committed into an undone import")
             if whole_id is not None:
                 start = part_of[row_id][1] * BULK_SLICE
-                receipt = self.model.commit(batch, self.world.now_ms, start, start + BULK_SLICE)
-                self.parts[row_id] = receipt
+                receipt = self.parts[row_id] = self.model.commit(
+                    batch, self.world.now_ms, start, start + BULK_SLICE
+                )
             else:
                 receipt = self._whole(batch)
                 self.model.known[tenant, row_id] = batch.body, receipt
-                seen.append(row_id)
+                if part_id(row_id, 0) not in self.parts and batch.import_id is None:
+                    singles.append(batch)
             require(f"receipt of {row_id}, as stored", (counts, items_of_row(items)), plain(receipt))
-        singles = [one for one in seen if part_id(one, 0) not in self.parts]
-        lives = [one for one in singles if fresh[one].import_id is None]
-        require("order of commits", lives, [one for one in order if one in lives])
-        return {
-            batch.id: before[batch.id] or self._told_now(batch) for batch in batches
-        }
+        for tenant in tenants:
+            # Those of one tenant only: the other's may have been judged again, because packs changed.
+            found = [batch.id for batch in singles if batch.tenant == tenant]
+            require("order of commits", found, [batch.id for batch in batches if batch.id in found])
 
     def _told_before(self, batch: Batch) -> Receipt | str | None:
         known = self.model.known.get((batch.tenant, batch.id))
@@ -191,8 +195,7 @@ class Driver:
     ) -> None:
         number = await self._ask(tenant, new)
         for batch in between:
-            await self.send([batch])
-            self._follow(number, allowed)
+            await self.send([batch], lambda: self._follow(number, allowed))
         await self._until_done(number)
         self._follow(number, allowed)
         left = meant - {identity for of, identity, _, _ in self.model.superseded if of == number}

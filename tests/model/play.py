@@ -1,6 +1,7 @@
 """Steps drawn from a seed: what clients, operators, time and bad luck do."""
 
 import json
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -36,6 +37,7 @@ class Play:
     random: Random
     sent: list[Batch] = field(default_factory=list)
     imports: list[tuple[int, UUID]] = field(default_factory=list)
+    of_import: dict[UUID, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     done: int = 0
 
     @property
@@ -85,6 +87,8 @@ class Play:
         self._maybe_fault(0.08)
         for batch in batches:
             self._say(str(batch))
+            if batch.import_id is not None:
+                self.of_import[batch.import_id].add(batch.id)
             if batch.body is not None:
                 self.sent.append(batch)
         await self.driver.send(batches)
@@ -168,7 +172,7 @@ class Play:
     async def _delete_import(self) -> None:
         if self.imports:
             tenant, import_id = self.random.choice(self.imports[-5:])
-            of = {batch.id for batch in self.sent if batch.import_id == import_id}
+            of = self.of_import[import_id]
             between = self._between(None)
             self._say(f"{import_id} of {tenant}, between {told(between)}")
             self._maybe_fault(0.15)
@@ -192,7 +196,8 @@ class Play:
             times = [ts for of, ts, _ in self.model.former if of == pack][-50:] or times
         ts = self.random.choice(times) if times else self.world.now_ms
         holder = self.model.holder(pack, ts)
-        tenant = self.random.choice(self.world.tenants).id
+        knows = [tenant for (tenant, _), number in self.model.numbers.items() if number == pack]
+        tenant = self.random.choice(knows)
         return (tenant if holder is None or self.random.random() < 0.1 else holder.tenant), pack, ts
 
     def _between(self, pack: int | None) -> list[Batch]:
@@ -251,13 +256,14 @@ class Play:
         """Let something happen around one of the next COMMITs of the writer."""
         if self.random.random() >= chance:
             return
-        point, what = self.random.choice(("before", "after")), self.random.choice(("trouble", "crash", "cut"))
+        point = self.random.choice(("before", "after"))
+        what = self.random.choice(("trouble", "crash", "cut", "hang_up"))
         passings, times = self.random.choice((1, 1, 2, 3)), self.random.choice((1, 1, 2))
         self._say(f"fault {point} COMMIT {passings}, {times} times: {what}")
 
         def act() -> None:
-            if what == "cut":
-                self.world.store.cut()
+            if what in ("cut", "hang_up"):
+                getattr(self.world.store, what)()
             else:
                 raise Trouble if what == "trouble" else Crash
 

@@ -1,5 +1,7 @@
 """The real engine on a real database, moved on step by step in one thread: its time, its writer, its clients."""
 
+import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -108,10 +110,16 @@ class UnreliableStore(PartitionStore):
                     self.fault = None
                 fault.act()
 
-    def cut(self) -> None:
-        """Lose the connection, without anybody being told."""
+    def hang_up(self) -> None:
+        """End the connection on this side."""
         if self._queries is not None:
             self._queries.connection.close()
+
+    def cut(self) -> None:
+        """End the connection under its feet."""
+        if self._queries is not None:
+            with socket.socket(fileno=os.dup(self._queries.connection.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass(slots=True)
