@@ -14,6 +14,7 @@ from domain.measures import MEASURE_NAMES
 from domain.receipts import Receipt as EngineReceipt
 from storage import corrections, packs, registry
 from storage.corrections import NewCorrection
+from tests.model import windows
 from tests.model.model import Batch, Identity, Model, Receipt, Refusal, Tenure
 from tests.model.world import BULK_SLICE, TURNS_MAX, Crash, World
 
@@ -26,6 +27,7 @@ _BATCHES = f"""
     WHERE tenant_id = ANY(%s) AND id = ANY(%s) ORDER BY batch_no
 """
 _SETTLE_ROUNDS = 8
+COUNTS_MAX = 10_000
 
 
 class Contradiction(AssertionError):  # noqa: N818 - what was found
@@ -44,6 +46,7 @@ class Driver:
     def __init__(self, world: World, model: Model) -> None:
         self.world, self.model = world, model
         self.parts: dict[UUID, Receipt] = {}
+        self.marks = (0, 0)
         self.log: deque[str] = deque(maxlen=30)
 
     # Batches
@@ -300,13 +303,64 @@ class Driver:
             require(f"latest values of pack {pack}", latest, self.model.latest(pack))
 
     async def compare_touched(self) -> None:
-        """What the last step may have changed."""
+        """What the last step may have changed, and the marks."""
         touched = self.model.take_touched()
         self.compare_latest(sorted({pack for _, pack, _ in touched}))
+        self._require_none(await windows.differing_places(self.world, self.model, touched))
+        self.compare_marks()
+
+    def compare_marks(self) -> None:
+        """The marks move forward only, and counting never overtakes closing."""
+        row = self.world.sql.execute(
+            "SELECT closed_before, counted_before FROM partitions JOIN window_marks USING (partition_no)"
+        ).fetchone()
+        assert row is not None
+        marks = to_ms(row[0]), to_ms(row[1])
+        if not (self.marks[0] <= marks[0] and self.marks[1] <= marks[1] <= marks[0]):
+            raise Contradiction(f"marks (closed, counted) went from {self.marks} to {marks}")
+        self.marks = marks
+
+    def count_everything(self) -> None:
+        """Count until nothing is left."""
+        steps = 0
+        while self.world.counting.count_once():
+            steps += 1
+            if steps > COUNTS_MAX:
+                raise Contradiction("counting never ends")
+
+    def _require_none(self, differences: list[str]) -> None:
+        if differences:
+            raise Contradiction(f"{len(differences)} windows differ\n" + "\n".join(differences[:5]))
 
     async def compare_everything(self) -> None:
-        """All that is stored."""
+        """All that is stored, and all that is answered, before and after everything is counted."""
         self.compare_latest(sorted(self.model.tenures))
+        await self._compare_all_windows()
+        self.count_everything()
+        self.compare_marks()
+        require("counting mark behind the closing mark", self.marks[1], self.marks[0])
+        notes = self._value(
+            "SELECT count(*) FROM window_notes WHERE starts < (SELECT counted_before FROM window_marks)"
+        )
+        require("notes when all is counted", notes, 0)
+        require_same(
+            "stored quarter-hours",
+            windows.stored_quarters(self.world),
+            windows.recounted_quarters(self.model, self.marks[1]),
+        )
+        await self._compare_all_windows()
+        self._require_none(await windows.differing_days(self.world, self.model))
+        self._compare_tables()
+
+    async def _compare_all_windows(self) -> None:
+        places = {
+            (tenant, pack, start)
+            for (tenant, _), pack in self.model.numbers.items()
+            for start in self.model.quarters_near(pack, -(2**62), 2**62)
+        }
+        self._require_none(await windows.differing_places(self.world, self.model, places))
+
+    def _compare_tables(self) -> None:
         stored: dict[Identity, tuple[int, int]] = {}
         for tenant, pack, ts, *values in self.world.sql.execute(_READINGS):
             for measure, value in enumerate(values):

@@ -328,10 +328,22 @@ class Model:
             tuple(moments), len(rules.measures), rules.voltage, rules.current, rules.gap_ms
         )
 
-    def quarters_with_anything(self, pack: int) -> list[int]:
-        """The starts of the quarter-hours that a pack's readings touch."""
+    def window(self, tenant: int, pack: int, starts: int, ends: int) -> recount.Quarter:
+        """A tenant's window of whole quarter-hours, all of its tenures together."""
+        parts = [
+            (start, self.quarter(pack, tenure, start))
+            for start in self.quarters_near(pack, starts, ends)
+            for tenure in self.own_tenures(tenant, pack)
+            if tenure.starts < start + QUARTER_MS and tenure.ends > start
+        ]
+        return recount.fold(parts, len(self.rules.measures))
+
+    def quarters_near(self, pack: int, starts: int, ends: int) -> list[int]:
+        """The starts of the quarter-hours of a span that a pack's readings touch."""
         gap_ms = self.rules.gap_ms
-        return sorted({quarter_of(ts + by) for ts in self.times[pack] for by in (-gap_ms, 0, gap_ms)})
+        near = self._between(pack, starts - gap_ms, ends + gap_ms + 1)
+        found = {quarter_of(ts + by) for ts in near for by in (-gap_ms, 0, gap_ms)}
+        return sorted(start for start in found if starts <= start < ends)
 
     def take_touched(self) -> set[Place]:
         """The places whose quarter-hours may have changed since this was last asked."""

@@ -1,5 +1,6 @@
 """Steps drawn from a seed: what clients, operators, time and bad luck do."""
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,8 @@ from uuid import UUID
 from api.bootstrap import DatabaseAccess
 from tests.model.driver import Driver
 from tests.model.model import QUARTER_MS, Batch, Model, Reading, quarter_of
-from tests.model.world import RULES, ZONES, Crash, Fault, Trouble, World
+from streams.ports import Stage
+from tests.model.world import RULES, ZONES, Crash, Fault, Trouble, World, at_once
 
 EVERYTHING_EVERY = 500
 GAP_MS = RULES.gap_ms
@@ -245,6 +247,47 @@ class Play:
             self._maybe_fault(0.1)
             self.driver.idle()
 
+    # The counter
+
+    async def _count(self) -> None:
+        """Some steps of the counter, of which one may be interrupted."""
+        steps = self.random.choice((1, 2, 4, 8))
+        interrupted = self.random.random() < 0.1
+        self._say(f"{steps} steps" + (", the last interrupted" if interrupted else ""))
+        for step in range(steps):
+            try:
+                self.world.counting.count_once(fail if interrupted and step == steps - 1 else nothing)
+            except Trouble:
+                self.world.counting.close()
+
+    async def _count_everything(self) -> None:
+        self.driver.count_everything()
+
+    async def _count_beside_a_group(self) -> None:
+        """Count while the writer stands before a COMMIT, or let it commit while a count stands before its own."""
+        batches = [self._batch() for _ in range(self.random.choice((1, 2)))]
+        inside = self.random.random() < 0.5
+        self._say("inside of a group's transaction" if inside else "around a group's transaction")
+        counting = self.world.counting
+        if inside:
+            self.world.at_stage = lambda stage: counting.count_once() and None if stage is Stage.BEFORE_COMMIT else None
+            await self._send(batches)
+            del self.world.at_stage
+        else:
+            self.world.around_turn = counting.count_once
+            await self._send(batches)
+            self.world.around_turn = at_once
+
+    async def _count_around_a_move(self) -> None:
+        """A move, a hand-over or a correction commits while a count stands before its own COMMIT."""
+        act = self.random.choice((self._move, self._hand_over, self._put_right, self._delete_range))
+        loop = asyncio.get_running_loop()
+
+        def inside() -> None:
+            asyncio.run_coroutine_threadsafe(act(), loop).result()
+
+        await asyncio.to_thread(self.world.counting.count_once, inside)
+
     async def _restart(self) -> None:
         if self.random.random() < 0.5:
             self.world.stop()
@@ -281,9 +324,21 @@ STEPS = {
     "move": 2,
     "hand_over": 1.5,
     "pass_time": 12,
+    "count": 10,
+    "count_everything": 1,
+    "count_beside_a_group": 3,
+    "count_around_a_move": 1,
     "restart": 2,
 }
 """How often each step is drawn."""
+
+
+def nothing() -> None:
+    """What happens before a COMMIT most often."""
+
+
+def fail() -> None:
+    raise Trouble
 
 
 def told(batches: list[Batch]) -> str:

@@ -84,6 +84,29 @@ def quarter(moments: tuple[Moment, ...], measures: int, voltage: int, current: i
     return found
 
 
+def fold(parts: Sequence[tuple[int, Quarter]], measures: int) -> Quarter:
+    """A longer window of quarter-hours (start, record) in order of time; its times are those of the calendar."""
+    found = Quarter([OfMeasure() for _ in range(measures)])
+    for starts, part in parts:
+        found.anything |= part.anything
+        for name in ("charged", "discharged", "charged_energy", "discharged_energy", "covered_ms", "energy_covered_ms"):
+            setattr(found, name, getattr(found, name) + getattr(part, name))
+        for into, of in zip(found.measures, part.measures, strict=True):
+            into.covered_ms += of.covered_ms
+            into.twice_area += of.twice_area
+            if of.count == 0:
+                continue
+            if into.count == 0:
+                into.minimum, into.maximum = of.minimum, of.maximum
+                into.first, into.first_ms = of.first, starts + of.first_ms
+            into.count += of.count
+            into.total += of.total
+            into.squares += of.squares
+            into.minimum, into.maximum = min(into.minimum, of.minimum), max(into.maximum, of.maximum)
+            into.last, into.last_ms = of.last, starts + of.last_ms
+    return found
+
+
 def _add(record: OfMeasure, ts: int, value: int) -> None:
     if record.count == 0:
         record.minimum = record.maximum = record.first = value

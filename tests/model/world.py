@@ -26,6 +26,7 @@ from domain.tenancy import PARTITION_ZERO, Actor, Role, TenantId
 from ingest.columns import RawReadings
 from ingest.validate import Sender, TimeLimits, judge
 from storage import packs
+from storage.counting import CountingLimits, CountingStore
 from storage.database import APP_ROLE, INGEST_ROLE, adapt_columns
 from storage.partition import PartitionStore
 from storage.registry import Registry, create_tenant
@@ -40,6 +41,8 @@ GAP_S = 300
 CLOSE_AFTER_S = 60
 BULK_SLICE = 5
 TURNS_MAX = 200
+COUNT_NOTES = 5
+COUNT_PACKS = 2
 ZONES = ("Europe/Zurich", "Asia/Kathmandu")
 BEGINS_MS = 1_774_483_200_000  # 2026-03-26, some days before Zurich changes its clocks
 
@@ -122,6 +125,11 @@ class UnreliableStore(PartitionStore):
                 wire.shutdown(socket.SHUT_RDWR)
 
 
+def at_once(turn: Callable[[], None]) -> None:
+    """A turn of the writer with nothing around it."""
+    turn()
+
+
 @dataclass(slots=True)
 class OneConnection:
     """Stands for a pool: one request at a time."""
@@ -162,6 +170,7 @@ class World:
     tenants: list[Tenant] = field(default_factory=list)
     names: tuple[str, ...] = ()
     waiting: int = 0
+    around_turn: Callable[[Callable[[], None]], object] = at_once
     _known: dict[int, tuple[int, dict[str, KnownPack]]] = field(default_factory=dict)
 
     async def open(self, packs_of: dict[str, list[str]]) -> None:
@@ -187,6 +196,7 @@ class World:
         self.sql.execute("UPDATE partitions SET closed_before = %s", (begins,))
         self.sql.execute("UPDATE window_marks SET counted_before = %s", (begins,))
         self.names = tuple(name for names in packs_of.values() for name in names)
+        self.counting = CountingStore(self.ingest, PARTITION_ZERO, CountingLimits(COUNT_NOTES, COUNT_PACKS), 5)
         for name, names in packs_of.items():
             await self._make_tenant(name, names)
         for tenant in self.tenants:
@@ -212,6 +222,7 @@ class World:
 
     async def close(self) -> None:
         self.store.close()
+        self.counting.close()
         await self._app.close()
         await self._directory.close()
         self.sql.close()
@@ -237,7 +248,7 @@ class World:
     def turn(self) -> None:
         """Let the writer commit what waits, and do one piece of what is due between groups."""
         self.runner._intake.wake()
-        self.runner._turn()
+        self.around_turn(lambda: self.runner._turn() and None)
 
     def stop(self) -> None:
         """End the writer in good order."""
