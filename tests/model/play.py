@@ -119,6 +119,15 @@ class Play:
         batch_id = UUID(int=self.random.getrandbits(128))
         return made(batch_id, tenant, of_import and of_import[1], device, tuple(readings), self.random)
 
+    def batch_of(self, batch_id: UUID, pack: str, readings: list[tuple[int, dict[int, int]]]) -> Batch:
+        """A live batch of readings (time, values) of one pack, sent by who holds it."""
+        tenant = self.model.tenures[self._number_of(pack)][-1].tenant
+        sent = tuple(Reading(pack, ts, tuple(values.items())) for ts, values in readings)
+        return made(batch_id, tenant, None, None, sent, self.random)
+
+    def _number_of(self, name: str) -> int:
+        return next(number for (_, known), number in self.model.numbers.items() if known == name)
+
     def _reading(self, pack: str | None = None, around: int | None = None) -> Reading:
         around = self._moment() if around is None else around
         ts = around + self.random.choice(OFFSETS_MS) + self.random.choice(NUDGES_MS)

@@ -41,6 +41,7 @@ GAP_S = 300
 CLOSE_AFTER_S = 60
 BULK_SLICE = 5
 TURNS_MAX = 200
+ASKED_MAX = 100
 COUNT_NOTES = 5
 COUNT_PACKS = 2
 ZONES = ("Europe/Zurich", "Asia/Kathmandu")
@@ -79,6 +80,10 @@ class Trouble(Exception):  # noqa: N818 - what a store might raise
 
 class Crash(BaseException):
     """The process ends here: nothing of the engine catches it."""
+
+
+class Stuck(BaseException):
+    """The writer doesn't get the store back."""
 
 
 @dataclass(slots=True)
@@ -170,6 +175,7 @@ class World:
     tenants: list[Tenant] = field(default_factory=list)
     names: tuple[str, ...] = ()
     waiting: int = 0
+    asked: int = 0
     around_turn: Callable[[Callable[[], None]], object] = at_once
     _known: dict[int, tuple[int, dict[str, KnownPack]]] = field(default_factory=dict)
 
@@ -231,22 +237,32 @@ class World:
 
     def _new_runner(self) -> EmbeddedRunner:
         self.store.fault = None
+        self.asked = 0
         runner = EmbeddedRunner(
             self.store,
             LIMITS,
             PipelineLimits(SETTINGS.late_after_s, SETTINGS.receipt_items_max),
             AnchoredClock(lambda: self.now_ms, lambda: self.now_ms - BEGINS_MS),
-            lambda: self.now_ms / 1000,
+            self._monotonic_s,
             lambda stage: self.at_stage(stage),
         )
-        runner._take_over_until_it_works()
+        if not runner._take_over_until(self.now_ms / 1000):
+            raise Stuck(runner.trouble)
         return runner
 
     def at_stage(self, stage: Stage) -> None:
         """What else happens at a stage of a group's way; nothing, unless a step says so."""
 
+    def _monotonic_s(self) -> float:
+        """Time stands still within a step, so a writer that waits for the store would wait for ever."""
+        self.asked += 1
+        if self.asked > ASKED_MAX:
+            raise Stuck(self.runner.trouble)
+        return self.now_ms / 1000
+
     def turn(self) -> None:
         """Let the writer commit what waits, and do one piece of what is due between groups."""
+        self.asked = 0
         self.runner._intake.wake()
         self.around_turn(lambda: self.runner._turn() and None)
 
