@@ -10,9 +10,9 @@ from uuid import UUID
 
 from api.bootstrap import DatabaseAccess
 from tests.model.driver import Driver
-from tests.model.model import QUARTER_MS, Batch, Model, Reading, quarter_of
+from tests.model.model import QUARTER_MS, Batch, Identity, Model, Reading, quarter_of
 from streams.ports import Stage
-from tests.model.world import RULES, ZONES, Crash, Fault, Trouble, World, at_once
+from tests.model.world import RULES, ZONES, Crash, Fault, MeetingCounter, Trouble, World, at_no_stage, at_once
 
 EVERYTHING_EVERY = 500
 GAP_MS = RULES.gap_ms
@@ -86,7 +86,7 @@ class Play:
         await self._send([first, *more])
 
     async def _send(self, batches: list[Batch]) -> None:
-        self._maybe_fault(0.08)
+        self._maybe_fault(0.04)
         for batch in batches:
             self._say(str(batch))
             if batch.import_id is not None:
@@ -166,16 +166,21 @@ class Play:
         starts = ts - self.random.choice((0, 1, GAP_MS, QUARTER_MS))
         ends = ts + self.random.choice((1, 100_001, QUARTER_MS, HOUR_MS))
         measures = self.random.choice((range(7), range(7), (3, 4), (4,)))
-        between = self._between(pack)
+        meant = self.model.in_range(tenant, pack, starts, ends, list(measures))
+        again = self._again(list(meant.items()))
+        between = self._between(again)
         self._say(f"pack {pack} of {tenant}: {starts} to {ends}, measures {list(measures)}, between {told(between)}")
         self._maybe_fault(0.15)
         await self.driver.delete_range(tenant, pack, starts, ends, list(measures), between)
+        if again and self.random.random() < 0.5:
+            await self._send(again[-1:])
 
     async def _delete_batch(self) -> None:
         known = [one for one in self.sent[-100:] if (one.tenant, one.id) in self.model.known]
         if known:
             batch = self.random.choice(known)
-            between = self._between(None)
+            again = self._again(list(self.model.of_batches(batch.tenant, {batch.id}).items()))
+            between = self._between(again)
             self._say(f"{batch.id} of {batch.tenant}, between {told(between)}")
             self._maybe_fault(0.15)
             await self.driver.delete_batches(batch.tenant, batch.id, None, {batch.id}, between)
@@ -184,7 +189,8 @@ class Play:
         if self.imports:
             tenant, import_id = self.random.choice(self.imports[-5:])
             of = self.of_import[import_id]
-            between = self._between(None)
+            again = self._again(list(self.model.of_batches(tenant, of).items()))
+            between = self._between(again)
             self._say(f"{import_id} of {tenant}, between {told(between)}")
             self._maybe_fault(0.15)
             await self.driver.delete_batches(tenant, None, import_id, of, between)
@@ -205,18 +211,34 @@ class Play:
         times = self.model.times[pack][-200:]
         if self.random.random() < 0.3:
             times = [ts for of, ts, _ in self.model.former if of == pack][-50:] or times
+        if self.random.random() < 0.3:
+            times = times[-2:]
         ts = self.random.choice(times) if times else self.world.now_ms
         holder = self.model.holder(pack, ts)
         knows = [tenant for (tenant, _), number in self.model.numbers.items() if number == pack]
         tenant = self.random.choice(knows)
         return (tenant if holder is None or self.random.random() < 0.1 else holder.tenant), pack, ts
 
-    def _between(self, pack: int | None) -> list[Batch]:
-        """Batches that arrive while a correction is under way; some bring back what it takes out."""
+    def _between(self, again: list[Batch]) -> list[Batch]:
+        """Batches that arrive while a correction is under way."""
         if self.random.random() < 0.5:
             return []
-        batches = [self._batch() for _ in range(self.random.randint(1, 3))]
-        return batches if pack is None else [*batches, *self.random.sample(self.sent[-30:], min(1, len(self.sent)))]
+        return [*again[:1], *(self._batch() for _ in range(self.random.randint(0, 2)))]
+
+    def _again(self, values: list[tuple[Identity, int]]) -> list[Batch]:
+        """Two batches that bring values again which a correction is to take out, and perhaps others in their place."""
+        if not values:
+            return []
+        batches = []
+        for _ in range(2):
+            chosen = self.random.sample(values, min(3, len(values)))
+            name = self._name_of(chosen[0][0][0])
+            one = [
+                (ts, {measure: value if self.random.random() < 0.8 else self.random.choice(VALUES[measure])})
+                for (_, ts, measure), value in chosen
+            ]
+            batches.append(self.batch_of(UUID(int=self.random.getrandbits(128)), name, one))
+        return batches
 
     # Packs
 
@@ -253,7 +275,7 @@ class Play:
         self.world.now_ms += by
         self._say(f"by {by} ms to {self.world.now_ms}")
         if self.random.random() < 0.7:
-            self._maybe_fault(0.1)
+            self._maybe_fault(0.05)
             self.driver.idle()
 
     # The counter
@@ -272,30 +294,52 @@ class Play:
     async def _count_everything(self) -> None:
         self.driver.count_everything()
 
-    async def _count_beside_a_group(self) -> None:
-        """Count while the writer stands before a COMMIT, or let it commit while a count stands before its own."""
-        batches = [self._batch() for _ in range(self.random.choice((1, 2)))]
-        inside = self.random.random() < 0.5
-        self._say("inside of a group's transaction" if inside else "around a group's transaction")
+    async def _count_inside_of_a_group(self) -> None:
+        """Count while the writer stands before its COMMIT."""
         counting = self.world.counting
-        if inside:
-            self.world.at_stage = lambda stage: counting.count_once() and None if stage is Stage.BEFORE_COMMIT else None
-            await self._send(batches)
-            del self.world.at_stage
-        else:
-            self.world.around_turn = counting.count_once
-            await self._send(batches)
-            self.world.around_turn = at_once
+        self.world.at_stage = lambda stage: count_at(stage, counting)
+        await self._send([self._batch(), self._batch()])
+        self.world.at_stage = at_no_stage
 
-    async def _count_around_a_move(self) -> None:
-        """A move, a hand-over or a correction commits while a count stands before its own COMMIT."""
-        act = self.random.choice((self._move, self._hand_over, self._put_right, self._delete_range))
-        loop = asyncio.get_running_loop()
+    async def _group_inside_of_a_count(self) -> None:
+        """Let the writer do its turns while a count is under way."""
+        point = self._point()
+        self.world.around_turn = lambda turn: self._count_with(point, turn)
+        await self._send([self._batch(), self._batch()])
+        self.world.around_turn = at_once
+
+    async def _change_inside_of_a_count(self) -> None:
+        """A move, a hand-over or a correction commits while a count is under way."""
+        acts = (self._move, self._move, self._hand_over, self._put_right, self._delete_range)
+        point, act, loop = self._point(), self.random.choice(acts), asyncio.get_running_loop()
+        self._say(act.__name__)
 
         def inside() -> None:
             asyncio.run_coroutine_threadsafe(act(), loop).result()
 
-        await asyncio.to_thread(self.world.counting.count_once, inside)
+        await asyncio.to_thread(self._count_with, point, inside)
+
+    def _point(self) -> str:
+        point = self.random.choice(("before_reading", "before_storing", "before_commit"))
+        self._say(point)
+        return point
+
+    def _count_with(self, point: str, inside: Callable[[], None]) -> None:
+        """A step of the counter with something inside; behind it, when the step never comes by that point."""
+        counting, met = self.world.counting, []
+
+        def meet() -> None:
+            if not met:
+                met.append(True)
+                inside()
+
+        if point == "before_commit":
+            counting.count_once(meet)
+        else:
+            setattr(counting, point, meet)
+            counting.count_once()
+            setattr(counting, point, None)
+        meet()
 
     async def _restart(self) -> None:
         if self.random.random() < 0.5:
@@ -335,11 +379,17 @@ STEPS = {
     "pass_time": 12,
     "count": 10,
     "count_everything": 1,
-    "count_beside_a_group": 3,
-    "count_around_a_move": 1,
-    "restart": 2,
+    "count_inside_of_a_group": 1,
+    "group_inside_of_a_count": 2,
+    "change_inside_of_a_count": 2,
+    "restart": 1,
 }
 """How often each step is drawn."""
+
+
+def count_at(stage: Stage, counting: MeetingCounter) -> None:
+    if stage is Stage.BEFORE_COMMIT:
+        counting.count_once()
 
 
 def nothing() -> None:

@@ -1,10 +1,162 @@
-"""The engine equals a naive model of dictionaries, step by step."""
+"""The engine equals a naive model of dictionaries, step by step; and a broken engine does not."""
 
 import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
 
 from api.bootstrap import DatabaseAccess
+from domain.readings import Outcome
+from storage import correcting, counting, partition
+from storage.counting import CountingStore
+from storage.group import NoteRule, PartitionQueries
+from storage.transactions import Transaction
+from streams import embedded, pipeline
+from streams.embedded import EmbeddedRunner
+from streams.state import State
+from tests.model.driver import Contradiction
 from tests.model.play import run
 
+STEPS = 10_000
+STEPS_OF_FIXED_SEED = 300
+STEPS_TO_FIND = 400
 
-def test_fixed(database: DatabaseAccess) -> None:
-    asyncio.run(run(database, 1, 300))
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """The engine tells of every fault that is made on purpose."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_engine_equals_the_naive_model(own_database: Callable[[], DatabaseAccess]) -> None:
+    seed = secrets.randbelow(1_000_000_000)
+    print(f"python -m tests.model --steps {STEPS} --seed {seed}")
+    asyncio.run(run(own_database(), seed, STEPS))
+
+
+def test_engine_equals_the_naive_model_for_a_fixed_seed(own_database: Callable[[], DatabaseAccess]) -> None:
+    asyncio.run(run(own_database(), 4, STEPS_OF_FIXED_SEED))
+
+
+Patch = pytest.MonkeyPatch
+
+
+def skip_notes(patch: Patch) -> None:
+    patch.setattr(NoteRule, "leave", lambda *_: None)
+
+
+def skip_notes_of_moves(patch: Patch) -> None:
+    rows = Transaction.rows
+
+    async def without_notes(self: Transaction, name: str, *rest: Any, **more: Any) -> Any:
+        return [] if name == "packs.note_move" else await rows(self, name, *rest, **more)
+
+    patch.setattr(Transaction, "rows", without_notes)
+
+
+def move_the_mark_too_far(patch: Patch) -> None:
+    rows = PartitionQueries.rows
+
+    def further(self: PartitionQueries, name: str, parameters: dict[str, Any] | None = None) -> Any:
+        if name == "windows.move_mark" and parameters is not None:
+            by = {"counted_before": parameters["counted_before"] + timedelta(minutes=15)}
+            return rows(self, name, by) or rows(self, name, parameters)
+        return rows(self, name, parameters)
+
+    patch.setattr(PartitionQueries, "rows", further)
+
+
+def count_without_a_snapshot(patch: Patch) -> None:
+    @contextmanager
+    def each_statement_for_itself(connection: psycopg.Connection[Any]) -> Iterator[None]:
+        with connection.transaction():
+            yield
+
+    patch.setattr(counting, "_snapshot", each_statement_for_itself)
+
+
+def delete_notes_not_seen(patch: Patch) -> None:
+    """The counter's notes go before its COMMIT, whoever has written them meanwhile."""
+    once = CountingStore.count_once
+
+    def then_all(self: CountingStore, before: Any = lambda: None, after: Any = lambda: None) -> bool:
+        found = once(self, before, after)
+        self._connected().connection.execute(
+            "DELETE FROM window_notes WHERE starts < (SELECT counted_before FROM window_marks)"
+        )
+        return found
+
+    patch.setattr(CountingStore, "count_once", then_all)
+
+
+def forget_what_was_corrected(patch: Patch) -> None:
+    patch.setattr(State, "mark_corrected", lambda *_: None)
+
+
+def leave_latest_values_as_they_were(patch: Patch) -> None:
+    holders = State.holders_of_latest
+    patch.setattr(State, "holders_of_latest", lambda self, gone: holders(self, gone)[:0])
+
+
+def change_state_before_commit_and_keep_it(patch: Patch) -> None:
+    states: list[State] = []
+    plan, decide = pipeline.plan, pipeline.decide
+
+    def planned(batches: Any, state: State) -> Any:
+        states[:] = [state]
+        return plan(batches, state)
+
+    def decided(*given: Any) -> Outcome:
+        outcome = decide(*given)
+        states[0].apply(outcome.rows)
+        return outcome
+
+    patch.setattr(embedded.pipeline, "plan", planned)
+    patch.setattr(embedded.pipeline, "decide", decided)
+    patch.setattr(EmbeddedRunner, "_forget", lambda *_: None)
+
+
+def correct_beside_what_was_there(patch: Patch) -> None:
+    """A correction leaves the old value where it was."""
+    replaced = correcting.replace_slice
+
+    def nothing_replaced(queries: Any, correction: Any, *rest: Any) -> Any:
+        if correction.kind.deletes:
+            return replaced(queries, correction, *rest)
+        return correcting._nothing_replaced(), None
+
+    patch.setattr(partition, "replace_slice", nothing_replaced)
+
+
+BROKEN = [
+    skip_notes,
+    skip_notes_of_moves,
+    move_the_mark_too_far,
+    delete_notes_not_seen,
+    forget_what_was_corrected,
+    leave_latest_values_as_they_were,
+    change_state_before_commit_and_keep_it,
+    correct_beside_what_was_there,
+    count_without_a_snapshot,
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
+def test_broken_engine_is_found_within_few_steps(
+    own_database: Callable[[], DatabaseAccess], monkeypatch: Patch, broken: Callable[[Patch], None]
+) -> None:
+    access = own_database()
+    broken(monkeypatch)
+    began_s = time.monotonic()
+    with pytest.raises(Contradiction) as found:
+        asyncio.run(run(access, 4, STEPS_TO_FIND))
+    print(f"{broken.__name__}: {time.monotonic() - began_s:.1f} s, {found.value.__notes__[0].splitlines()[-2]} {str(found.value)[:300]}")

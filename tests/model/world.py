@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from api.bootstrap import DatabaseAccess
 from api.settings import Settings
 from domain.clock import AnchoredClock, from_ms
-from domain.errors import RegistryChangedError
+from domain.errors import FencedError, RegistryChangedError
 from domain.measures import MEASURE_INDEX, MEASURE_NAMES, MEASURES
 from domain.packs import KnownPack
 from domain.readings import IncomingBatch
@@ -100,6 +100,15 @@ class UnreliableStore(PartitionStore):
     """The real store, in which a fault may happen around any COMMIT of the writer."""
 
     fault: Fault | None = None
+    await_lock: Callable[[], None]
+
+    def take_over(self) -> None:
+        try:
+            super().take_over()
+        except FencedError:
+            # The server takes a moment to notice that the connection before has ended.
+            self.await_lock()
+            super().take_over()
 
     @contextmanager
     def _owned(self) -> Iterator[int]:
@@ -130,9 +139,39 @@ class UnreliableStore(PartitionStore):
                 wire.shutdown(socket.SHUT_RDWR)
 
 
+def at_no_stage(stage: Stage) -> None:
+    """Nothing else happens at a stage of a group's way."""
+
+
 def at_once(turn: Callable[[], None]) -> None:
     """A turn of the writer with nothing around it."""
     turn()
+
+
+class MeetingCounter(CountingStore):
+    """The real counter, which something else may meet: between its look at the notes and its reading of readings, or
+    before it stores what it counted."""
+
+    before_reading: Callable[[], None] | None = None
+    before_storing: Callable[[], None] | None = None
+
+    def _count_closed(self, *given: Any) -> None:
+        self._meet("before_reading")
+        super()._count_closed(*given)
+
+    def _count_noted(self, *given: Any) -> None:
+        self._meet("before_reading")
+        super()._count_noted(*given)
+
+    def _store(self, *given: Any) -> None:
+        self._meet("before_storing")
+        super()._store(*given)
+
+    def _meet(self, point: str) -> None:
+        met = getattr(self, point)
+        if met is not None:
+            setattr(self, point, None)
+            met()
 
 
 @dataclass(slots=True)
@@ -176,6 +215,7 @@ class World:
     names: tuple[str, ...] = ()
     waiting: int = 0
     asked: int = 0
+    at_stage: Callable[[Stage], None] = at_no_stage
     around_turn: Callable[[Callable[[], None]], object] = at_once
     _known: dict[int, tuple[int, dict[str, KnownPack]]] = field(default_factory=dict)
 
@@ -197,12 +237,13 @@ class World:
         self._directory = directory
         self.registry = Registry(OneConnection(directory))  # type: ignore[arg-type]
         self.store = UnreliableStore(self.ingest, PARTITION_ZERO, 5)
+        self.store.await_lock = self._await_lock
         self.store.take_over()
         self.store.close()
         self.sql.execute("UPDATE partitions SET closed_before = %s", (begins,))
         self.sql.execute("UPDATE window_marks SET counted_before = %s", (begins,))
         self.names = tuple(name for names in packs_of.values() for name in names)
-        self.counting = CountingStore(self.ingest, PARTITION_ZERO, CountingLimits(COUNT_NOTES, COUNT_PACKS), 5)
+        self.counting = MeetingCounter(self.ingest, PARTITION_ZERO, CountingLimits(COUNT_NOTES, COUNT_PACKS), 5)
         for name, names in packs_of.items():
             await self._make_tenant(name, names)
         for tenant in self.tenants:
@@ -233,6 +274,10 @@ class World:
         await self._directory.close()
         self.sql.close()
 
+    def _await_lock(self) -> None:
+        for act in ("pg_advisory_lock", "pg_advisory_unlock"):
+            self.sql.execute(f"SELECT {act}(hashtext('bpm.partition'), {PARTITION_ZERO})".encode())
+
     # The writer
 
     def _new_runner(self) -> EmbeddedRunner:
@@ -250,14 +295,11 @@ class World:
             raise Stuck(runner.trouble)
         return runner
 
-    def at_stage(self, stage: Stage) -> None:
-        """What else happens at a stage of a group's way; nothing, unless a step says so."""
-
     def _monotonic_s(self) -> float:
         """Time stands still within a step, so a writer that waits for the store would wait for ever."""
         self.asked += 1
         if self.asked > ASKED_MAX:
-            raise Stuck(self.runner.trouble)
+            raise Stuck
         return self.now_ms / 1000
 
     def turn(self) -> None:
