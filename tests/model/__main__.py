@@ -1,26 +1,22 @@
 """The long run: `python -m tests.model --steps 100000 --seed 7`."""
 
 import argparse
-import asyncio
 import logging
 import secrets
 import sys
 import tempfile
 import time
 import traceback
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from api.bootstrap import DatabaseAccess, prepare_database
-from api.cli.context import SERVICE_LOGIN
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
+from tests.model.databases import new_database
 from tests.model.driver import Contradiction
 from tests.model.play import run
 
@@ -63,24 +59,17 @@ def server() -> Iterator[Connections]:
             supervisor.stop()
 
 
-def new_database(connections: Connections) -> DatabaseAccess:
-    name = f"model_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(connections.admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    made = DatabaseAccess(
-        make_conninfo(connections.admin, dbname=name), make_conninfo(connections.service, dbname=name)
-    )
-    prepare_database(made, SERVICE_LOGIN)
-    return made
-
-
 def main() -> int:
     given = arguments()
     seed = secrets.randbelow(1_000_000_000) if given.seed is None else given.seed
     logging.disable(logging.CRITICAL)  # The engine tells of every fault that is made on purpose.
     began_s = time.monotonic()
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
     )
     with server() as connections, bar:
         task = bar.add_task("steps", total=given.steps)
@@ -92,7 +81,7 @@ def main() -> int:
                 bar.update(task, completed=start + done)
 
             try:
-                asyncio.run(run(new_database(connections), own_seed, steps, told))
+                run(new_database(connections), own_seed, steps, told)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told with the steps before it
                 bar.stop()
                 frames = None if isinstance(error, Contradiction) else -6

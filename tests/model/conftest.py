@@ -1,30 +1,15 @@
-"""Databases of the model's own: each run is a new installation."""
+"""A database for each run."""
 
-import uuid
 from collections.abc import Callable
 
-import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
-from api.bootstrap import DatabaseAccess, prepare_database
-from api.cli.context import SERVICE_LOGIN
+from api.bootstrap import DatabaseAccess
 from storage.embedded_postgres import Connections
+from tests.model.databases import new_database
 
 
 @pytest.fixture
 def own_database(postgres: Connections) -> Callable[[], DatabaseAccess]:
     """Makes a migrated database at each call."""
     return lambda: new_database(postgres)
-
-
-def new_database(connections: Connections) -> DatabaseAccess:
-    """A migrated database on a running server."""
-    name = f"model_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(connections.admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    made = DatabaseAccess(
-        make_conninfo(connections.admin, dbname=name), make_conninfo(connections.service, dbname=name)
-    )
-    prepare_database(made, SERVICE_LOGIN)
-    return made

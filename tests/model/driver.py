@@ -142,13 +142,23 @@ class Driver:
         elif isinstance(expected, str):
             raise Contradiction(f"{batch.id} is answered with a receipt instead of {expected}")
         else:
-            items = sorted((item.index, str(item.outcome), str(item.reason), item.field) for item in told.items)
-            require(f"answer to {batch.id}", ([getattr(told, name) for name in _COUNTS], items), plain(expected))
+            items = sorted(
+                (item.index, str(item.outcome), str(item.reason), item.field) for item in told.items
+            )
+            require(
+                f"answer to {batch.id}", ([getattr(told, name) for name in _COUNTS], items), plain(expected)
+            )
 
     # Corrections
 
     async def delete_range(
-        self, tenant: int, pack: int, starts: int, ends: int, measures: Sequence[int], between: Sequence[Batch] = ()
+        self,
+        tenant: int,
+        pack: int,
+        starts: int,
+        ends: int,
+        measures: Sequence[int],
+        between: Sequence[Batch] = (),
     ) -> None:
         """Delete a pack's readings of a span, while other batches arrive."""
         chosen = tuple(measure in measures for measure in range(len(MEASURE_NAMES)))
@@ -163,13 +173,16 @@ class Driver:
         await self._correct(tenant, new, set(meant), allowed, between)
 
     async def delete_batches(
-        self, tenant: int, batch: UUID | None, import_id: UUID | None, of: set[UUID], between: Sequence[Batch] = ()
+        self,
+        tenant: int,
+        batch: UUID | None,
+        import_id: UUID | None,
+        of: set[UUID],
+        between: Sequence[Batch] = (),
     ) -> None:
         """Delete a batch or an import, while other batches arrive."""
         kind = CorrectionKind.DELETE_BATCH if import_id is None else CorrectionKind.DELETE_IMPORT
-        new = NewCorrection(
-            kind, "a test", (True,) * len(MEASURE_NAMES), batch_id=batch, import_id=import_id
-        )
+        new = NewCorrection(kind, "a test", (True,) * len(MEASURE_NAMES), batch_id=batch, import_id=import_id)
         if import_id is not None:
             self.model.undone.add(import_id)
         meant = set(self.model.of_batches(tenant, of))
@@ -185,7 +198,9 @@ class Driver:
         number = await self._ask(tenant, new)
         await self._until_done(number)
         self.model.correct(tenant, pack, ts, values, number)
-        require("what a correction superseded", self._superseded_by(number), self._model_superseded_by(number))
+        require(
+            "what a correction superseded", self._superseded_by(number), self._model_superseded_by(number)
+        )
 
     async def _ask(self, tenant: int, new: NewCorrection) -> int:
         async with self.world.transaction(tenant) as transaction:
@@ -374,15 +389,21 @@ class Driver:
             for (pack, ts), here in self.model.at.items()
             for measure, one in here.items()
         })  # fmt: skip
-        require_same("superseded readings", values_of_rows(self.world.sql.execute(_SUPERSEDED)), self.model.superseded)
-        rows = self.world.sql.execute("SELECT tenant_id, source, raw, reason, times FROM quarantine").fetchall()
+        require_same(
+            "superseded readings", values_of_rows(self.world.sql.execute(_SUPERSEDED)), self.model.superseded
+        )
+        rows = self.world.sql.execute(
+            "SELECT tenant_id, source, raw, reason, times FROM quarantine"
+        ).fetchall()
         require_same("quarantine", {tuple(key): times for *key, times in rows}, dict(self.model.quarantine))
         rows = self.world.sql.execute("SELECT tenant_id, id FROM batches WHERE part_of IS NULL").fetchall()
         require_same("batches", dict.fromkeys(rows), dict.fromkeys(self.model.known))
 
     def begin_import(self, tenant: int) -> UUID:
         """A new import of a tenant."""
-        statement = "INSERT INTO imports (tenant_id, source, created_by) VALUES (%s, 's', 'tester') RETURNING id"
+        statement = (
+            "INSERT INTO imports (tenant_id, source, created_by) VALUES (%s, 's', 'tester') RETURNING id"
+        )
         made: UUID = self._value(statement, tenant)
         return made
 
@@ -397,7 +418,9 @@ def require_same(name: str, engine: dict[Any, Any], model: dict[Any, Any]) -> No
     """Raises Contradiction with the first differences of two dictionaries."""
     if engine != model:
         keys = [key for key in engine.keys() | model.keys() if engine.get(key) != model.get(key)]
-        lines = [f"  {key}: engine {engine.get(key)}, model {model.get(key)}" for key in sorted(keys, key=str)[:10]]
+        lines = [
+            f"  {key}: engine {engine.get(key)}, model {model.get(key)}" for key in sorted(keys, key=str)[:10]
+        ]
         raise Contradiction("\n".join([f"{name}: {len(keys)} differ", *lines]))
 
 

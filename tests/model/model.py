@@ -284,9 +284,7 @@ class Model:
         self.superseded[correction, identity, stored.value, deleted] += 1
         self._touch(stored.tenant, pack, ts)
 
-    def correct(
-        self, tenant: int, pack: int, ts: int, values: Mapping[int, int], correction: int
-    ) -> None:
+    def correct(self, tenant: int, pack: int, ts: int, values: Mapping[int, int], correction: int) -> None:
         """Put values of one reading right."""
         for measure in values:
             if measure in self.at.get((pack, ts), {}):
@@ -321,7 +319,9 @@ class Model:
         high = min(starts + QUARTER_MS + rules.gap_ms + 1, tenure.ends)
         moments = []
         for ts in self._between(pack, low, high):
-            own = [(m, one.value) for m, one in sorted(self.at[pack, ts].items()) if one.tenant == tenure.tenant]
+            own = [
+                (m, one.value) for m, one in sorted(self.at[pack, ts].items()) if one.tenant == tenure.tenant
+            ]
             if own:
                 moments.append((ts - starts, tuple(own)))
         return recount.quarter(

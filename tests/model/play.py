@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from random import Random
 from uuid import UUID
 
+import uvloop
+
 from api.bootstrap import DatabaseAccess
+from streams.ports import Stage
 from tests.model.driver import Driver
 from tests.model.model import QUARTER_MS, Batch, Identity, Model, Reading, quarter_of
-from streams.ports import Stage
 from tests.model.world import RULES, ZONES, Crash, Fault, MeetingCounter, Trouble, World, at_no_stage, at_once
 
 EVERYTHING_EVERY = 500
@@ -81,7 +83,9 @@ class Play:
 
     async def _bulk(self) -> None:
         """Imports, or late live batches, that are committed in parts."""
-        first = self._batch(self.random.randint(4, 14), self._import() if self.random.random() < 0.7 else None)
+        first = self._batch(
+            self.random.randint(4, 14), self._import() if self.random.random() < 0.7 else None
+        )
         more = [self._batch() for _ in range(self.random.randint(0, 2))]
         await self._send([first, *more])
 
@@ -107,7 +111,7 @@ class Play:
         around = self._moment(back=of_import is not None)
         readings = [
             self._reading(
-                pack if self.random.random() < 0.7 else self.random.choice((None, *own, *own)), around
+                pack if self.random.random() < 0.85 else self.random.choice((None, *own, *own)), around
             )
             for _ in range(count)
         ]
@@ -169,7 +173,9 @@ class Play:
         meant = self.model.in_range(tenant, pack, starts, ends, list(measures))
         again = self._again(list(meant.items()))
         between = self._between(again)
-        self._say(f"pack {pack} of {tenant}: {starts} to {ends}, measures {list(measures)}, between {told(between)}")
+        self._say(
+            f"pack {pack} of {tenant}: {starts} to {ends}, measures {list(measures)}, between {told(between)}"
+        )
         self._maybe_fault(0.15)
         await self.driver.delete_range(tenant, pack, starts, ends, list(measures), between)
         if again and self.random.random() < 0.5:
@@ -266,12 +272,12 @@ class Play:
 
     async def _pass_time(self) -> None:
         kind = self.random.random()
-        if kind < 0.6:
+        if kind < 0.7:
             by = self.random.randint(1, 120_000)
-        elif kind < 0.9:
+        elif kind < 0.97:
             by = self.random.randint(5 * MINUTE_MS, 20 * MINUTE_MS)
         else:
-            by = self.random.randint(HOUR_MS, 6 * HOUR_MS)
+            by = self.random.randint(HOUR_MS, 4 * HOUR_MS)
         self.world.now_ms += by
         self._say(f"by {by} ms to {self.world.now_ms}")
         if self.random.random() < 0.7:
@@ -405,7 +411,12 @@ def told(batches: list[Batch]) -> str:
 
 
 def made(
-    batch_id: UUID, tenant: int, import_id: UUID | None, device: str | None, readings: tuple[Reading, ...], random: Random
+    batch_id: UUID,
+    tenant: int,
+    import_id: UUID | None,
+    device: str | None,
+    readings: tuple[Reading, ...],
+    random: Random,
 ) -> Batch:
     """A batch; some have no key, so that they are never sent again."""
     raw = tuple(str(reading) for reading in readings)
@@ -427,7 +438,17 @@ async def begin(access: DatabaseAccess, seed: int) -> Play:
     return Play(Driver(world, model), Random(seed))
 
 
-async def run(access: DatabaseAccess, seed: int, steps: int, progress: Callable[[int], None] = lambda _: None) -> Play:
+def run(
+    access: DatabaseAccess, seed: int, steps: int, progress: Callable[[int], None] = lambda _: None
+) -> None:
+    """Take so many steps, on the loop that serves. What it raises carries the last steps."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(take_steps(access, seed, steps, progress))
+
+
+async def take_steps(
+    access: DatabaseAccess, seed: int, steps: int, progress: Callable[[int], None] = lambda _: None
+) -> Play:
     """Take so many steps. What it raises carries the seed and the last steps."""
     play = await begin(access, seed)
     try:

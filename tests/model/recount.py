@@ -57,9 +57,7 @@ def quarter(moments: tuple[Moment, ...], measures: int, voltage: int, current: i
     found.anything = any(0 <= ts < QUARTER_MS for ts, _ in moments)
     values = [dict(read) for _, read in moments]
     for measure, record in enumerate(found.measures):
-        line = [
-            (ts, read[measure]) for (ts, _), read in zip(moments, values, strict=True) if measure in read
-        ]
+        line = [(ts, read[measure]) for (ts, _), read in zip(moments, values, strict=True) if measure in read]
         for ts, value in line:
             if 0 <= ts < QUARTER_MS:
                 _add(record, ts, value)
@@ -89,7 +87,14 @@ def fold(parts: Sequence[tuple[int, Quarter]], measures: int) -> Quarter:
     found = Quarter([OfMeasure() for _ in range(measures)])
     for starts, part in parts:
         found.anything |= part.anything
-        for name in ("charged", "discharged", "charged_energy", "discharged_energy", "covered_ms", "energy_covered_ms"):
+        for name in (
+            "charged",
+            "discharged",
+            "charged_energy",
+            "discharged_energy",
+            "covered_ms",
+            "energy_covered_ms",
+        ):
             setattr(found, name, getattr(found, name) + getattr(part, name))
         for into, of in zip(found.measures, part.measures, strict=True):
             into.covered_ms += of.covered_ms

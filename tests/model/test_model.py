@@ -1,6 +1,5 @@
 """The engine equals a naive model of dictionaries, step by step; and a broken engine does not."""
 
-import asyncio
 import logging
 import secrets
 import time
@@ -40,11 +39,11 @@ def quiet() -> Iterator[None]:
 def test_engine_equals_the_naive_model(own_database: Callable[[], DatabaseAccess]) -> None:
     seed = secrets.randbelow(1_000_000_000)
     print(f"python -m tests.model --steps {STEPS} --seed {seed}")
-    asyncio.run(run(own_database(), seed, STEPS))
+    run(own_database(), seed, STEPS)
 
 
 def test_engine_equals_the_naive_model_for_a_fixed_seed(own_database: Callable[[], DatabaseAccess]) -> None:
-    asyncio.run(run(own_database(), 4, STEPS_OF_FIXED_SEED))
+    run(own_database(), 4, STEPS_OF_FIXED_SEED)
 
 
 Patch = pytest.MonkeyPatch
@@ -158,5 +157,7 @@ def test_broken_engine_is_found_within_few_steps(
     broken(monkeypatch)
     began_s = time.monotonic()
     with pytest.raises(Contradiction) as found:
-        asyncio.run(run(access, 4, STEPS_TO_FIND))
-    print(f"{broken.__name__}: {time.monotonic() - began_s:.1f} s, {found.value.__notes__[0].splitlines()[-2]} {str(found.value)[:300]}")
+        run(access, 4, STEPS_TO_FIND)
+    print(
+        f"{broken.__name__}: {time.monotonic() - began_s:.1f} s, {found.value.__notes__[0].splitlines()[-2]} {str(found.value)[:300]}"
+    )

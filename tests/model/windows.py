@@ -79,7 +79,9 @@ def stretches(starts: Iterable[int]) -> list[list[int]]:
     return found
 
 
-async def differing_windows(world: World, model: Model, asked: Sequence[tuple[int, int, list[int]]]) -> list[str]:
+async def differing_windows(
+    world: World, model: Model, asked: Sequence[tuple[int, int, list[int]]]
+) -> list[str]:
     """Where the engine's answer to (tenant, pack, bounds) is not the model's, in words."""
     found = []
     by_tenant: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
@@ -116,10 +118,7 @@ async def differing_days(world: World, model: Model) -> list[str]:
     asked = []
     for zone in (UTC, *map(ZoneInfo, ZONES)):
         for (tenant, _), pack in model.numbers.items():
-            days = {
-                datetime.fromtimestamp(ts / 1000, zone).date()
-                for ts in model.times[pack]
-            }
+            days = {datetime.fromtimestamp(ts / 1000, zone).date() for ts in model.times[pack]}
             bounds = sorted({bound for day in days for bound in day_bounds(day, zone)})
             if bounds:
                 asked.append((tenant, pack, bounds))

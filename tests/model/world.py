@@ -226,7 +226,8 @@ class World:
             self.access.admin, autocommit=True, options="-c search_path=bpm -c timezone=UTC"
         )
         begins = from_ms(BEGINS_MS)
-        self.sql.execute("UPDATE installation SET first_day = %s", (begins.date() - timedelta(days=40),))
+        # Few daily partitions: planning takes its time over each; what is older shares monthly and yearly ones.
+        self.sql.execute("UPDATE installation SET first_day = %s", (begins.date() - timedelta(days=2),))
         app = await psycopg.AsyncConnection.connect(
             self.access.as_role(APP_ROLE, SETTINGS), autocommit=True, row_factory=dict_row
         )
@@ -243,7 +244,9 @@ class World:
         self.sql.execute("UPDATE partitions SET closed_before = %s", (begins,))
         self.sql.execute("UPDATE window_marks SET counted_before = %s", (begins,))
         self.names = tuple(name for names in packs_of.values() for name in names)
-        self.counting = MeetingCounter(self.ingest, PARTITION_ZERO, CountingLimits(COUNT_NOTES, COUNT_PACKS), 5)
+        self.counting = MeetingCounter(
+            self.ingest, PARTITION_ZERO, CountingLimits(COUNT_NOTES, COUNT_PACKS), 5
+        )
         for name, names in packs_of.items():
             await self._make_tenant(name, names)
         for tenant in self.tenants:
@@ -393,4 +396,3 @@ def raw_of(batch: Batch) -> RawReadings:
         ignored_keys=(),
         raw_of=Texts(batch.raw),
     )
-
