@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Play:
 
     driver: Driver
     random: Random
+    often: tuple[str, ...] = ()
     sent: list[Batch] = field(default_factory=list)
     imports: list[tuple[int, UUID]] = field(default_factory=list)
     of_import: dict[UUID, set[UUID]] = field(default_factory=lambda: defaultdict(set))
@@ -54,8 +56,9 @@ class Play:
 
     async def step(self) -> None:
         """Draw a step, do it, and compare. Raises Contradiction."""
-        steps = list(STEPS)
-        (name,) = self.random.choices(steps, [STEPS[one] for one in steps])
+        (name,) = self.random.choices(
+            list(STEPS), [chance * (10 if name in self.often else 1) for name, chance in STEPS.items()]
+        )
         self.driver.log.append(f"{self.done + 1}. {name}")
         act: Callable[[], Awaitable[None]] = getattr(self, f"_{name}")
         await act()
@@ -425,8 +428,8 @@ def made(
     return Batch(batch_id, tenant, source, body, import_id, device, readings, raw)
 
 
-async def begin(access: DatabaseAccess, seed: int) -> Play:
-    """A new installation and its model, before the first step."""
+async def begin(access: DatabaseAccess, seed: int, often: tuple[str, ...] = ()) -> Play:
+    """A new installation and its model, before the first step. often: steps that are drawn ten times as often."""
     world = World(access)
     await world.open(PACKS)
     model = Model(RULES)
@@ -435,22 +438,31 @@ async def begin(access: DatabaseAccess, seed: int) -> Play:
     )
     for tenant, name, number, tenure_no in rows:
         model.add_pack(tenant, name, number, tenure_no)
-    return Play(Driver(world, model), Random(seed))
+    return Play(Driver(world, model), Random(seed), often)
 
 
 def run(
-    access: DatabaseAccess, seed: int, steps: int, progress: Callable[[int], None] = lambda _: None
+    access: DatabaseAccess,
+    seed: int,
+    steps: int,
+    progress: Callable[[int], None] = lambda _: None,
+    often: tuple[str, ...] = (),
 ) -> None:
-    """Take so many steps, on the loop that serves. What it raises carries the last steps."""
+    """Take so many steps, on the loop that serves. What it raises carries the seed and the last steps."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(take_steps(access, seed, steps, progress))
+        runner.run(_take_steps(access, seed, steps, progress, often))
 
 
-async def take_steps(
-    access: DatabaseAccess, seed: int, steps: int, progress: Callable[[int], None] = lambda _: None
-) -> Play:
-    """Take so many steps. What it raises carries the seed and the last steps."""
-    play = await begin(access, seed)
+def run_quietly(access: DatabaseAccess, seed: int, steps: int) -> None:
+    """The same in a process of its own, without what the engine tells of every fault made on purpose."""
+    logging.disable(logging.CRITICAL)
+    run(access, seed, steps)
+
+
+async def _take_steps(
+    access: DatabaseAccess, seed: int, steps: int, progress: Callable[[int], None], often: tuple[str, ...]
+) -> None:
+    play = await begin(access, seed, often)
     try:
         for number in range(steps):
             await play.step()
@@ -462,4 +474,3 @@ async def take_steps(
         raise
     finally:
         await play.world.close()
-    return play

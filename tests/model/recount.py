@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 
 QUARTER_MS = 900_000
 INT64_MAX = 2**63 - 1
@@ -127,7 +128,7 @@ def _joined(line: Sequence[Point], gap_ms: int) -> list[tuple[Point, Point]]:
     """Pairs of neighbours at most so far apart that reach into the quarter-hour."""
     return [
         (begin, end)
-        for begin, end in zip(line, line[1:], strict=False)
+        for begin, end in pairwise(line)
         if end[0] - begin[0] <= gap_ms and end[0] > 0 and begin[0] < QUARTER_MS
     ]
 

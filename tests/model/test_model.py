@@ -2,10 +2,11 @@
 
 import logging
 import secrets
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from multiprocessing import get_context
 from typing import Any
 
 import psycopg
@@ -21,9 +22,9 @@ from streams import embedded, pipeline
 from streams.embedded import EmbeddedRunner
 from streams.state import State
 from tests.model.driver import Contradiction
-from tests.model.play import run
+from tests.model.play import run, run_quietly
 
-STEPS = 10_000
+STEPS, ROUNDS = 10_000, 2
 STEPS_OF_FIXED_SEED = 300
 STEPS_TO_FIND = 400
 
@@ -37,9 +38,14 @@ def quiet() -> Iterator[None]:
 
 
 def test_engine_equals_the_naive_model(own_database: Callable[[], DatabaseAccess]) -> None:
-    seed = secrets.randbelow(1_000_000_000)
-    print(f"python -m tests.model --steps {STEPS} --seed {seed}")
-    run(own_database(), seed, STEPS)
+    """In two installations at once, because a step keeps either the engine or its database busy."""
+    seeds = [secrets.randbelow(1_000_000_000) for _ in range(ROUNDS)]
+    for seed in seeds:
+        print(f"again: python -m tests.model --steps {STEPS // ROUNDS} --seed {seed}")
+    with ProcessPoolExecutor(ROUNDS, mp_context=get_context("spawn")) as processes:
+        rounds = [processes.submit(run_quietly, own_database(), seed, STEPS // ROUNDS) for seed in seeds]
+        for one in rounds:
+            one.result()
 
 
 def test_engine_equals_the_naive_model_for_a_fixed_seed(own_database: Callable[[], DatabaseAccess]) -> None:
@@ -136,17 +142,18 @@ def correct_beside_what_was_there(patch: Patch) -> None:
     patch.setattr(partition, "replace_slice", nothing_replaced)
 
 
-BROKEN = [
-    skip_notes,
-    skip_notes_of_moves,
-    move_the_mark_too_far,
-    delete_notes_not_seen,
-    forget_what_was_corrected,
-    leave_latest_values_as_they_were,
-    change_state_before_commit_and_keep_it,
-    correct_beside_what_was_there,
-    count_without_a_snapshot,
-]
+BROKEN = {
+    skip_notes: (),
+    skip_notes_of_moves: ("move",),
+    move_the_mark_too_far: ("pass_time",),
+    delete_notes_not_seen: ("count",),
+    count_without_a_snapshot: ("group_inside_of_a_count", "change_inside_of_a_count"),
+    forget_what_was_corrected: ("delete_range",),
+    leave_latest_values_as_they_were: ("delete_range",),
+    correct_beside_what_was_there: ("put_right",),
+    change_state_before_commit_and_keep_it: (),
+}
+"""What is broken, and the steps that come more often, so that it is found soon."""
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
@@ -155,9 +162,5 @@ def test_broken_engine_is_found_within_few_steps(
 ) -> None:
     access = own_database()
     broken(monkeypatch)
-    began_s = time.monotonic()
-    with pytest.raises(Contradiction) as found:
-        run(access, 4, STEPS_TO_FIND)
-    print(
-        f"{broken.__name__}: {time.monotonic() - began_s:.1f} s, {found.value.__notes__[0].splitlines()[-2]} {str(found.value)[:300]}"
-    )
+    with pytest.raises(Contradiction):
+        run(access, 4, STEPS_TO_FIND, often=BROKEN[broken])

@@ -292,7 +292,7 @@ class World:
             PipelineLimits(SETTINGS.late_after_s, SETTINGS.receipt_items_max),
             AnchoredClock(lambda: self.now_ms, lambda: self.now_ms - BEGINS_MS),
             self._monotonic_s,
-            lambda stage: self.at_stage(stage),
+            lambda stage: self.at_stage(stage),  # noqa: PLW0108 - a step may put another in its place
         )
         if not runner._take_over_until(self.now_ms / 1000):
             raise Stuck(runner.trouble)

@@ -12,7 +12,9 @@ def crash() -> None:
     raise Crash
 
 
-def test_deleted_newest_reading_stays_deleted_after_a_crash_in_its_correction(database: DatabaseAccess) -> None:
+def test_deleted_newest_reading_stays_deleted_after_a_crash_in_its_correction(
+    database: DatabaseAccess,
+) -> None:
     async def steps() -> None:
         play = await begin(database, seed=0)
         now = play.world.now_ms
