@@ -28,7 +28,7 @@ from domain.readings import (
 )
 from domain.windows import quarter_of
 from storage.alerting import live_after, load_clocks, load_states, save_clocks
-from storage.correcting import corrected_reading, latest_of, next_unfinished, replace_slice
+from storage.correcting import corrected_reading, held_then, latest_of, next_unfinished, replace_slice
 from storage.database import adapt_columns, int4s, int8s
 from storage.days import partition_of
 from storage.group import GroupTransaction, NoteRule, stored_of
@@ -135,7 +135,8 @@ class PartitionStore:
             notes = NoteRule(closed_before_ms, self._gap_ms)
             transaction = GroupTransaction(queries, self._epoch, self._next, notes)
             replaced, after = replace_slice(queries, correction, reached, readings_max)
-            gone, added = replaced.readings, corrected_reading(correction)
+            gone = replaced.readings
+            added = corrected_reading(correction) if held_then(queries, correction) else NewReadings.none()
             if len(gone) or len(added):
                 transaction.write_correction(replaced.tenant, gone, added)
                 done = {"correction_no": correction.number, "readings": max(len(gone), len(added))}

@@ -197,7 +197,9 @@ class Driver:
         )
         number = await self._ask(tenant, new)
         await self._until_done(number)
-        self.model.correct(tenant, pack, ts, values, number)
+        holder = self.model.holder(pack, ts)
+        if holder is not None and holder.tenant == tenant:
+            self.model.correct(tenant, pack, ts, values, number)
         require(
             "what a correction superseded", self._superseded_by(number), self._model_superseded_by(number)
         )
