@@ -198,7 +198,7 @@ def held_then(queries: PartitionQueries, correction: Correction) -> bool:
     if correction.kind.deletes or correction.starts_ms is None:
         return True
     key = {"tenant_id": correction.tenant_id, "pack_id": correction.pack, "ts": from_ms(correction.starts_ms)}
-    queries.rows("partition.registry_versions", {"tenants": [correction.tenant_id]})
+    queries.rows("partition.tenant_versions", {"tenants": [correction.tenant_id]})
     return bool(queries.rows("corrections.held_then", key))
 
 

@@ -16,7 +16,8 @@ from api.bootstrap import DatabaseAccess
 from domain.readings import Outcome
 from storage import correcting, counting, partition
 from storage.counting import CountingStore
-from storage.group import NoteRule, PartitionQueries
+from storage.group import NoteRule
+from storage.partition_queries import PartitionQueries
 from storage.transactions import Transaction
 from streams import embedded, pipeline
 from streams.embedded import EmbeddedRunner
