@@ -190,6 +190,18 @@ def corrected_reading(correction: Correction) -> NewReadings:
     )
 
 
+def held_then(queries: PartitionQueries, correction: Correction) -> bool:
+    """Whether the tenant holds the pack at the time of what it corrects; a hand-over waits until commit.
+
+    When the correction was asked for it did, but with no reading stored then the pack may be another's by now.
+    """
+    if correction.kind.deletes or correction.starts_ms is None:
+        return True
+    key = {"tenant_id": correction.tenant_id, "pack_id": correction.pack, "ts": from_ms(correction.starts_ms)}
+    queries.rows("partition.tenant_versions", {"tenants": [correction.tenant_id]})
+    return bool(queries.rows("corrections.held_then", key))
+
+
 def latest_of(queries: PartitionQueries, pack: Int32Array) -> LatestValues:
     """The latest value of each measure of some packs, as the store has them now."""
     names = MEASURE_NAMES

@@ -1,9 +1,10 @@
 """The store of one partition, for its only writer (rules E7 to E9, E12)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from domain.corrections import Correction, Reached
 from domain.errors import FencedError
 from domain.measures import MEASURES
 from domain.readings import (
+    ABSENT,
     Int32Array,
     LatestValues,
     LiveReadings,
@@ -26,7 +28,7 @@ from domain.readings import (
 )
 from domain.windows import quarter_of
 from storage.alerting import live_after, load_clocks, load_states, save_clocks
-from storage.correcting import corrected_reading, latest_of, next_unfinished, replace_slice
+from storage.correcting import corrected_reading, held_then, latest_of, next_unfinished, replace_slice
 from storage.database import adapt_columns, int4s, int8s
 from storage.days import partition_of
 from storage.group import GroupTransaction, NoteRule, stored_of
@@ -96,7 +98,11 @@ class PartitionStore:
             self._queries = None
 
     def load(self) -> tuple[PackStates, StoredReadings]:
-        """The saved state, and the readings committed after it was saved."""
+        """The saved state, and the readings committed after it was saved.
+
+        What unfinished corrections took out is among them without values: it still counts for the watermarks, which
+        may not have been saved since, and say which readings must be looked up.
+        """
         saved = self._required().columns("partition.load_state")
         states = (
             PackStates.none() if saved[0] is None else PackStates(saved[0], saved[1], saved[2].T, saved[3].T)
@@ -105,7 +111,8 @@ class PartitionStore:
             # Without statistics of its newest rows the planner would read whole partitions instead of their BRIN.
             self._required().connection.execute("SET LOCAL enable_seqscan = off")
             later = self._required().columns("partition.readings_after", {"batch_no": self._applied_batch_no})
-        return states, stored_of(later)
+            gone = self._required().columns("corrections.taken_out_last")
+        return states, _joined(stored_of(later), gone)
 
     def load_rules(self) -> tuple[RuleClocks, list[SavedRuleState], LiveReadings]:
         """Rule clocks as saved, where the rules stand, and the live readings committed after the clocks were saved."""
@@ -128,7 +135,8 @@ class PartitionStore:
             notes = NoteRule(closed_before_ms, self._gap_ms)
             transaction = GroupTransaction(queries, self._epoch, self._next, notes)
             replaced, after = replace_slice(queries, correction, reached, readings_max)
-            gone, added = replaced.readings, corrected_reading(correction)
+            gone = replaced.readings
+            added = corrected_reading(correction) if held_then(queries, correction) else NewReadings.none()
             if len(gone) or len(added):
                 transaction.write_correction(replaced.tenant, gone, added)
                 done = {"correction_no": correction.number, "readings": max(len(gone), len(added))}
@@ -201,11 +209,15 @@ class PartitionStore:
     @contextmanager
     def _owned(self) -> Iterator[int]:
         """A transaction that begins with the partition's row (rule E7); gives the closing mark."""
-        with self._required().connection.transaction():
+        connection = self._required().connection
+        with connection.transaction():
             locked = self._required().one("partition.lock")
             if (locked["epoch"], locked["next"]) != (self._epoch, self._next):
                 raise FencedError(f"partition {self._partition_no} has been taken over by another process")
             yield locked["closed_before_ms"]
+        if connection.closed:
+            # psycopg leaves a transaction without COMMIT, and without a word, when the connection has ended.
+            raise psycopg.OperationalError("the connection ended before COMMIT was confirmed")
 
     def close_quarters(self, now_ms: int, close_after_s: int) -> None:
         """Close the quarter-hours that ended long enough ago, and so far that no line reaches them any more."""
@@ -243,3 +255,16 @@ class PartitionStore:
         if self._queries is None:
             raise psycopg.OperationalError("not connected")
         return self._queries
+
+
+def _joined(later: StoredReadings, gone: Sequence[Any]) -> StoredReadings:
+    """Stored readings, and times (pack, ts_ms) without values behind them."""
+    pack, ts_ms = gone
+    if pack is None:
+        return later
+    nothing = np.full((len(MEASURES), len(pack)), ABSENT, np.int32)
+    return StoredReadings(
+        np.concatenate([later.pack, pack]),
+        np.concatenate([later.ts_ms, ts_ms]),
+        np.concatenate([later.thousandths, nothing], axis=1),
+    )

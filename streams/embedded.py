@@ -176,12 +176,22 @@ class EmbeddedRunner:
 
     def _run(self) -> None:
         self._take_over_until_it_works()
-        while self._work():
-            try:
-                self._between_groups()
-            except Exception:
-                log.exception("the store failed between groups; the state is loaded again")
-                self._forget("the store failed; the state is being loaded again")
+        while self._turn():
+            pass
+        self._end()
+
+    def _turn(self) -> bool:
+        """Commit what has queued up, and do what is due between groups; False when the runner is to end."""
+        if not self._work():
+            return False
+        try:
+            self._between_groups()
+        except Exception:
+            log.exception("the store failed between groups; the state is loaded again")
+            self._forget("the store failed; the state is being loaded again")
+        return True
+
+    def _end(self) -> None:
         self._save_state()
         self._store.close()
 

@@ -10,7 +10,8 @@ from domain.clock import from_ms, to_ms
 from domain.corrections import CorrectionKind, CorrectionStatus
 from domain.errors import InvalidRequestError, NotFoundError
 from domain.measures import MEASURE_INDEX, MEASURE_NAMES, THOUSANDTHS_PER_UNIT
-from domain.packs import GENERAL_LIMITS, KnownPack, Limits
+from domain.packs import KnownPack, Limits
+from domain.tenancy import TenantId
 from storage import corrections as stored
 from storage import packs as stored_packs
 from storage.transactions import Transaction
@@ -67,7 +68,7 @@ async def _asked(call: Call, transaction: Transaction, new: schemas.NewCorrectio
         if meant and not there:
             raise NotFoundError(f"the pack never had a {name} at that time", field=f"values.{name}")
     found = await call.engine.registry.packs(call.actor.tenant_id, [new.pack])
-    limits = _limits_at(found.get(new.pack), new.ts)
+    limits = _limits_at(found.get(new.pack), call.actor.tenant_id, new.ts)
     return stored.NewCorrection(
         kind,
         new.reason,
@@ -86,12 +87,12 @@ def _chosen(names: list[str], field: str) -> tuple[bool, ...]:
     return tuple(name in names for name in MEASURE_NAMES)
 
 
-def _limits_at(pack: KnownPack | None, moment: datetime) -> Limits:
-    """What is plausible for the pack's model at that time."""
+def _limits_at(pack: KnownPack | None, tenant_id: TenantId, moment: datetime) -> Limits:
+    """What is plausible for the pack's model at that time. Raises NotFoundError when the tenant didn't hold it then."""
     for tenure in () if pack is None else pack.tenures:
-        if tenure.from_ms <= to_ms(moment) < tenure.to_ms:
+        if tenure.tenant_id == tenant_id and tenure.from_ms <= to_ms(moment) < tenure.to_ms:
             return tenure.limits
-    return GENERAL_LIMITS
+    raise NotFoundError("the pack was not held at that time", field="ts")
 
 
 def _thousandths(values: dict[str, float], limits: Limits) -> tuple[int | None, ...]:

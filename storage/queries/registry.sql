@@ -38,7 +38,7 @@ UPDATE installation SET
 
 -- name: lock_tenants
 -- Waits for the groups that were judged by the tenures as they are, and makes later ones judge again.
-WITH locked AS (SELECT tenant_id FROM tenants WHERE name = ANY(%(names)s) ORDER BY tenant_id FOR UPDATE)
+WITH locked AS (SELECT tenant_id FROM tenants WHERE name = ANY(%(names)s) ORDER BY tenant_id FOR NO KEY UPDATE)
 UPDATE tenants SET registry_version = registry_version + 1 FROM locked WHERE tenants.tenant_id = locked.tenant_id
 RETURNING tenants.tenant_id, name
 

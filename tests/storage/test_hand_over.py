@@ -125,3 +125,21 @@ def test_registering_known_packs_draws_no_number(api: RunningApi) -> None:
         first = register()
         assert first[0] == 50
         assert register() == (0, first[1])
+
+
+def test_former_holder_can_not_correct_a_reading_of_the_present_ones_time(api: RunningApi) -> None:
+    giver, taker = api.tenant("first"), api.tenant("second", register_unknown_packs=False)
+    conninfo = api.access.as_role(INGEST_ROLE, api.engine.settings)
+    moment = from_ms(api.engine.clock.now_ms()) - timedelta(hours=1)
+    until = {"from": moment.isoformat(), "to": (moment + timedelta(seconds=1)).isoformat()}
+    with api.client(giver) as old, api.client(taker) as new:
+        old.post("/v1/telemetry", json=reading(moment, 300))
+        gone = {"kind": "delete_range", "pack": "P-1", "reason": "a test"} | until
+        assert old.post("/v1/corrections", json=gone).json()["readings"] == 1
+        hand_over(conninfo, "P-1", giver, taker, "P-1", moment - timedelta(minutes=1))
+        right = {"kind": "correct", "pack": "P-1", "reason": "a test", "ts": moment.isoformat()}
+        answer = old.post("/v1/corrections", json=right | {"values": {"voltage_v": 301}})
+        assert (answer.status_code, answer.json()["field"]) == (404, "ts")
+        assert new.post("/v1/telemetry", json=reading(moment, 302)).json()["accepted"] == 1
+    assert series(api, giver, "P-1") == []
+    assert series(api, taker, "P-1") == [302.0]

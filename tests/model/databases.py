@@ -1,0 +1,22 @@
+"""Databases for runs of the model: each run is a new installation."""
+
+import uuid
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from api.bootstrap import DatabaseAccess, prepare_database
+from api.cli.context import SERVICE_LOGIN
+from storage.embedded_postgres import Connections
+
+
+def new_database(connections: Connections) -> DatabaseAccess:
+    """A migrated database on a running server."""
+    name = f"model_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(connections.admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    made = DatabaseAccess(
+        make_conninfo(connections.admin, dbname=name), make_conninfo(connections.service, dbname=name)
+    )
+    prepare_database(made, SERVICE_LOGIN)
+    return made
