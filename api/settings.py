@@ -155,6 +155,9 @@ class Settings(BaseSettings):
         100_000, gt=0, description="windows in one answer, of all packs together; then 422"
     )
     aggregate_packs_max: int = Field(100, gt=0, description="packs in one answer of aggregates; then 422")
+    aggregate_pack_days_max: int = Field(
+        1_000, gt=0, description="days of packs computed anew for percentiles of a group; then 503"
+    )
     count_notes_max: int = Field(5_000, gt=0, description="quarter-hours counted again in one transaction")
     count_packs_max: int = Field(
         200_000, gt=0, description="packs whose readings are read at once when a quarter-hour is counted"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from psycopg.rows import tuple_row
@@ -22,11 +23,13 @@ from aggregations.answers import (
     widened,
     without,
 )
-from aggregations.groups import GroupRecord, group_record_from_bytes
+from aggregations.calendars import day_bounds
+from aggregations.groups import GroupRecord, group_record_from_bytes, percentiles_of
 from aggregations.quarters import Columns, RecordArray, Records, records_from_bytes
 from aggregations.windows import TOTAL
 from domain.clock import from_ms
-from domain.measures import MEASURES
+from domain.measures import MEASURE_NAMES, MEASURES
+from domain.packs import ALWAYS_MS, FOREVER_MS
 from domain.readings import Int32Array, Int64Array, to_thousandths
 from domain.windows import QUARTER_MS
 from storage.database import query, times
@@ -179,3 +182,62 @@ async def group_days(transaction: Transaction, kind: str, group_id: UUID, days: 
         {row["day"]: (row["packs"], group_record_from_bytes(row["record"])) for row in rows},
         frozenset(row["day"] for row in waiting) & frozenset(days),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """What may be computed for one answer: days of packs, and readings."""
+
+    pack_days_max: int
+    readings_max: int
+
+
+async def group_days_now(
+    transaction: Transaction, kind: str, group_id: UUID, days: Sequence[date], limits: GroupLimits
+) -> dict[date, tuple[int, GroupRecord]] | None:
+    """Days of a group computed from its packs' windows of this snapshot, as folding will store them.
+
+    Days that aren't over at a pack's site are left out for it. None when the limits don't allow it.
+    """
+    found: dict[date, tuple[int, GroupRecord]] = {}
+    left = limits
+    for day in days:
+        asked = {"kind": kind, "group_id": group_id, "day": day, "limit": left.pack_days_max + 1}
+        bounds = {"always_ms": ALWAYS_MS, "forever_ms": FOREVER_MS}
+        members = await transaction.rows("windows.members", asked | bounds)
+        if len(members) > left.pack_days_max:
+            return None
+        parts = await _parts_of_day(transaction, day, members, left.readings_max)
+        if parts is None:
+            return None
+        packs, totals, read = parts
+        left = GroupLimits(left.pack_days_max - len(members), left.readings_max - read)
+        if packs:
+            found[day] = percentiles_of(np.array(packs, np.int32), np.concatenate(totals))
+    return found
+
+
+async def _parts_of_day(
+    transaction: Transaction, day: date, members: Sequence[dict[str, Any]], readings_max: int
+) -> tuple[list[int], list[RecordArray], int] | None:
+    """The packs with anything on the day, their totals, and the readings read for them; None beyond the limit."""
+    mark = await transaction.one("windows.counted_before")
+    assert mark is not None  # noqa: S101 - an aggregate gives a row
+    packs: list[int] = []
+    totals: list[RecordArray] = []
+    read = 0
+    for member in members:
+        starts_ms, ends_ms = day_bounds(day, ZoneInfo(member["zone"]))
+        first_ms, behind_ms = max(starts_ms, member["from_ms"]), min(ends_ms, member["to_ms"])
+        is_over = mark["counted_before_ms"] is not None and ends_ms <= mark["counted_before_ms"]
+        if first_ms >= behind_ms or not is_over:
+            continue
+        bounds_ms = np.array([first_ms, behind_ms], np.int64)
+        part = await pack_windows(transaction, member["pack_id"], bounds_ms, readings_max - read)
+        if not part.complete:
+            return None
+        read += part.readings
+        if part.totals["covered_ms"][0] or any(part.totals[name]["count"][0] for name in MEASURE_NAMES):
+            packs.append(member["pack_id"])
+            totals.append(part.totals)
+    return packs, totals, read

@@ -37,21 +37,23 @@ def window_of(ts_ms: int, step: str, zone: ZoneInfo) -> Any:
 def recount(
     readings: list[Reading], step: str, zone: ZoneInfo, starts: datetime, ends: datetime
 ) -> dict[int, dict[str, Any]]:
-    """The windows that hold anything of starts <= t < ends, by their starts; found minute by minute."""
+    """The windows that hold anything of starts <= t < ends, by their starts; found by a clock's small steps."""
     from_ms, to_ms = (int(moment.timestamp() * 1000) for moment in (starts, ends))
     begins: dict[Any, int] = {}
     cuts = {from_ms, to_ms}
-    first = from_ms // 60_000 * 60_000
+    # Every zone's offset, and so every window of a quarter-hour or more, is a multiple of 15 minutes.
+    tick_ms = 60_000 if step in ("PT1M", "PT5M") else 900_000
+    first = from_ms // tick_ms * tick_ms
     minute_ms, last = first, window_of(first, step, zone)
     while minute_ms < to_ms:
-        minute_ms += 60_000
+        minute_ms += tick_ms
         window = window_of(minute_ms, step, zone)
         if window != last and minute_ms < to_ms:
             cuts.add(minute_ms)
         last = window
     minute_ms, window = first, window_of(from_ms, step, zone)
-    while window_of(minute_ms - 60_000, step, zone) == window:
-        minute_ms -= 60_000
+    while window_of(minute_ms - tick_ms, step, zone) == window:
+        minute_ms -= tick_ms
     begins[window] = minute_ms
     bounds = sorted(cuts)
     for cut in bounds[1:-1]:

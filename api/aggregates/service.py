@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from aggregations.calendars import window_starts
-from aggregations.groups import FIGURES, PERCENTILES
+from aggregations.groups import FIGURES, PERCENTILES, GroupRecord
 from aggregations.windows import measure_columns, pack_columns
 from api.aggregates.encode import Column, Table
 from api.call import Call
@@ -21,7 +21,15 @@ from domain.windows import QUARTER_S, STEPS, Step, step_of
 from storage import packs as stored_packs
 from storage.records import MODELS, SITES
 from storage.transactions import Transaction
-from storage.windows import NO_GROUP, GroupDays, PackWindows, group_days, pack_windows
+from storage.windows import (
+    NO_GROUP,
+    GroupDays,
+    GroupLimits,
+    PackWindows,
+    group_days,
+    group_days_now,
+    pack_windows,
+)
 
 YEAR_FIRST, YEAR_LAST = 1970, 2261
 """The years whose moments are milliseconds and microseconds in 64 bits, with a margin."""
@@ -133,7 +141,7 @@ async def read_group(
 
     A pack's day is that of its site's zone. Days that aren't over for every pack, or without packs, are null.
     Raises InvalidRequestError, NotFoundError for the group, ForbiddenError for one beyond the actor's sites,
-    UnavailableError while a day is still to be counted again.
+    UnavailableError while days of more packs are to be counted again than can be computed now.
     """
     _check_measures(measures)
     if packs:
@@ -153,12 +161,17 @@ async def read_group(
     async with call.snapshot() as transaction:
         group_id = await _group_id(transaction, kind, name)
         found = await group_days(transaction, kind, group_id, days) if days else GroupDays({}, frozenset())
-    if found.waiting:
+        stored = {day: one for day, one in found.days.items() if day not in found.waiting}
+        settings = call.engine.settings
+        limits = GroupLimits(settings.aggregate_pack_days_max, settings.aggregate_readings_max)
+        computed = await group_days_now(transaction, kind, group_id, sorted(found.waiting), limits)
+    if computed is None:
         raise UnavailableError(
-            "days of this range are still to be counted again",
-            retry_after_s=call.engine.settings.retry_after_s,
+            "days of this range are still to be counted again, and of too many packs to be computed now",
+            limit=settings.aggregate_pack_days_max,
+            retry_after_s=settings.retry_after_s,
         )
-    return _group_table(group, days, labels_ms, found, measures)
+    return _group_table(group, days, labels_ms, stored | computed, measures)
 
 
 async def _group_id(transaction: Transaction, kind: str, name: str) -> UUID:
@@ -173,12 +186,16 @@ async def _group_id(transaction: Transaction, kind: str, name: str) -> UUID:
 
 
 def _group_table(
-    group: str, days: Sequence[date], labels_ms: Int64Array, found: GroupDays, measures: Sequence[str]
+    group: str,
+    days: Sequence[date],
+    labels_ms: Int64Array,
+    found: dict[date, tuple[int, GroupRecord]],
+    measures: Sequence[str],
 ) -> Table:
-    known = np.array([day in found.days for day in days], np.bool_)
-    packs = np.array([found.days[day][0] if day in found.days else 0 for day in days], np.int64)
+    known = np.array([day in found for day in days], np.bool_)
+    packs = np.array([found[day][0] if day in found else 0 for day in days], np.int64)
     nothing = np.full((len(MEASURE_INDEX), len(FIGURES), len(PERCENTILES)), np.nan)
-    records = np.array([found.days[day][1] if day in found.days else nothing for day in days])
+    records = np.array([found[day][1] if day in found else nothing for day in days])
     columns = {"ts": Column(labels_ms, np.ones(len(days), np.bool_)), "packs": Column(packs, known)}
     for name in measures:
         for place, figure in enumerate(FIGURES):

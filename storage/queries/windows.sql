@@ -239,6 +239,22 @@ SELECT array_agg(ts), {measure_arrays} FROM (
 SELECT day, packs, record FROM group_days
 WHERE tenant_id = %(tenant_id)s AND kind = %(kind)s AND group_id = %(group_id)s AND day >= %(from)s AND day < %(to)s
 
+-- name: members
+-- The tenures of a group that may hold readings of a day, wherever in the world the day is, with their zones.
+SELECT
+    pack_id, coalesce(zone, 'UTC') AS zone,
+    CASE WHEN isfinite(held_from) THEN (extract(epoch FROM held_from) * 1000)::int8 ELSE %(always_ms)s END AS from_ms,
+    CASE WHEN isfinite(held_to) THEN (extract(epoch FROM held_to) * 1000)::int8 ELSE %(forever_ms)s END AS to_ms
+FROM tenures
+LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
+WHERE tenures.tenant_id = %(tenant_id)s AND held_from < %(day)s::date + 2 AND held_to > %(day)s::date - 1
+    AND CASE %(kind)s WHEN 'site' THEN site_id = %(group_id)s WHEN 'model' THEN model_id = %(group_id)s ELSE true END
+    AND EXISTS (
+        SELECT FROM readings WHERE readings.tenant_id = %(tenant_id)s AND readings.pack_id = tenures.pack_id
+            AND ts >= %(day)s::date - 2 AND ts < %(day)s::date + 3
+    )
+ORDER BY pack_id, held_from LIMIT %(limit)s
+
 -- name: waiting_days
 -- Days whose percentiles are behind: of quarter-hours that are noted, wherever in the world the day is, of packs' days
 -- that were closed and are to be folded, and of groups.
