@@ -104,9 +104,9 @@ def test_e16_days_and_shorter_windows_of_a_zone_equal_a_naive_recount(api: Runni
     zone, first, behind = DST[case]
     tenant = api.tenant("".join(c if c.isalnum() else "-" for c in case.lower()))
     starts, ends = (datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone)) for day in (first, behind))
-    readings = some_readings(1, starts - timedelta(hours=5), ends + timedelta(hours=5), 100)
+    readings = some_readings(1, starts - timedelta(hours=5), ends + timedelta(hours=5), 240)
     upload(api, tenant, "P", readings)
-    steps = ("P1D", "PT6H", "PT1H", "PT15M", "PT5M", "P1W", "P1M")
+    steps = ("P1D", "PT6H", "PT15M", "PT5M") + (("P1W", "P1M", "PT1H") if case.endswith("end") else ())
     with api.client(tenant) as client:
         before = {step: asked(client, "P", step, zone, starts, ends) for step in steps}
         assert api.engine.counter.wait_until_counted(WAIT_S), api.engine.counter.trouble
