@@ -38,6 +38,7 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.timeout(900)
 def test_engine_equals_the_naive_model(own_database: Callable[[], DatabaseAccess]) -> None:
     """In two installations at once, because a step keeps either the engine or its database busy."""
     seeds = [secrets.randbelow(1_000_000_000) for _ in range(ROUNDS)]
