@@ -15,6 +15,7 @@ from domain.corrections import Correction, Reached
 from domain.readings import (
     Found,
     Int32Array,
+    Int64Array,
     LatestValues,
     LiveReadings,
     LookUps,
@@ -91,6 +92,8 @@ class Store(Protocol):
     def load_rules(self) -> tuple[RuleClocks, list[SavedRuleState], LiveReadings]: ...
 
     def corrected_packs(self) -> Int32Array: ...
+
+    def superseded(self) -> tuple[Int32Array, Int64Array]: ...
 
     def next_correction(self) -> Correction | None: ...
 

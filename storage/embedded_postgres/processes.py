@@ -53,7 +53,8 @@ def start_of(pid: int) -> str | None:
     """When the process started, as text that no step of the wall clock changes; None if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # The second when it goes between the opening and the reading.
         pass
     try:
         return str(psutil.Process(pid).create_time())

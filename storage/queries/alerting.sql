@@ -40,17 +40,23 @@ SELECT
 FROM rule_states JOIN rules USING (rule_no)
 
 -- name: live_after
--- The live readings that pack_state doesn't hold yet, in their order of arrival.
+-- The live readings that pack_state doesn't hold yet, in their order of arrival; also those that were deleted or
+-- corrected since, because the rule clock goes by what was live.
 SELECT
     array_agg(tenant_id), array_agg(tenure_no), array_agg(pack_id), array_agg(ts), array_agg(arrived_at),
     {measure_arrays}
 FROM (
-    SELECT readings.*, batches.arrived_at, tenures.tenure_no
-    FROM readings
+    SELECT arrived.*, batches.arrived_at, tenures.tenure_no
+    FROM (
+        SELECT tenant_id, pack_id, ts, batch_no, item_no, {measures} FROM readings WHERE batch_no > %(batch_no)s
+        UNION ALL
+        SELECT tenant_id, pack_id, ts, batch_no, item_no, {measures} FROM superseded_readings
+        WHERE batch_no > %(batch_no)s
+    ) AS arrived
     JOIN batches USING (tenant_id, batch_no)
-    JOIN tenures ON tenures.tenant_id = readings.tenant_id AND tenures.pack_id = readings.pack_id
+    JOIN tenures ON tenures.tenant_id = arrived.tenant_id AND tenures.pack_id = arrived.pack_id
         AND held_from <= ts AND ts < held_to
-    WHERE readings.batch_no > %(batch_no)s AND batches.batch_no > %(batch_no)s AND mode = 'live'
+    WHERE batches.batch_no > %(batch_no)s AND mode = 'live'
     ORDER BY batch_no, item_no
 ) AS live
 

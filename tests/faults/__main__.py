@@ -22,6 +22,7 @@ KINDS = {
     "app": (Fault.APP,),
     "postgres": (Fault.POSTGRES,),
     "failpoint": (Fault.BEFORE_COMMIT, Fault.AFTER_COMMIT),
+    "counter": (Fault.IN_COUNT_BEFORE_COMMIT, Fault.IN_COUNT_AFTER_COMMIT),
 }
 
 console = Console(soft_wrap=True, highlight=False)
@@ -31,7 +32,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults",
         description="Kills the engine or its PostgreSQL while four writers work, again and again, and compares "
-        "what is stored with what was acknowledged. Every round is a new installation with a seed of its own; "
+        "what is stored with what was acknowledged, and windows with a recount after every kill. Every round is a new installation with a seed of its own; "
         "one that fails names its seed and keeps its folder. Exit codes: 0 all agreed, 1 a contradiction or an "
         "engine that did not come back, 2 usage.",
     )
@@ -66,8 +67,10 @@ def table_of(results: list[Result]) -> Table:
         if done[fault]:
             table.add_row(f"killed: {fault}", str(done[fault]))
     table.add_row("killed again while starting", str(sum(result.killed_while_starting for result in results)))
-    for name in ("attempted", "acknowledged", "retried", "rows"):
+    for name in ("attempted", "acknowledged", "retried", "corrections", "rows", "quarters", "alerts"):
         table.add_row(f"{name}", f"{sum(getattr(result, name) for result in results):,}")
+    for name, what in (("snapshots", "stores compared"), ("answers", "answers compared")):
+        table.add_row(what, f"{sum(getattr(result, name) for result in results):,}")
     table.add_row("fewest acknowledged in a round", f"{min(result.acknowledged for result in results):,}")
     if recovered_s:
         table.add_row("back, median", f"{statistics.median(recovered_s):.1f} s")

@@ -2,8 +2,6 @@
 
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -15,24 +13,36 @@ from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
 
+import psycopg
+
 from domain.clock import to_ms
 from storage.database import INGEST_ROLE, conninfo_as
 from storage.registry import create_tenant
+from tests.faults.alarms import add_rule, alert_contradictions, expected_alerts
 from tests.faults.comparison import Stored, contradictions, read_stored
-from tests.faults.engine_process import ROOT, EngineProcess, EngineStuckError, until
+from tests.faults.engine_process import ROOT, EngineProcess, until
 from tests.faults.journal import read_journals
+from tests.faults.load import HISTORY_S
+from tests.faults.windows import answered_contradictions, read_marks, read_snapshot, stored_contradictions
+from tests.faults.writers import Writers
 
 TENANT = "faults"
-WRITERS = 4
 ACKNOWLEDGEMENTS_MIN = 1_000
 
 _BEFORE_FAULT_S = (0.05, 1.0)
 _WHILE_STARTING_SHARE = 0.25
 _STARTING_S = (0.0, 2.5)
 _FAILPOINT_GROUPS_MAX = 40
-_PROGRESS_S_MAX = 60.0
 _ENOUGH_S_MAX = 120.0
-_START_BEFORE_S = 600
+_CLOSE_AFTER_S_MIN = 300
+_COUNT_WAIT_S = 0.05
+
+# A new installation closes all that lies before it. As if it had been there for a day, nothing of it is closed yet.
+_NOT_CLOSED_YET = """
+    UPDATE bpm.partitions SET closed_before = closed_before - %(back)s * interval '1 second';
+    UPDATE bpm.window_marks SET counted_before = counted_before - %(back)s * interval '1 second';
+    DELETE FROM bpm.day_marks
+"""
 
 
 class Fault(StrEnum):
@@ -42,15 +52,21 @@ class Fault(StrEnum):
     POSTGRES = "postgres"
     BEFORE_COMMIT = "before_commit"
     AFTER_COMMIT = "after_commit"
+    IN_COUNT_BEFORE_COMMIT = "in_count_before_commit"
+    IN_COUNT_AFTER_COMMIT = "in_count_after_commit"
 
     @property
     def is_failpoint(self) -> bool:
-        return self in (Fault.BEFORE_COMMIT, Fault.AFTER_COMMIT)
+        return self not in (Fault.APP, Fault.POSTGRES)
 
 
 @dataclass(slots=True)
 class Result:
-    """What a round did and found. `recovered_s` are the times until readings were accepted again."""
+    """What a round did and found. `recovered_s` are the times until readings were accepted again.
+
+    snapshots and answers: how often the store, and answered windows, were compared with a recount. quarters: stored
+    quarter-hours at the end.
+    """
 
     done: Counter[Fault] = field(default_factory=Counter)
     killed_while_starting: int = 0
@@ -58,7 +74,12 @@ class Result:
     attempted: int = 0
     acknowledged: int = 0
     retried: int = 0
+    corrections: int = 0
     rows: int = 0
+    alerts: int = 0
+    snapshots: int = 0
+    answers: int = 0
+    quarters: int = 0
     contradictions: list[str] = field(default_factory=list)
 
     def require_agreement(self) -> None:
@@ -71,55 +92,6 @@ class DisagreementError(Exception):
     """What is stored contradicts what was acknowledged."""
 
 
-def _start_writer(facts: dict[str, object]) -> subprocess.Popen[bytes]:
-    arguments = [f"--{name}={value}" for name, value in facts.items()]
-    return subprocess.Popen([sys.executable, "-m", "tests.faults.writer", *arguments], cwd=ROOT)
-
-
-class Writers:
-    """The writer processes and their journals."""
-
-    def __init__(self, engine: EngineProcess, folder: Path, seed: int) -> None:
-        token, start_ms = engine.token(TENANT), (int(time.time()) - _START_BEFORE_S) * 1000
-        self.journals = [folder / f"writer-{number}.jsonl" for number in range(WRITERS)]
-        self._sizes = [0] * WRITERS
-        self._acknowledged = 0
-        facts = {"token": token, "port": engine.port, "seed": seed, "start-ms": start_ms}
-        self._processes = [
-            _start_writer(facts | {"number": n, "journal": self.journals[n]}) for n in range(WRITERS)
-        ]
-
-    def acknowledged(self) -> int:
-        """Acknowledgements logged so far."""
-        for number, journal in enumerate(self.journals):
-            if journal.exists():
-                with journal.open("rb") as file:
-                    file.seek(self._sizes[number])
-                    new = file.read()
-                whole = new[: new.rfind(b"\n") + 1]
-                self._sizes[number] += len(whole)
-                self._acknowledged += whole.count(b'{"what": "acknowledged"')
-        return self._acknowledged
-
-    def wait_progress(self) -> None:
-        """Wait until more has been acknowledged. Raises EngineStuckError."""
-        before = self.acknowledged()
-        until(lambda: self.acknowledged() > before, "another acknowledgement", _PROGRESS_S_MAX)
-
-    def stop(self) -> None:
-        """Let every writer end. Raises EngineStuckError when one failed."""
-        for process in self._processes:
-            process.terminate()
-        codes = [process.wait(_ENOUGH_S_MAX) for process in self._processes]
-        if any(codes):
-            raise EngineStuckError(f"the writers ended with {codes}")
-
-    def clear(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-
-
 class Round:
     """Does faults one after the other, each at a moment that follows from the seed."""
 
@@ -128,18 +100,22 @@ class Round:
         self._seed = seed
         self._chance = random.Random(seed)
         self._report = report
+        self._token = ""
+        self._close_after_s = HISTORY_S
+        self._close_step_s = 0
         self.result = Result()
 
     def run(self, faults: Sequence[Fault]) -> Result:
-        """Everything, comparison included. Raises EngineStuckError when the engine doesn't come back."""
+        """Everything, comparisons included.
+
+        Raises EngineStuckError when the engine doesn't come back, DisagreementError at the first contradiction.
+        """
+        self._close_step_s = HISTORY_S // (len(faults) + 1)
         engine = self._engine
-        engine.start()
+        self._start()
         engine.wait_ready()
-        administrator = engine.connections().admin
-        create_tenant(
-            conninfo_as(administrator, INGEST_ROLE, application="faults"), TENANT, register_unknown_packs=True
-        )
-        writers = Writers(engine, engine.folder, self._seed)
+        self._prepare()
+        writers = Writers(engine, self._token, engine.folder, self._seed)
         try:
             writers.wait_progress()
             for number, fault in enumerate(faults, 1):
@@ -152,6 +128,16 @@ class Round:
         self._compare(writers)
         return self.result
 
+    def _prepare(self) -> None:
+        administrator = self._engine.connections().admin
+        create_tenant(
+            conninfo_as(administrator, INGEST_ROLE, application="faults"), TENANT, register_unknown_packs=True
+        )
+        with psycopg.connect(administrator) as connection, psycopg.ClientCursor(connection) as cursor:
+            cursor.execute(_NOT_CLOSED_YET, {"back": HISTORY_S})
+        self._token = self._engine.token(TENANT)
+        add_rule(self._engine, self._token)
+
     def _do(self, fault: Fault, following: Fault | None, writers: Writers) -> None:
         engine = self._engine
         if fault.is_failpoint:
@@ -159,26 +145,29 @@ class Round:
                 engine.stop()
                 self._start_for(fault)
             engine.wait_killed()
-            self._restart(following)
         else:
             time.sleep(self._chance.uniform(*_BEFORE_FAULT_S))
-            if fault is Fault.POSTGRES:
-                began_s = time.monotonic()
-                engine.kill_postgres()
-                engine.wait_ready()
-                self.result.recovered_s.append(time.monotonic() - began_s)
-            else:
-                engine.kill()
-                self._restart(following)
+        if fault is Fault.POSTGRES:
+            began_s = time.monotonic()
+            engine.kill_postgres()
+            engine.wait_ready()
+            self.result.recovered_s.append(time.monotonic() - began_s)
+            self._look()
+        else:
+            engine.kill()
+            self._look()
+            self._restart(following)
         if engine.failpoint is None:
             writers.wait_progress()
+            with writers.paused():
+                self._ask("PT15M")
         self.result.done[fault] += 1
 
     def _restart(self, following: Fault | None) -> None:
         """Start again, sometimes only after another kill while it was starting."""
         engine, began_s = self._engine, time.monotonic()
         if self._chance.random() < _WHILE_STARTING_SHARE:
-            engine.start()
+            self._start()
             time.sleep(self._chance.uniform(*_STARTING_S))
             engine.kill()
             self.result.killed_while_starting += 1
@@ -192,20 +181,53 @@ class Round:
         failpoint = None
         if fault is not None and fault.is_failpoint:
             failpoint = f"{fault}:{self._chance.randint(1, _FAILPOINT_GROUPS_MAX)}"
-        self._engine.start(failpoint)
+        self._start(failpoint)
+
+    def _start(self, failpoint: str | None = None) -> None:
+        """Each time a stretch of the past day closes and is to be counted, while readings about it still come."""
+        settings = {"BPM_CLOSE_AFTER_S": str(self._close_after_s), "BPM_COUNT_WAIT_S": str(_COUNT_WAIT_S)}
+        self._engine.start(failpoint, settings)
+        self._close_after_s = max(_CLOSE_AFTER_S_MIN, self._close_after_s - self._close_step_s)
+
+    def _look(self) -> None:
+        """Compare what a kill has left in the store, before anything is put right. Raises DisagreementError."""
+        administrator = self._engine.connections().admin
+        self.result.snapshots += 1
+        self.result.contradictions += stored_contradictions(read_snapshot(administrator))
+        self.result.contradictions += alert_contradictions(administrator)
+        self.result.require_agreement()
+
+    def _ask(self, step: str) -> None:
+        """Compare the windows that are answered now. Raises DisagreementError."""
+        self.result.answers += 1
+        administrator = self._engine.connections().admin
+        self.result.contradictions += answered_contradictions(administrator, self._engine, self._token, step)
+        self.result.require_agreement()
 
     def _compare(self, writers: Writers) -> None:
-        """After one more restart, so that what is answered as latest was loaded from the store."""
-        engine = self._engine
+        """After one more restart, so that what is answered as latest was loaded from the store.
+
+        Windows first as they are answered while there is still something to count, then when all is counted.
+        """
+        engine, result = self._engine, self.result
         engine.kill()
-        engine.start()
+        self._close_after_s = _CLOSE_AFTER_S_MIN
+        self._start()
         engine.wait_ready()
-        evidence = read_journals(writers.journals)
-        stored = read_stored(engine.connections().admin)
-        result = self.result
-        result.attempted, result.acknowledged = len(evidence.keys), len(evidence.receipts)
-        result.retried, result.rows = evidence.retried, stored.rows
-        result.contradictions = contradictions(evidence, stored) + latest_contradictions(engine, stored)
+        self._ask("PT15M")
+        administrator = engine.connections().admin
+        until(lambda: read_marks(administrator).is_quiet, "everything to be counted", _ENOUGH_S_MAX)
+        for step in ("PT15M", "P1D"):
+            self._ask(step)
+        self._look()
+        evidence, stored = read_journals(writers.journals), read_stored(administrator)
+        result.attempted, result.acknowledged = len(evidence.possible), len(evidence.receipts)
+        result.retried, result.corrections = evidence.retried, evidence.corrections
+        result.rows, result.quarters = stored.rows, len(read_snapshot(administrator).quarters)
+        result.alerts = sum(len(expected_alerts(alarms)) for alarms in evidence.alarms.values())
+        result.contradictions += contradictions(evidence, stored)
+        result.contradictions += latest_contradictions(engine, stored)
+        result.contradictions += alert_contradictions(administrator, evidence.alarms)
 
 
 @contextmanager

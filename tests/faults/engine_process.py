@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ class EngineProcess:
         if database_url is not None:
             self.data_dir.mkdir(exist_ok=True)
 
-    def start(self, failpoint: str | None = None) -> None:
-        """Start the process; `wait_ready` waits for it."""
+    def start(self, failpoint: str | None = None, settings: Mapping[str, str] | None = None) -> None:
+        """Start the process, with these environment variables besides; `wait_ready` waits for it."""
         self.failpoint = failpoint
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BPM_")}
         environment |= {
@@ -70,7 +70,7 @@ class EngineProcess:
             "BPM_DATA_DIR": str(self.data_dir),
             "BPM_PORT": str(self.port),
             "BPM_POSTGRES_SHARED_BUFFERS_MB": "64",
-        }
+        } | dict(settings or {})
         if failpoint is not None:
             environment["BPM_FAILPOINT"] = failpoint
         if self._database_url is not None:

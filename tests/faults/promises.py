@@ -1,4 +1,4 @@
-"""Three promises, each tried at one point that is the same every time; a broken build must break its own."""
+"""Promises, each tried at one point that is the same every time; a broken build must break its own."""
 
 import http.client
 import json
@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,10 +17,15 @@ from typing import Any
 
 import psycopg
 
+from domain.clock import from_ms
+from domain.windows import QUARTER_MS, quarter_of
 from storage.database import INGEST_ROLE, conninfo_as
 from storage.registry import create_tenant
+from tests.faults.alarms import add_rule, alert_contradictions
 from tests.faults.comparison import Stored, read_stored
-from tests.faults.engine_process import EngineProcess
+from tests.faults.engine_process import EngineProcess, until
+from tests.faults.load import ALARM_MEASURE, HISTORY_S
+from tests.faults.windows import answered_contradictions, read_marks, read_snapshot, stored_contradictions
 
 TENANT = "promises"
 READINGS = 5
@@ -57,9 +63,13 @@ def require(condition: object, what: str) -> None:
         raise PromiseBrokenError(what)
 
 
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def readings_now() -> list[dict[str, Any]]:
-    now_ms = time.time_ns() // 1_000_000
-    return [{"pack": "P-1", "ts": now_ms - 1000 * n, "voltage_v": 350 + n} for n in range(READINGS)]
+    newest_ms = now_ms()
+    return [{"pack": "P-1", "ts": newest_ms - 1000 * n, "voltage_v": 350 + n} for n in range(READINGS)]
 
 
 def send(engine: EngineProcess, body: object, key: str) -> tuple[int, Any] | None:
@@ -122,7 +132,7 @@ def stale_owner_writes_nothing(trial: Trial) -> None:
         assert row is not None
         connection.execute("INSERT INTO bpm.packs (tenant_id, external_id) VALUES (%s, 'P-1')", row)
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.faults.stale_owner", str(row[0]), str(time.time_ns() // 1_000_000)],
+        [sys.executable, "-m", "tests.faults.stale_owner", str(row[0]), str(now_ms())],
         input=trial.administrator,
         cwd=trial.packages,
         env=os.environ | {"PYTHONPATH": str(trial.packages)},
@@ -135,6 +145,110 @@ def stale_owner_writes_nothing(trial: Trial) -> None:
     stored = trial.stored()
     require(said["outcome"] == "fenced", f"the stale owner {said['outcome']}; stored are {stored.values}")
     require(stored.rows == 1, f"{stored.rows} rows are stored")
+
+
+COUNT_SOON = {"BPM_COUNT_WAIT_S": "0.05"}
+CLOSE_NOTHING = COUNT_SOON | {"BPM_CLOSE_AFTER_S": str(HISTORY_S)}
+
+
+def require_windows(trial: Trial, engine: EngineProcess | None, what: str) -> None:
+    """The stored windows that count equal a recount, and so do those that are answered."""
+    found = stored_contradictions(read_snapshot(trial.administrator))
+    if engine is not None:
+        found += answered_contradictions(trial.administrator, engine, engine.token(TENANT), "PT15M")
+    require(not found, f"{what}: {found}")
+
+
+def wait_until_counted(trial: Trial) -> None:
+    until(lambda: read_marks(trial.administrator).is_quiet, "everything to be counted")
+
+
+def late_readings_are_counted(trial: Trial) -> None:
+    """A reading that comes when its quarter-hour was counted, and its neighbour, which its line reaches, too."""
+    bound_ms = quarter_of(now_ms()) - 4 * QUARTER_MS
+    with trial.engine() as engine:
+        engine.start(settings=COUNT_SOON)
+        engine.wait_ready()
+        for ts_ms in (bound_ms - 100_000, bound_ms + 100_000):
+            send(engine, {"pack": "P-1", "ts": ts_ms, "voltage_v": 350}, str(uuid.uuid4()))
+            require_windows(trial, engine, "a late reading is missing from the windows")
+            wait_until_counted(trial)
+            require_windows(trial, engine, "a late reading is missing when all was counted")
+
+
+def mark_moves_with_its_count(trial: Trial) -> None:
+    """A counter that is killed before its first commit has counted nothing, and the next one counts all."""
+    starts_ms = quarter_of(now_ms()) - 4 * QUARTER_MS
+    with trial.engine() as engine:
+        engine.start(settings=CLOSE_NOTHING)
+        engine.wait_ready()
+        set_marks(trial, starts_ms, starts_ms)
+        send(engine, {"pack": "P-1", "ts": starts_ms + 1000, "voltage_v": 350}, str(uuid.uuid4()))
+        engine.kill()
+        set_marks(trial, starts_ms, starts_ms + QUARTER_MS)
+        engine.start("in_count_before_commit:1", CLOSE_NOTHING)
+        engine.wait_killed()
+        require_windows(trial, None, "the mark moved before the count")
+        engine.start(settings=CLOSE_NOTHING)
+        engine.wait_ready()
+        wait_until_counted(trial)
+        require_windows(trial, engine, "the quarter-hour was not counted again")
+    require(read_snapshot(trial.administrator).quarters, "the quarter-hour is not stored")
+
+
+def set_marks(trial: Trial, counted_before_ms: int, closed_before_ms: int) -> None:
+    with psycopg.connect(trial.administrator) as connection:
+        connection.execute("UPDATE bpm.partitions SET closed_before = %s", (from_ms(closed_before_ms),))
+        connection.execute("UPDATE bpm.window_marks SET counted_before = %s", (from_ms(counted_before_ms),))
+
+
+GATE = 4711
+GATED_COMMITS = f"""
+    CREATE FUNCTION bpm.wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_advisory_xact_lock({GATE}); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON bpm.batches DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION bpm.wait_at_commit();
+    SELECT pg_advisory_lock({GATE})
+"""
+AT_THE_GATE = f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {GATE} AND NOT granted"
+
+
+def state_follows_commit(trial: Trial) -> None:
+    """What is being committed is in no answer; when the commit fails, it is stored, and its alert raised, once."""
+    pack, older, newer = "P-1", 2.9, 3.1
+    with trial.engine() as engine, ThreadPoolExecutor(1) as thread:
+        engine.start()
+        engine.wait_ready()
+        token = engine.token(TENANT)
+        add_rule(engine, token)
+        alarms = [(now_ms() + place, round(value * 1000), True) for place, value in enumerate((older, newer))]
+        first, second = (
+            {"pack": pack, "ts": ts_ms, ALARM_MEASURE: value / 1000} for ts_ms, value, _ in alarms
+        )
+        send(engine, first, str(uuid.uuid4()))
+        with psycopg.connect(trial.administrator, autocommit=True) as connection:
+            connection.execute(GATED_COMMITS.encode())
+            answer = thread.submit(send, engine, second, str(uuid.uuid4()))
+            writer: list[tuple[int]] = []
+            until(lambda: writer.extend(connection.execute(AT_THE_GATE).fetchall()) or writer, "a commit")
+            told = latest_of(engine, token, pack)
+            require(told == older, f"answered as latest before its commit: {told}")
+            connection.execute("SELECT pg_terminate_backend(%s, 10000)", writer[0])
+        received = answer.result()
+        require(received is not None and received[1].get("accepted") == 1, f"the retry got {received}")
+        require(latest_of(engine, token, pack) == newer, "what was committed is not the latest")
+    stored = trial.stored()
+    require(stored.rows == len(alarms), f"{len(alarms)} readings were sent, {stored.rows} rows are stored")
+    found = alert_contradictions(trial.administrator, {pack: alarms})
+    require(not found, f"alerts: {found}")
+
+
+def latest_of(engine: EngineProcess, token: str, pack: str) -> float:
+    """The latest value of the measure with a rule."""
+    _, page = engine.request("GET", "/v1/packs", token=token)
+    (pack_id,) = (one["id"] for one in page["items"] if one["pack"] == pack)
+    _, answer = engine.request("GET", f"/v1/packs/{pack_id}/latest", token=token)
+    return float(answer["latest"][ALARM_MEASURE]["value"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +264,7 @@ PROMISES = (
     Promise(acknowledged_is_stored, "acknowledge_before_commit", "acknowledged, but not stored"),
     Promise(nothing_counts_twice, "dedupe_off", "stored more than once"),
     Promise(stale_owner_writes_nothing, "fence_off", "the stale owner committed"),
+    Promise(late_readings_are_counted, "note_skipped", "a late reading is missing from the windows"),
+    Promise(mark_moves_with_its_count, "mark_too_early", "the mark moved before the count"),
+    Promise(state_follows_commit, "state_before_commit", "answered as latest before its commit"),
 )
