@@ -1,10 +1,9 @@
 """The store of one partition, for its only writer (rules E7 to E9, E12)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,6 @@ from domain.corrections import Correction, Reached
 from domain.errors import FencedError
 from domain.measures import MEASURES
 from domain.readings import (
-    ABSENT,
     Int32Array,
     Int64Array,
     LatestValues,
@@ -99,11 +97,7 @@ class PartitionStore:
             self._queries = None
 
     def load(self) -> tuple[PackStates, StoredReadings]:
-        """The saved state, and the readings committed after it was saved.
-
-        What unfinished corrections took out is among them without values: it still counts for the watermarks, which
-        may not have been saved since, and say which readings must be looked up.
-        """
+        """The saved state, and the readings committed after it was saved."""
         saved = self._required().columns("partition.load_state")
         states = (
             PackStates.none() if saved[0] is None else PackStates(saved[0], saved[1], saved[2].T, saved[3].T)
@@ -112,8 +106,7 @@ class PartitionStore:
             # Without statistics of its newest rows the planner would read whole partitions instead of their BRIN.
             self._required().connection.execute("SET LOCAL enable_seqscan = off")
             later = self._required().columns("partition.readings_after", {"batch_no": self._applied_batch_no})
-            gone = self._required().columns("corrections.taken_out_last")
-        return states, _joined(stored_of(later), gone)
+        return states, stored_of(later)
 
     def load_rules(self) -> tuple[RuleClocks, list[SavedRuleState], LiveReadings]:
         """Rule clocks as saved, where the rules stand, and the live readings committed after the clocks were saved."""
@@ -263,16 +256,3 @@ class PartitionStore:
         if self._queries is None:
             raise psycopg.OperationalError("not connected")
         return self._queries
-
-
-def _joined(later: StoredReadings, gone: Sequence[Any]) -> StoredReadings:
-    """Stored readings, and times (pack, ts_ms) without values behind them."""
-    pack, ts_ms = gone
-    if pack is None:
-        return later
-    nothing = np.full((len(MEASURES), len(pack)), ABSENT, np.int32)
-    return StoredReadings(
-        np.concatenate([later.pack, pack]),
-        np.concatenate([later.ts_ms, ts_ms]),
-        np.concatenate([later.thousandths, nothing], axis=1),
-    )

@@ -920,6 +920,8 @@ CREATE INDEX readings_ts ON ONLY bpm.readings USING brin (ts) WITH (pages_per_ra
 
 CREATE INDEX rule_transitions_of_alert ON bpm.rule_transitions USING btree (tenant_id, rule_no, rule_version, pack_id, onset);
 
+CREATE INDEX superseded_readings_batch ON bpm.superseded_readings USING btree (batch_no);
+
 CREATE INDEX superseded_readings_correction ON bpm.superseded_readings USING brin (correction_no) WITH (pages_per_range='32');
 
 CREATE INDEX superseded_readings_pack_ts ON bpm.superseded_readings USING btree (pack_id, ts);

@@ -62,6 +62,7 @@ CREATE TABLE superseded_readings (
 );
 CREATE INDEX superseded_readings_pack_ts ON superseded_readings (pack_id, ts);
 CREATE INDEX superseded_readings_correction ON superseded_readings USING brin (correction_no) WITH (pages_per_range = 32);
+CREATE INDEX superseded_readings_batch ON superseded_readings (batch_no);
 COMMENT ON TABLE superseded_readings IS
     'Values that were stored once: deleted, or replaced by a correction. Kept for audit, and so that a re-send brings none back.';
 

@@ -101,13 +101,6 @@ SELECT array_agg(DISTINCT pack_id) FROM superseded_readings WHERE correction_no 
 SELECT true AS held FROM tenures
 WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND held_from <= %(ts)s AND held_to > %(ts)s
 
--- name: taken_out_last
--- The latest time of what unfinished corrections took out of each pack.
-SELECT array_agg(pack_id), array_agg(last_ts) FROM (
-    SELECT superseded_readings.pack_id, max(ts) AS last_ts FROM superseded_readings
-    JOIN corrections USING (correction_no) WHERE status <> 'done' GROUP BY superseded_readings.pack_id
-) AS taken_out
-
 -- name: corrected_packs
 SELECT array_agg(pack_id) FROM corrected_packs
 
