@@ -36,10 +36,12 @@ WAITING = """
 """
 WRITER = """
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+        AND classid::int8 = hashtext('bpm.partition')::int8 & 4294967295
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 WAITS_FOR_LOCK = """
     SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND NOT granted
+        AND classid::int8 = hashtext('bpm.partition')::int8 & 4294967295
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 WRITER_LOCK = "SELECT pg_advisory_lock(hashtext('bpm.partition'), 0)"
