@@ -17,7 +17,6 @@ from domain.errors import FencedError
 from domain.measures import MEASURES
 from domain.readings import (
     Int32Array,
-    Int64Array,
     LatestValues,
     LiveReadings,
     NewReadings,
@@ -117,13 +116,6 @@ class PartitionStore:
         """The packs that have superseded readings."""
         (pack,) = self._required().columns("corrections.corrected_packs")
         return np.empty(0, np.int32) if pack is None else pack
-
-    def superseded(self) -> tuple[Int32Array, Int64Array]:
-        """Packs and times of the readings that the saved state doesn't hold and that aren't stored any more."""
-        pack, ts_ms = self._required().columns(
-            "partition.superseded_after", {"batch_no": self._applied_batch_no}
-        )
-        return (np.empty(0, np.int32), np.empty(0, np.int64)) if pack is None else (pack, ts_ms)
 
     def next_correction(self) -> Correction | None:
         """The oldest correction that isn't done."""

@@ -357,7 +357,6 @@ class EmbeddedRunner:
                 self._store.take_over()
                 state = State.restored(*self._store.load())
                 state.mark_corrected(self._store.corrected_packs())
-                state.raise_watermarks(*self._store.superseded())
                 self._ruling.load()
                 self._state = state
                 self._up_since_ms = self._clock.now_ms()

@@ -15,7 +15,6 @@ from domain.corrections import Correction, Reached
 from domain.readings import (
     Found,
     Int32Array,
-    Int64Array,
     LatestValues,
     LiveReadings,
     LookUps,
@@ -92,8 +91,6 @@ class Store(Protocol):
     def load_rules(self) -> tuple[RuleClocks, list[SavedRuleState], LiveReadings]: ...
 
     def corrected_packs(self) -> Int32Array: ...
-
-    def superseded(self) -> tuple[Int32Array, Int64Array]: ...
 
     def next_correction(self) -> Correction | None: ...
 

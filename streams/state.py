@@ -79,16 +79,6 @@ class State:
             self.make_room(int(pack.max()))
             self._corrected[pack] = True
 
-    def raise_watermarks(self, pack: npt.NDArray[np.int32], ts_ms: npt.NDArray[np.int64]) -> None:
-        """Remember that there were readings of these times, also where they aren't stored any more.
-
-        Without it, a deleted reading that comes again would count as newer than all, and never be looked up.
-        """
-        if len(pack):
-            self.make_room(int(pack.max()))
-            np.maximum.at(self.watermark_ms, pack, ts_ms)
-            self._touched[pack] = True
-
     def was_corrected(self, pack: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which of the packs have superseded readings."""
         if len(pack):

@@ -67,10 +67,6 @@ SELECT array_agg(pack_id), array_agg(watermark_ms), array_agg(latest_ts_ms), arr
 -- The readings that pack_state doesn't hold yet; BRIN on the batch number finds their blocks.
 SELECT array_agg(pack_id), array_agg(ts), {measure_arrays} FROM readings WHERE batch_no > %(batch_no)s
 
--- name: superseded_after
--- The times of readings that pack_state doesn't hold, and that were deleted or corrected since.
-SELECT array_agg(pack_id), array_agg(ts) FROM superseded_readings WHERE batch_no > %(batch_no)s
-
 -- name: save_state
 INSERT INTO pack_state (pack_id, watermark_ms, latest_ts_ms, latest)
 SELECT

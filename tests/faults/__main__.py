@@ -25,6 +25,12 @@ KINDS = {
     "counter": (Fault.IN_COUNT_BEFORE_COMMIT, Fault.IN_COUNT_AFTER_COMMIT),
 }
 
+_COMPARED = (
+    ("snapshots", "stores compared"),
+    ("waiting", "quarters waiting then"),
+    ("answers", "answers compared"),
+)
+
 console = Console(soft_wrap=True, highlight=False)
 
 
@@ -69,7 +75,7 @@ def table_of(results: list[Result]) -> Table:
     table.add_row("killed again while starting", str(sum(result.killed_while_starting for result in results)))
     for name in ("attempted", "acknowledged", "retried", "corrections", "rows", "quarters", "alerts"):
         table.add_row(f"{name}", f"{sum(getattr(result, name) for result in results):,}")
-    for name, what in (("snapshots", "stores compared"), ("answers", "answers compared")):
+    for name, what in _COMPARED:
         table.add_row(what, f"{sum(getattr(result, name) for result in results):,}")
     table.add_row("fewest acknowledged in a round", f"{min(result.acknowledged for result in results):,}")
     if recovered_s:

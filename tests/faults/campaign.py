@@ -36,6 +36,7 @@ _FAILPOINT_GROUPS_MAX = 40
 _ENOUGH_S_MAX = 120.0
 _CLOSE_AFTER_S_MIN = 300
 _COUNT_WAIT_S = 0.05
+_PACKS_ASKED = 5
 
 # A new installation closes all that lies before it. As if it had been there for a day, nothing of it is closed yet.
 _NOT_CLOSED_YET = """
@@ -64,8 +65,8 @@ class Fault(StrEnum):
 class Result:
     """What a round did and found. `recovered_s` are the times until readings were accepted again.
 
-    snapshots and answers: how often the store, and answered windows, were compared with a recount. quarters: stored
-    quarter-hours at the end.
+    snapshots and answers: how often the store, and answered windows, were compared with a recount. waiting: the
+    quarter-hours that were still to be counted when the store was looked at. quarters: those stored at the end.
     """
 
     done: Counter[Fault] = field(default_factory=Counter)
@@ -79,6 +80,7 @@ class Result:
     alerts: int = 0
     snapshots: int = 0
     answers: int = 0
+    waiting: int = 0
     quarters: int = 0
     contradictions: list[str] = field(default_factory=list)
 
@@ -160,7 +162,7 @@ class Round:
         if engine.failpoint is None:
             writers.wait_progress()
             with writers.paused():
-                self._ask("PT15M")
+                self._ask("PT15M", _PACKS_ASKED)
         self.result.done[fault] += 1
 
     def _restart(self, following: Fault | None) -> None:
@@ -193,15 +195,19 @@ class Round:
         """Compare what a kill has left in the store, before anything is put right. Raises DisagreementError."""
         administrator = self._engine.connections().admin
         self.result.snapshots += 1
-        self.result.contradictions += stored_contradictions(read_snapshot(administrator))
+        snapshot = read_snapshot(administrator)
+        self.result.waiting += snapshot.waiting()
+        self.result.contradictions += stored_contradictions(snapshot)
         self.result.contradictions += alert_contradictions(administrator)
         self.result.require_agreement()
 
-    def _ask(self, step: str) -> None:
+    def _ask(self, step: str, packs_max: int = 100) -> None:
         """Compare the windows that are answered now. Raises DisagreementError."""
         self.result.answers += 1
         administrator = self._engine.connections().admin
-        self.result.contradictions += answered_contradictions(administrator, self._engine, self._token, step)
+        self.result.contradictions += answered_contradictions(
+            administrator, self._engine, self._token, step, packs_max
+        )
         self.result.require_agreement()
 
     def _compare(self, writers: Writers) -> None:

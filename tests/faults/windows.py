@@ -1,10 +1,12 @@
 """Whether windows equal a recount of the readings of the same snapshot (rules E13 to E16)."""
 
 import math
+import random
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from fractions import Fraction
 from http import HTTPStatus
 from typing import Any
@@ -14,13 +16,15 @@ import psycopg
 
 from domain.clock import from_ms, to_ms
 from domain.measures import MEASURE_NAMES
-from tests.faults.engine_process import EngineProcess, EngineStuckError
+from tests.faults.engine_process import POLL_S, EngineProcess, EngineStuckError
+from tests.faults.load import HISTORY_S
 from tests.faults.recount import Readings
 from tests.faults.saying import said
 from tests.stored import plain
 
 QUARTER_MS = 900_000
-_TRIES_MAX = 200
+STEPS_MS = {"PT15M": QUARTER_MS, "P1D": 86_400_000}
+_TRIES_MAX = 500
 
 _MARKS = """
     SELECT next, closed_before, counted_before, gap_s_max,
@@ -58,6 +62,17 @@ class Snapshot:
         """Whether nothing is left to be counted or corrected."""
         counted = self.counted_before_ms == self.closed_before_ms
         return counted and self.notes == 0 and self.corrections == 0
+
+    def waiting(self) -> int:
+        """How many closed quarter-hours with readings are still to be counted, or to be counted again."""
+        below_ms, above_ms = self.counted_before_ms, self.closed_before_ms
+        uncounted = {
+            (tenure, ts_ms - ts_ms % QUARTER_MS)
+            for tenure, moments in self.moments.items()
+            for ts_ms in moments
+            if below_ms <= ts_ms < above_ms
+        }
+        return len(uncounted | self.noted)
 
 
 @contextmanager
@@ -136,31 +151,37 @@ def _difference(stored: Mapping[Quarter, Any], expected: Mapping[Quarter, Any], 
     return f"{', '.join(differing)} differ"
 
 
-def answered_contradictions(conninfo: str, engine: EngineProcess, token: str, step: str) -> list[str]:
+def answered_contradictions(
+    conninfo: str, engine: EngineProcess, token: str, step: str, packs_max: int = 100
+) -> list[str]:
     """Where the windows of UTC that are answered aren't those of the readings at that moment.
 
-    The writers must be paused: it is tried until nothing moved between before and after the answers. Raises
-    EngineStuckError when that doesn't come.
+    packs_max: how many packs are asked for, chosen at random. The writers must be paused: it is tried until nothing
+    moved between before and after the answers. Raises EngineStuckError when that doesn't come.
     """
     for _ in range(_TRIES_MAX):
         before = read_marks(conninfo)
+        time.sleep(POLL_S)
+        if read_marks(conninfo).position != before.position:
+            continue
         with _reading(conninfo) as connection:
             packs = sorted(name for (name,) in connection.execute("SELECT external_id FROM packs"))
-        answers = _answers(engine, token, packs, step)
+        answers = _answers(engine, token, random.sample(packs, min(packs_max, len(packs))), step)
         snapshot = read_snapshot(conninfo)
         if snapshot.position == before.position and snapshot.corrections == before.corrections:
             return _compared(answers, snapshot, step)
     raise EngineStuckError(f"readings were written during each of {_TRIES_MAX} answers, without a writer")
 
 
-def _span() -> tuple[datetime, datetime]:
-    """Two days of UTC, and tomorrow."""
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return today - timedelta(days=2), today + timedelta(days=1)
+def _span(step: str) -> tuple[datetime, datetime]:
+    """All that the load writes about, from the start of a window to the end of one."""
+    width_ms, now_ms = STEPS_MS[step], time.time_ns() // 1_000_000
+    starts_ms = now_ms - 1000 * HISTORY_S - 2 * QUARTER_MS
+    return from_ms(starts_ms - starts_ms % width_ms), from_ms(now_ms - now_ms % width_ms + width_ms)
 
 
 def _answers(engine: EngineProcess, token: str, packs: list[str], step: str) -> list[dict[str, Any]] | str:
-    starts, ends = _span()
+    starts, ends = _span(step)
     asked = {"step": step, "from": starts.isoformat(), "to": ends.isoformat()}
     parameters = urlencode(
         [*asked.items(), *(("pack", p) for p in packs), *(("measure", m) for m in MEASURE_NAMES)]
@@ -176,14 +197,13 @@ def _answers(engine: EngineProcess, token: str, packs: list[str], step: str) -> 
 def _compared(answers: list[dict[str, Any]] | str, snapshot: Snapshot, step: str) -> list[str]:
     if isinstance(answers, str):
         return [answers]
-    step_ms = QUARTER_MS if step == "PT15M" else 86_400_000
     tenures = {pack: tenure for tenure, pack in snapshot.packs.items()}
     different: list[str] = []
     for answer in answers:
         columns = answer["columns"]
         readings = Readings(snapshot.moments.get(tenures[answer["pack"]], {}))
         for place, starts_ms in enumerate(columns["ts"]):
-            record = readings.window(starts_ms, starts_ms + step_ms, snapshot.gap_ms)
+            record = readings.window(starts_ms, starts_ms + STEPS_MS[step], snapshot.gap_ms)
             expected = _NOTHING if record is None else _told(record, starts_ms)
             told = {name: columns[name][place] for name in expected}
             wrong = [name for name in expected if not _is_same(told[name], expected[name])]
