@@ -56,14 +56,15 @@ def conninfo_as(
 def query(name: str) -> bytes:
     """The text of the query `file.name` in storage/queries, where each query stands behind `-- name: …`.
 
-    `{measures}` stands for the columns of all measures, `{measure_arrays}` for their values as float4 arrays
-    with NaN for absent. Raises KeyError when there is none of that name.
+    `{measures}` stands for the columns of all measures, `{absent_measures}` for as many without values,
+    `{measure_arrays}` for their values as float4 arrays with NaN for absent. Raises KeyError when there is none of that name.
     """
     file, _, wanted = name.partition(".")
     text = (resources.files("storage") / "queries" / f"{file}.sql").read_text(encoding="utf-8")
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
     text = found[wanted].replace("{measures}", ", ".join(MEASURE_NAMES))
+    text = text.replace("{absent_measures}", ", ".join(f"NULL::real AS {name}" for name in MEASURE_NAMES))
     return text.replace("{measure_arrays}", ", ".join(map(array_of, MEASURE_NAMES))).encode()
 
 

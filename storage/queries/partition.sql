@@ -64,8 +64,13 @@ WHERE batch_no > (
 SELECT array_agg(pack_id), array_agg(watermark_ms), array_agg(latest_ts_ms), array_agg(latest) FROM pack_state
 
 -- name: readings_after
--- The readings that pack_state doesn't hold yet; BRIN on the batch number finds their blocks.
-SELECT array_agg(pack_id), array_agg(ts), {measure_arrays} FROM readings WHERE batch_no > %(batch_no)s
+-- The readings that pack_state doesn't hold yet; BRIN on the batch number finds their blocks. Of those that were
+-- deleted or corrected since, the times: they raise the watermark, by which readings are looked up when they come again.
+SELECT array_agg(pack_id), array_agg(ts), {measure_arrays} FROM (
+    SELECT pack_id, ts, {measures} FROM readings WHERE batch_no > %(batch_no)s
+    UNION ALL
+    SELECT pack_id, ts, {absent_measures} FROM superseded_readings WHERE batch_no > %(batch_no)s
+) AS later
 
 -- name: save_state
 INSERT INTO pack_state (pack_id, watermark_ms, latest_ts_ms, latest)
