@@ -149,15 +149,15 @@ class Settings(BaseSettings):
     trend_points_max: int = Field(5_000_000, gt=0, description="readings in one answer; then 422")
 
     aggregate_readings_max: int = Field(
-        1_000_000, gt=0, description="readings that the windows of one answer are computed from; then 422"
+        1_000_000,
+        gt=0,
+        description="readings, and for groups also stored quarter-hours and days of packs, that one answer is"
+        " computed from; then 422",
     )
     aggregate_windows_max: int = Field(
         100_000, gt=0, description="windows in one answer, of all packs together; then 422"
     )
     aggregate_packs_max: int = Field(100, gt=0, description="packs in one answer of aggregates; then 422")
-    aggregate_pack_days_max: int = Field(
-        1_000, gt=0, description="days of packs computed anew for percentiles of a group; then 503"
-    )
     count_notes_max: int = Field(5_000, gt=0, description="quarter-hours counted again in one transaction")
     count_packs_max: int = Field(
         200_000, gt=0, description="packs whose readings are read at once when a quarter-hour is counted"

@@ -10,6 +10,7 @@ import numpy as np
 import psycopg
 from psycopg.rows import dict_row
 
+from aggregations.groups import Notes
 from aggregations.quarters import QUARTER, Columns, Records, count_windows
 from domain.clock import from_ms
 from domain.readings import Int32Array, Int64Array, to_thousandths
@@ -17,7 +18,7 @@ from domain.windows import QUARTER_MS
 from kernels import pgcopy
 from kernels.holders import find_tenures
 from storage.database import adapt_columns, int4s, query, times
-from storage.folding import drop_days, fold_once
+from storage.folding import drop_days, fold_once, note_closed_days
 from storage.group import COPY_CHUNK_BYTES
 from storage.partition_queries import PartitionQueries
 
@@ -174,7 +175,7 @@ class CountingStore:
             if readings[0] is None:
                 continue
             tenures = Tenures(*queries.columns("windows.tenures_between", span))
-            self._store(queries, tenures, _counted(readings, tenures, bounds_ms, gap_ms))
+            self._store(queries, tenures, counted_of(readings, tenures, bounds_ms, gap_ms))
         queries.rows(
             "windows.delete_notes_of_span",
             {"from": from_ms(starts_ms), "to": from_ms(starts_ms + QUARTER_MS)},
@@ -182,12 +183,13 @@ class CountingStore:
         moved = queries.rows("windows.move_mark", {"counted_before": from_ms(starts_ms + QUARTER_MS)})
         if not moved:
             raise psycopg.errors.SerializationFailure("the mark is not where the snapshot saw it")
+        note_closed_days(queries, starts_ms, starts_ms + QUARTER_MS)
 
     def _count_noted(
         self, queries: PartitionQueries, pack: Int32Array, starts_ms: Int64Array, gap_ms: int
     ) -> None:
         """Count quarter-hours again, given in order of (pack, start); what has no readings any more goes."""
-        spans = _merged(pack, starts_ms - gap_ms, starts_ms + QUARTER_MS + gap_ms)
+        spans = merged_spans(pack, starts_ms - gap_ms, starts_ms + QUARTER_MS + gap_ms)
         readings = queries.columns(
             "windows.readings_of_spans",
             {
@@ -204,12 +206,12 @@ class CountingStore:
         queries.rows("windows.delete_quarters", noted | bounds)
         if readings[0] is not None and tenures.pack is not None:
             bounds_ms = np.unique(np.concatenate([starts_ms, starts_ms + QUARTER_MS]))
-            found = _counted(readings, tenures, bounds_ms, gap_ms)
+            found = counted_of(readings, tenures, bounds_ms, gap_ms)
             # Only noted ones: the neighbours' readings, and stretches between, were read in part.
             self._store(
                 queries,
                 tenures,
-                found.of(_among(tenures.pack[found.series], found.starts_ms, pack, starts_ms)),
+                found.of(Notes(pack, starts_ms).among(tenures.pack[found.series], found.starts_ms)),
             )
         drop_days(
             queries,
@@ -247,8 +249,11 @@ def _snapshot(connection: psycopg.Connection[Any]) -> Iterator[None]:
         yield
 
 
-def _counted(readings: Sequence[Any], tenures: Tenures, bounds_ms: Int64Array, gap_ms: int) -> Records:
-    """Records by the position of their tenure; readings of nobody's tenure are left out."""
+def counted_of(readings: Sequence[Any], tenures: Tenures, bounds_ms: Int64Array, gap_ms: int) -> Records:
+    """Records by the position of their tenure; readings of nobody's tenure are left out.
+
+    readings: columns tenant int32[n], pack int32[n], ts_ms int64[n], and float32[n] of each measure.
+    """
     tenant, pack, ts_ms, *values = readings
     holder = np.empty(len(pack), np.int32)
     if tenures.pack is None:
@@ -264,24 +269,18 @@ def _counted(readings: Sequence[Any], tenures: Tenures, bounds_ms: Int64Array, g
     return count_windows(Columns(holder, ts_ms, thousandths), bounds_ms, gap_ms)
 
 
-def _merged(
+def merged_spans(
     pack: Int32Array, starts_ms: Int64Array, ends_ms: Int64Array
 ) -> tuple[Int32Array, Int64Array, Int64Array]:
-    """Spans of each pack with those that overlap or touch put together; given in order of (pack, start)."""
+    """Spans of each pack with those that overlap or touch put together; given in order of (pack, start).
+
+    pack int32[n], starts_ms and ends_ms int64[n].
+    """
     begins = np.ones(len(pack), np.bool_)
     begins[1:] = (pack[1:] != pack[:-1]) | (starts_ms[1:] > ends_ms[:-1])
     first = np.flatnonzero(begins)
     last = np.append(first[1:], len(pack)) - 1
     return pack[first], starts_ms[first], ends_ms[last]
-
-
-def _among(pack: Int32Array, starts_ms: Int64Array, noted_pack: Int32Array, noted_ms: Int64Array) -> Any:
-    """Mask of the (pack, start) pairs that stand among the noted ones."""
-    pair = np.dtype([("pack", "<i4"), ("starts", "<i8")])
-    given, wanted = np.empty(len(pack), pair), np.empty(len(noted_pack), pair)
-    given["pack"], given["starts"] = pack, starts_ms
-    wanted["pack"], wanted["starts"] = noted_pack, noted_ms
-    return np.isin(given, wanted)
 
 
 def _copy_rows(tenures: Tenures, found: Records) -> Any:

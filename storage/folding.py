@@ -19,8 +19,8 @@ from storage.partition_queries import PartitionQueries
 _DAYS_MAX: Final = 500
 """Days of packs folded in one transaction: 96 quarter-hours of each are read at once."""
 
-_DAYS_BACK: Final = timedelta(days=31)
-"""How far back the days of a zone are folded that no site had before."""
+_PACKS_MAX: Final = 100
+"""Packs whose days are all noted in one transaction: a year of one is 35,000 quarter-hours."""
 
 
 def drop_days(
@@ -58,48 +58,56 @@ def drop_days(
     )
 
 
-def fold_once(queries: PartitionQueries, counted_before_ms: int) -> bool:
-    """Fold what can be: the next closed day of a zone, days counted again, percentiles; whether there was anything."""
-    return (
-        _note_closed_day(queries, counted_before_ms)
-        or _fold_days(queries, counted_before_ms)
-        or _fold_groups(queries)
-    )
+def note_closed_days(queries: PartitionQueries, counted_before_ms: int, reached_ms: int) -> None:
+    """Note the days that end while the mark moves, of all packs in their zones, to be folded.
 
-
-def _note_closed_day(queries: PartitionQueries, counted_before_ms: int) -> bool:
-    """Note one zone's next day that has been counted to its end for all packs at it."""
+    In the transaction that moves the mark: a pack's day below it is folded, noted, or without readings.
+    """
     for row in queries.rows("windows.zones"):
-        zone = ZoneInfo(row["zone"])
-        day = row["folded_before"]
+        zone, day = ZoneInfo(row["zone"]), row["folded_before"]
+        first_open = _day_at(reached_ms, zone)
         if day is None:
-            # A counter that was away, or a site whose zone was changed, has some days to catch up with; those of an
-            # import come as notes of their quarter-hours.
-            first_day = from_ms(counted_before_ms).astimezone(zone).date() - _DAYS_BACK
-            queries.rows("windows.move_day_mark", {"zone": row["zone"], "day": first_day})
-            return True
-        starts_ms, ends_ms = day_bounds(day, zone)
-        if ends_ms > counted_before_ms:
-            continue
-        span = {"from": from_ms(starts_ms), "to": from_ms(ends_ms)}
-        queries.rows("windows.note_closed_day", span | {"zone": row["zone"], "day": day})
-        queries.rows("windows.move_day_mark", {"zone": row["zone"], "day": day + timedelta(days=1)})
-        return True
-    return False
+            # Packs came to this zone with notes of what they had reported before.
+            day = _day_at(counted_before_ms, zone)
+        if row["folded_before"] is None or day < first_open:
+            queries.rows("windows.move_day_mark", {"zone": row["zone"], "day": first_open})
+        while day < first_open:
+            starts_ms, ends_ms = day_bounds(day, zone)
+            span = {"from": from_ms(starts_ms), "to": from_ms(ends_ms)}
+            queries.rows("windows.note_closed_day", span | {"zone": row["zone"], "day": day})
+            day += timedelta(days=1)
+
+
+def _day_at(moment_ms: int, zone: ZoneInfo) -> date:
+    return from_ms(moment_ms).astimezone(zone).date()
+
+
+def fold_once(queries: PartitionQueries, counted_before_ms: int) -> bool:
+    """Fold what can be: days of packs, then percentiles over them; whether there was anything."""
+    return _note_packs(queries) or _fold_days(queries, counted_before_ms) or _fold_groups(queries)
+
+
+def _note_packs(queries: PartitionQueries) -> bool:
+    """Drop and note all days of packs whose site, model or zone was put right."""
+    tenant, pack = queries.columns("windows.packs_to_fold", {"limit": _PACKS_MAX})
+    if tenant is None:
+        return False
+    packs = {"tenant": int4s(tenant), "pack": int4s(pack)}
+    for name in ("drop_days_of_packs", "note_days_of_packs", "delete_notes_of_packs"):
+        queries.rows(f"windows.{name}", packs)
+    return True
 
 
 def _fold_days(queries: PartitionQueries, counted_before_ms: int) -> bool:
-    # No zone is further than a day from UTC.
-    until = (from_ms(counted_before_ms) + timedelta(days=1)).date()
-    wanted = queries.rows("windows.days_to_fold", {"limit": _DAYS_MAX, "until": until})
-    bounds: dict[tuple[str, date], tuple[int, int]] = {}
-    for row in wanted:
-        key = row["zone"], row["day"]
-        if key not in bounds:
-            bounds[key] = day_bounds(row["day"], ZoneInfo(row["zone"]))
-    wanted = [row for row in wanted if bounds[row["zone"], row["day"]][1] <= counted_before_ms]
+    zones = [row["zone"] for row in queries.rows("windows.zones_to_fold")]
+    first_open = [_day_at(counted_before_ms, ZoneInfo(zone)) for zone in zones]
+    asked = {"zones": zones, "first_open": first_open, "limit": _DAYS_MAX}
+    wanted = queries.rows("windows.days_to_fold", asked)
     if not wanted:
         return False
+    bounds = {
+        key: day_bounds(key[1], ZoneInfo(key[0])) for key in {(row["zone"], row["day"]) for row in wanted}
+    }
     starts_ms, ends_ms = np.array([bounds[row["zone"], row["day"]] for row in wanted], np.int64).T
     columns = {
         "pack": int4s([row["pack_id"] for row in wanted]),

@@ -108,6 +108,8 @@ async def update(transaction: Transaction, pack_id: UUID, version: int, changes:
     except psycopg.errors.UniqueViolation as error:
         raise ConflictError("a pack of this external id is registered already", field="pack") from error
     await transaction.rows("records.registry_changed")
+    if (site_id, model_id) != (before["site_id"], before["model_id"]):
+        await transaction.rows("packs.note_days", {"pack_id": before["pack_id"]})
     after = await get(transaction, pack_id)
     await transaction.audit("packs.changed", "packs", str(pack_id), before, after)
     return after

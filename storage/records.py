@@ -21,12 +21,21 @@ class Records:
     """Records of one subject, with their queries in `queries/{subject}.sql` and an audit row for each change."""
 
     def __init__(
-        self, subject: str, *, columns: tuple[str, ...], registry_columns: frozenset[str] = frozenset()
+        self,
+        subject: str,
+        *,
+        columns: tuple[str, ...],
+        registry_columns: frozenset[str] = frozenset(),
+        day_columns: frozenset[str] = frozenset(),
     ) -> None:
-        """columns: those that a client sets. registry_columns: those by which readings are judged."""
+        """columns: those that a client sets. registry_columns: those by which readings are judged.
+
+        day_columns: those on which days of packs depend; the query `note_days` has them folded again.
+        """
         self.subject = subject
         self._columns = columns
         self._registry_columns = registry_columns
+        self._day_columns = day_columns
 
     async def insert(self, transaction: Transaction, values: dict[str, Any]) -> DictRow:
         """The new record. Raises ConflictError when the name is taken."""
@@ -72,8 +81,10 @@ class Records:
             ) from error
         if self._registry_columns & changes.keys():
             await transaction.rows("records.registry_changed")
-        await transaction.audit(f"{self.subject}.changed", self.subject, str(record_id), before, row)
         assert row is not None  # noqa: S101 - the row is locked
+        if any(row[name] != before[name] for name in self._day_columns):
+            await transaction.rows(f"{self.subject}.note_days", {"id": record_id})
+        await transaction.audit(f"{self.subject}.changed", self.subject, str(record_id), before, row)
         return row
 
     async def known(self, transaction: Transaction, names: set[str]) -> set[str]:
@@ -98,7 +109,12 @@ class Records:
         return (await self.ids_of(transaction, {given}, field))[given]
 
 
-SITES = Records("sites", columns=("name", "region", "zone"), registry_columns=frozenset({"name"}))
+SITES = Records(
+    "sites",
+    columns=("name", "region", "zone"),
+    registry_columns=frozenset({"name"}),
+    day_columns=frozenset({"zone"}),
+)
 
 MODELS = Records(
     "models",

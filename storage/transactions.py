@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from domain.tenancy import Actor
@@ -62,6 +62,13 @@ class Transaction:
         """The only row, or None."""
         rows = await self.rows(name, parameters, binary=binary)
         return rows[0] if rows else None
+
+    async def columns(self, name: str, parameters: dict[str, Any]) -> tuple[Any, ...]:
+        """The only row of a query that gathers each column as an array; `tenant_id` is a parameter by itself."""
+        given = {"tenant_id": self.actor.tenant_id} | parameters
+        async with self.connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(query(name), given, binary=True, prepare=False)
+            return await cursor.fetchone() or ()
 
     async def audit(
         self, action: str, resource: str, resource_id: str, before: DictRow | None, after: DictRow | None

@@ -30,7 +30,7 @@ class Aggregates(BaseModel):
 
 
 class GroupAggregate(BaseModel):
-    """A group's days as columns of one length; days that aren't over are null."""
+    """A group's days as columns of one length; days without packs are null."""
 
     group: str
     columns: Annotated[

@@ -9,27 +9,20 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from aggregations.calendars import window_starts
-from aggregations.groups import FIGURES, PERCENTILES, GroupRecord
+from aggregations.groups import FIGURES, PERCENTILES
 from aggregations.windows import measure_columns, pack_columns
 from api.aggregates.encode import Column, Table
 from api.call import Call
 from domain.clock import from_ms, to_ms
-from domain.errors import ForbiddenError, InvalidRequestError, NotFoundError, UnavailableError
+from domain.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from domain.measures import MEASURE_INDEX
 from domain.readings import Int64Array
 from domain.windows import QUARTER_S, STEPS, Step, step_of
 from storage import packs as stored_packs
+from storage.groups import NO_GROUP, GroupDays, group_days
 from storage.records import MODELS, SITES
 from storage.transactions import Transaction
-from storage.windows import (
-    NO_GROUP,
-    GroupDays,
-    GroupLimits,
-    PackWindows,
-    group_days,
-    group_days_now,
-    pack_windows,
-)
+from storage.windows import PackWindows, pack_windows
 
 YEAR_FIRST, YEAR_LAST = 1970, 2261
 """The years whose moments are milliseconds and microseconds in 64 bits, with a margin."""
@@ -71,8 +64,8 @@ def zone_of(name: str) -> ZoneInfo:
 async def read_packs(call: Call, asked: Asked, packs: Sequence[str], measures: Sequence[str]) -> list[Table]:
     """The windows of each pack, in the order given, of one snapshot.
 
-    Raises NotFoundError for a pack, InvalidRequestError for an unknown measure, too many packs or windows, or a step
-    under 15 minutes over too many readings; UnavailableError while too many quarter-hours wait to be counted.
+    Raises NotFoundError for a pack, InvalidRequestError for an unknown measure, too many packs or windows, or too many
+    readings: of a step under 15 minutes all, of others those that are still to be counted.
     """
     settings = call.engine.settings
     _check_measures(measures)
@@ -103,12 +96,14 @@ async def read_packs(call: Call, asked: Asked, packs: Sequence[str], measures: S
     return tables
 
 
-def _over_budget(call: Call, asked: Asked, windows_max: int) -> InvalidRequestError | UnavailableError:
+def _over_budget(call: Call, asked: Asked, windows_max: int) -> InvalidRequestError:
     if asked.step.least_s < QUARTER_S:
         return _too_short(asked, windows_max)
-    return UnavailableError(
-        "quarter-hours of this range are still to be counted; ask again, or for a shorter range",
-        retry_after_s=call.engine.settings.retry_after_s,
+    limit = call.engine.settings.aggregate_readings_max
+    return InvalidRequestError(
+        f"more than {limit} readings of this range are still to be counted: ask for a shorter range or fewer packs",
+        field="to",
+        limit=limit,
     )
 
 
@@ -139,9 +134,9 @@ async def read_group(
 ) -> Table:
     """Percentiles over the packs of a group, of each day of the zone's calendar that begins in the range.
 
-    A pack's day is that of its site's zone. Days that aren't over for every pack, or without packs, are null.
-    Raises InvalidRequestError, NotFoundError for the group, ForbiddenError for one beyond the actor's sites,
-    UnavailableError while days of more packs are to be counted again than can be computed now.
+    A pack's day is that of its site's zone, as far as it has gone. Days without packs are null.
+    Raises InvalidRequestError, also when too much is still to be counted, NotFoundError for the group, ForbiddenError
+    for one beyond the actor's sites.
     """
     _check_measures(measures)
     if packs:
@@ -160,18 +155,9 @@ async def read_group(
     days = [from_ms(start).astimezone(asked.zone).date() for start in labels_ms.tolist()]
     async with call.snapshot() as transaction:
         group_id = await _group_id(transaction, kind, name)
-        found = await group_days(transaction, kind, group_id, days) if days else GroupDays({}, frozenset())
-        stored = {day: one for day, one in found.days.items() if day not in found.waiting}
-        settings = call.engine.settings
-        limits = GroupLimits(settings.aggregate_pack_days_max, settings.aggregate_readings_max)
-        computed = await group_days_now(transaction, kind, group_id, sorted(found.waiting), limits)
-    if computed is None:
-        raise UnavailableError(
-            "days of this range are still to be counted again, and of too many packs to be computed now",
-            limit=settings.aggregate_pack_days_max,
-            retry_after_s=settings.retry_after_s,
-        )
-    return _group_table(group, days, labels_ms, stored | computed, measures)
+        readings_max = call.engine.settings.aggregate_readings_max
+        found = await group_days(transaction, kind, group_id, days, readings_max)
+    return _group_table(group, days, labels_ms, found, measures)
 
 
 async def _group_id(transaction: Transaction, kind: str, name: str) -> UUID:
@@ -189,7 +175,7 @@ def _group_table(
     group: str,
     days: Sequence[date],
     labels_ms: Int64Array,
-    found: dict[date, tuple[int, GroupRecord]],
+    found: GroupDays,
     measures: Sequence[str],
 ) -> Table:
     known = np.array([day in found for day in days], np.bool_)

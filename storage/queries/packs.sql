@@ -48,6 +48,12 @@ WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND held_from = %(held
 UPDATE tenures SET site_id = %(site_id)s, model_id = %(model_id)s
 WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND held_from = %(held_from)s
 
+-- name: note_days
+-- All days of the pack are folded again, and those of its groups: a note at -infinity stands for them. The transaction's
+-- number, negative, stands for a batch, so that no two changes share a note.
+INSERT INTO window_notes (tenant_id, pack_id, starts, batch_no)
+VALUES (%(tenant_id)s, %(pack_id)s, '-infinity', -pg_current_xact_id()::text::int8)
+
 -- name: rename
 UPDATE packs SET external_id = %(pack)s, version = version + 1
 WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s

@@ -45,7 +45,7 @@ FROM (
 -- name: notes
 -- The next quarter-hours to be counted again, among those that were counted.
 SELECT array_agg(pack_id), array_agg(starts) FROM (
-    SELECT DISTINCT pack_id, starts FROM window_notes WHERE starts < %(counted_before)s
+    SELECT DISTINCT pack_id, starts FROM window_notes WHERE starts > '-infinity' AND starts < %(counted_before)s
     ORDER BY pack_id, starts LIMIT %(limit)s
 ) AS noted
 
@@ -102,7 +102,7 @@ SELECT * FROM unnest(%(tenant)s::int4[], %(pack)s::int4[], %(tenure)s::int4[], %
 ON CONFLICT DO NOTHING
 
 -- name: zones
--- Every zone that a pack's days are made in, and the first of its days that wasn't folded yet.
+-- Every zone that a pack's days are made in, and the first of its days that wasn't noted to be folded when it closed.
 SELECT zone, folded_before FROM (
     SELECT DISTINCT coalesce(sites.zone, 'UTC') AS zone FROM tenures
     LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
@@ -119,12 +119,51 @@ LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
 WHERE coalesce(sites.zone, 'UTC') = %(zone)s AND held_from < %(to)s AND held_to > %(from)s
 ON CONFLICT DO NOTHING
 
--- name: days_to_fold
-SELECT days_to_fold.tenant_id, days_to_fold.pack_id, days_to_fold.tenure_no, day, coalesce(sites.zone, 'UTC') AS zone
+-- name: packs_to_fold
+-- A note at -infinity is of all days of a pack: its site, its model or the site's zone was put right.
+SELECT array_agg(tenant_id), array_agg(pack_id) FROM (
+    SELECT DISTINCT tenant_id, pack_id FROM window_notes WHERE starts = '-infinity'
+    ORDER BY pack_id, tenant_id LIMIT %(limit)s
+) AS noted
+
+-- name: drop_days_of_packs
+WITH dropped AS (
+    DELETE FROM pack_days USING unnest(%(tenant)s::int4[], %(pack)s::int4[]) AS noted (tenant, pack)
+    WHERE pack_days.tenant_id = noted.tenant AND pack_days.pack_id = noted.pack
+    RETURNING tenant_id, day
+)
+INSERT INTO groups_to_fold (tenant_id, day) SELECT DISTINCT tenant_id, day FROM dropped
+ON CONFLICT DO NOTHING
+
+-- name: note_days_of_packs
+-- Every day in which a stored quarter-hour lies: in any zone that is the day of UTC, the one before or the one behind.
+INSERT INTO days_to_fold (tenant_id, pack_id, tenure_no, day)
+SELECT DISTINCT tenures.tenant_id, tenures.pack_id, tenures.tenure_no, (starts AT TIME ZONE 'UTC')::date + around
+FROM unnest(%(tenant)s::int4[], %(pack)s::int4[]) AS noted (tenant, pack)
+JOIN tenures ON tenures.tenant_id = noted.tenant AND tenures.pack_id = noted.pack
+JOIN quarters ON quarters.pack_id = tenures.pack_id AND quarters.tenure_no = tenures.tenure_no,
+generate_series(-1, 1) AS around
+ON CONFLICT DO NOTHING
+
+-- name: delete_notes_of_packs
+-- One snapshot: exactly the notes that it saw. Those of later commits stay.
+DELETE FROM window_notes USING unnest(%(tenant)s::int4[], %(pack)s::int4[]) AS noted (tenant, pack)
+WHERE window_notes.tenant_id = noted.tenant AND window_notes.pack_id = noted.pack AND starts = '-infinity'
+
+-- name: zones_to_fold
+SELECT DISTINCT coalesce(sites.zone, 'UTC') AS zone
 FROM days_to_fold
 JOIN tenures USING (tenure_no)
 LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
-WHERE day <= %(until)s
+
+-- name: days_to_fold
+-- The next days that are over and counted: those before the first open one of their zone.
+SELECT days_to_fold.tenant_id, days_to_fold.pack_id, days_to_fold.tenure_no, day, used.zone
+FROM days_to_fold
+JOIN tenures USING (tenure_no)
+LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
+JOIN unnest(%(zones)s::text[], %(first_open)s::date[]) AS used (zone, first_open)
+    ON used.zone = coalesce(sites.zone, 'UTC') AND day < first_open
 ORDER BY day, days_to_fold.pack_id, tenure_no LIMIT %(limit)s
 
 -- name: quarters_of_spans
@@ -239,30 +278,94 @@ SELECT array_agg(ts), {measure_arrays} FROM (
 SELECT day, packs, record FROM group_days
 WHERE tenant_id = %(tenant_id)s AND kind = %(kind)s AND group_id = %(group_id)s AND day >= %(from)s AND day < %(to)s
 
--- name: members
--- The tenures of a group that may hold readings of a day, wherever in the world the day is, with their zones.
+-- name: zones_of_group
+-- Zones in which days of a group's packs may be made.
+SELECT zone FROM sites WHERE tenant_id = %(tenant_id)s AND (%(kind)s <> 'site' OR id = %(group_id)s)
+UNION
+SELECT 'UTC' WHERE %(kind)s <> 'site'
+
+-- name: tenures_of_group
 SELECT
-    pack_id, coalesce(zone, 'UTC') AS zone,
-    CASE WHEN isfinite(held_from) THEN (extract(epoch FROM held_from) * 1000)::int8 ELSE %(always_ms)s END AS from_ms,
-    CASE WHEN isfinite(held_to) THEN (extract(epoch FROM held_to) * 1000)::int8 ELSE %(forever_ms)s END AS to_ms
-FROM tenures
-LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
-WHERE tenures.tenant_id = %(tenant_id)s AND held_from < %(day)s::date + 2 AND held_to > %(day)s::date - 1
-    AND CASE %(kind)s WHEN 'site' THEN site_id = %(group_id)s WHEN 'model' THEN model_id = %(group_id)s ELSE true END
-    AND EXISTS (
-        SELECT FROM readings WHERE readings.tenant_id = %(tenant_id)s AND readings.pack_id = tenures.pack_id
-            AND ts >= %(day)s::date - 2 AND ts < %(day)s::date + 3
-    )
-ORDER BY pack_id, held_from LIMIT %(limit)s
+    array_agg(tenant_id), array_agg(pack_id), array_agg(held_from), array_agg(held_to), array_agg(tenure_no), array_agg(zone)
+FROM (
+    SELECT tenures.tenant_id, pack_id, held_from, held_to, tenure_no, coalesce(zone, 'UTC') AS zone FROM tenures
+    LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
+    WHERE tenures.tenant_id = %(tenant_id)s AND held_from < %(to)s AND held_to > %(from)s
+        AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s)
+    ORDER BY pack_id, held_from
+) AS holding
+
+-- name: noted_of_group
+-- Quarter-hours of a group's packs that are to be counted again.
+SELECT array_agg(pack_id), array_agg(starts) FROM (
+    SELECT DISTINCT pack_id, starts FROM window_notes
+    WHERE tenant_id = %(tenant_id)s AND starts >= %(from)s AND starts < %(to)s
+        AND (%(kind)s = 'all' OR pack_id IN (
+            SELECT pack_id FROM tenures WHERE tenant_id = %(tenant_id)s
+                AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s)
+        ))
+    ORDER BY pack_id, starts LIMIT %(limit)s
+) AS noted
+
+-- name: days_of_group
+-- A day of a group's packs, as far as it is folded.
+SELECT array_agg(pack_days.tenure_no), array_agg(starts), array_agg(ends), string_agg(record, '') FROM (
+    SELECT pack_days.tenure_no, starts, ends, record FROM pack_days
+    JOIN tenures USING (tenure_no)
+    WHERE pack_days.tenant_id = %(tenant_id)s AND day = %(day)s
+        AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s)
+    LIMIT %(limit)s
+) AS pack_days
+
+-- name: quarters_of_tenures
+-- Stored quarter-hours of some tenures of a tenant, each in its own span, up to a limit.
+SELECT array_agg(place), array_agg(starts), string_agg(record, '') FROM (
+    SELECT wanted.place, stored.starts, record
+    FROM unnest(%(place)s::int4[], %(pack)s::int4[], %(tenure)s::int4[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+        AS wanted (place, pack, tenure, starts, ends)
+    CROSS JOIN LATERAL (
+        SELECT quarters.starts, record FROM quarters
+        WHERE tenant_id = %(tenant_id)s AND pack_id = wanted.pack AND tenure_no = wanted.tenure
+            AND quarters.starts >= wanted.starts AND quarters.starts < wanted.ends
+            AND quarters.starts >= %(from)s AND quarters.starts < %(to)s
+        OFFSET 0
+    ) AS stored
+    LIMIT %(limit)s
+) AS found
+
+-- name: readings_of_packs
+-- A tenant's readings of some packs, each in its own spans, up to a limit.
+SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(ts), {measure_arrays} FROM (
+    SELECT stored.*
+    FROM unnest(%(pack)s::int4[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS wanted (pack, starts, ends)
+    CROSS JOIN LATERAL (
+        SELECT tenant_id, pack_id, ts, {measures} FROM readings
+        WHERE tenant_id = %(tenant_id)s AND pack_id = wanted.pack AND ts >= wanted.starts AND ts < wanted.ends
+            AND ts >= %(from)s AND ts < %(to)s
+        OFFSET 0
+    ) AS stored
+    LIMIT %(limit)s
+) AS found
+
+-- name: readings_since
+-- A tenant's readings of a span that isn't counted yet, of some packs or of all, up to a limit.
+SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(ts), {measure_arrays} FROM (
+    SELECT tenant_id, pack_id, ts, {measures} FROM readings
+    WHERE tenant_id = %(tenant_id)s AND ts >= %(from)s AND ts < %(to)s
+        AND (%(packs)s::int4[] IS NULL OR pack_id = ANY(%(packs)s::int4[]))
+    LIMIT %(limit)s
+) AS found
 
 -- name: waiting_days
--- Days whose percentiles are behind: of quarter-hours that are noted, wherever in the world the day is, of packs' days
--- that were closed and are to be folded, and of groups.
+-- Days that are to be folded again: of groups, of packs, and all near those of packs whose site or zone was put right.
 SELECT day FROM groups_to_fold WHERE tenant_id = %(tenant_id)s AND day >= %(from)s AND day < %(to)s
 UNION
-SELECT days_to_fold.day FROM days_to_fold
-JOIN group_days ON group_days.tenant_id = days_to_fold.tenant_id AND group_days.day = days_to_fold.day
-WHERE days_to_fold.tenant_id = %(tenant_id)s AND days_to_fold.day >= %(from)s AND days_to_fold.day < %(to)s
+SELECT day FROM days_to_fold WHERE tenant_id = %(tenant_id)s AND day >= %(from)s AND day < %(to)s
 UNION
-SELECT (starts AT TIME ZONE 'UTC')::date + around FROM window_notes, generate_series(-1, 1) AS around
-WHERE tenant_id = %(tenant_id)s AND starts >= %(from)s - 2 AND starts < %(to)s + 2
+SELECT day + around FROM window_notes
+JOIN (
+    SELECT tenant_id, pack_id, day FROM pack_days
+    UNION ALL
+    SELECT tenant_id, pack_id, day FROM days_to_fold
+) AS known USING (tenant_id, pack_id), generate_series(-2, 2) AS around
+WHERE tenant_id = %(tenant_id)s AND window_notes.starts = '-infinity' AND day >= %(from)s - 2 AND day < %(to)s + 2
