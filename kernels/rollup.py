@@ -5,38 +5,24 @@ first_ms, last_ms, covered_ms (int32), sum, sum_of_squares, twice_area (int64). 
 charged_energy, discharged_energy (int64), covered_ms, energy_covered_ms (int32). `aggregations.quarters` names them.
 """
 
-from typing import Final
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from kernels.filling import fill_records
 from kernels.identity import is_sorted, sorted_order
-from kernels.rolling import ABSENT, LANES, MEASURE_WORDS, PACK_WORDS, clear_records, fill_records
+from kernels.layout import MEASURE_WORDS, PACK_WORDS
+from kernels.pieces import turn
 from kernels.runs import find_runs, place_records
+from kernels.vectors import LANES
 
 GAP_MS_MAX: Final = 900_000
+_READINGS_OF_THREAD_MIN: Final = 100_000
 VALUE_MAX: Final = 5_000_000
 """Largest |thousandths| for which no sum but that of squares can leave its type, at 1 kHz for a quarter-hour."""
-
-
-@njit("void(int32[:, ::1], int32[:, ::1])", nogil=True, cache=True)
-def turn(thousandths, rows):  # type: ignore[no-untyped-def]
-    """Set rows int32[n, LANES] to the columns of thousandths int32[measures, n], ABSENT behind them."""
-    for row in range(rows.shape[0]):
-        for measure in range(thousandths.shape[0]):
-            rows[row, measure] = thousandths[measure, row]
-        for measure in range(thousandths.shape[0], LANES):
-            rows[row, measure] = ABSENT
-
-
-@njit("void(int32[:, ::1], int64[::1], int32[:, ::1])", nogil=True, cache=True)
-def pick(rows, order, picked):  # type: ignore[no-untyped-def]
-    """Set picked int32[n, LANES] to the rows in an order; a row is half a cache line."""
-    for row in range(picked.shape[0]):
-        source = order[row]
-        for measure in range(LANES):
-            picked[row, measure] = rows[source, measure]
 
 
 def rollup(
@@ -48,6 +34,7 @@ def rollup(
     *,
     voltage: int,
     current: int,
+    threads: int = 1,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The records of all windows with anything in them: series int32[r], window int64[r], words int64[r, w].
 
@@ -61,14 +48,8 @@ def rollup(
     measures = len(thousandths)
     if measures > LANES:
         raise ValueError(f"{measures} measures are more than {LANES}: make LANES twice as large")
-    rows = np.empty((len(series), LANES), np.int32)
-    turn(np.ascontiguousarray(thousandths), rows)
-    if not is_sorted(series, ts_ms):
-        order = sorted_order(series, ts_ms)
-        sorted_rows = np.empty_like(rows)
-        pick(rows, order, sorted_rows)
-        series, ts_ms, rows = series[order], ts_ms[order], sorted_rows
-    series, ts_ms, rows = _one_row_a_time(series, ts_ms, rows)
+    given = _in_order(series, ts_ms, np.ascontiguousarray(thousandths))
+    series, ts_ms = given[:2]
     bounds = np.ascontiguousarray(bounds, np.int64)
     run_first, run_window = np.empty(len(series) + 1, np.int64), np.empty(len(series) + 1, np.int64)
     runs, records = find_runs(series, ts_ms, bounds, gap_ms, run_first, run_window)
@@ -78,23 +59,62 @@ def rollup(
         runs, series, ts_ms, bounds, gap_ms, run_first, run_window, run_record, record_series, record_window
     )
     words = np.empty((records, measures * MEASURE_WORDS + PACK_WORDS), np.int64)
-    halves = words.view(np.int32)
-    clear_records(words, halves, measures)
     if records:
-        fill_records(
-            runs, series, ts_ms, rows, bounds, gap_ms, run_first, run_window, run_record, words, halves,
-            (voltage, current),
-        )  # fmt: skip
+        longest = int(np.diff(run_first[: runs + 1]).max())
+        halves, flows, found = words.view(np.int32), (voltage, current), (run_first, run_window, run_record)
+        spans = _spans(series, run_first[:runs], threads)
+        _in_threads([(given, found, span, longest, bounds, gap_ms, flows, words, halves) for span in spans])
     return record_series, record_window, words
 
 
-def _one_row_a_time(
-    series: npt.NDArray[np.int32], ts_ms: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Sorted rows with those of one series and time put together; ABSENT is the least of all values."""
-    different = np.ones(len(series), np.bool_)
-    different[1:] = (series[1:] != series[:-1]) | (ts_ms[1:] != ts_ms[:-1])
-    if different.all():
-        return series, ts_ms, rows
-    first = np.flatnonzero(different)
-    return series[first], ts_ms[first], np.maximum.reduceat(rows, first, axis=0)
+Given = tuple[
+    npt.NDArray[np.int32],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.int32],
+    npt.NDArray[np.int32],
+    npt.NDArray[np.int64],
+]
+
+
+def _in_order(
+    series: npt.NDArray[np.int32], ts_ms: npt.NDArray[np.int64], thousandths: npt.NDArray[np.int32]
+) -> Given:
+    """Readings in order of (series, time), one of each; as `kernels.pieces.GIVEN` says."""
+    none = np.empty((0, LANES), np.int32), np.empty(0, np.int64)
+    is_in_order = is_sorted(series, ts_ms)
+    if is_in_order and _are_all_different(series, ts_ms):
+        return series, ts_ms, thousandths, *none
+    rows = np.empty((len(series), LANES), np.int32)
+    turn(thousandths, 0, rows)
+    order = sorted_order(series, ts_ms)
+    series, ts_ms = series[order], ts_ms[order]
+    if not _are_all_different(series, ts_ms):
+        different = np.ones(len(series), np.bool_)
+        different[1:] = (series[1:] != series[:-1]) | (ts_ms[1:] != ts_ms[:-1])
+        first = np.flatnonzero(different)
+        series, ts_ms = series[first], ts_ms[first]
+        rows, order = np.maximum.reduceat(rows[order], first, axis=0), np.arange(len(first), dtype=np.int64)
+    return series, ts_ms, thousandths, rows, order
+
+
+def _are_all_different(series: npt.NDArray[np.int32], ts_ms: npt.NDArray[np.int64]) -> bool:
+    return not bool(((series[1:] == series[:-1]) & (ts_ms[1:] == ts_ms[:-1])).any())
+
+
+def _spans(
+    series: npt.NDArray[np.int32], run_first: npt.NDArray[np.int64], threads: int
+) -> list[tuple[int, int]]:
+    """Runs of about as many readings for each thread, and of whole series."""
+    threads = max(1, min(threads, len(series) // _READINGS_OF_THREAD_MIN))
+    rows = [np.searchsorted(series, series[len(series) * thread // threads]) for thread in range(threads)]
+    cuts = [*np.searchsorted(run_first, rows).tolist(), len(run_first)]
+    return [(begins, ends) for begins, ends in pairwise(cuts) if begins < ends]
+
+
+def _in_threads(parts: list[tuple[Any, ...]]) -> None:
+    """Fill the records of all parts, the first one in the calling thread."""
+    with ThreadPoolExecutor(max_workers=len(parts)) as pool:
+        others = [pool.submit(fill_records, *part) for part in parts[1:]]
+        fill_records(*parts[0])
+        for other in others:
+            other.result()

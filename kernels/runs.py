@@ -1,7 +1,17 @@
 """Runs of sorted readings that lie in one window of time, and where the record of each window goes."""
 
+from typing import Final
+
 import numpy as np
 from numba import njit
+
+PLACE: Final = "UniTuple(int64, 6)"
+"""A run in a piece: its first row and the one behind it, its window and record, the window of the run before, and how
+it meets that one."""
+
+BEGINS, APART, IS_CUT, PASSES = range(4)
+"""The run is its series' first; or is too far from the one before; or the line between them crosses one bound; or
+more."""
 
 
 @njit("int64(int64[::1], int64, int64)", nogil=True, cache=True)

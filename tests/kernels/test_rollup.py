@@ -1,5 +1,6 @@
 """The rollup kernel gives what its naive twin gives, at the extremes too."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from domain.measures import MEASURE_INDEX, MEASURES, THOUSANDTHS_PER_UNIT
 from domain.readings import ABSENT
 from domain.windows import QUARTER_MS
 from kernels import lines
+from kernels.flows import find_areas
 from kernels.rollup import VALUE_MAX
 from tests.kernels import naive_rollup
 
@@ -167,3 +169,79 @@ def test_a_quarter_at_one_kilohertz_that_swings_between_the_extremes_equals_the_
         for ts_ms in range(QUARTER_MS - 500, QUARTER_MS + 500)
     ]
     assert_equal_to_twin(rows, [0, QUARTER_MS, 2 * QUARTER_MS], 300_000)
+
+
+every_measure = st.lists(
+    st.one_of(near_zero, extreme, st.integers(-VALUE_MAX, VALUE_MAX)), min_size=7, max_size=7
+)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 1), st.integers(1, 400_000), every_measure), min_size=1, max_size=25
+    ),
+    missing=st.sets(st.integers(0, COUNT - 1), max_size=2),
+    holes=st.sets(st.tuples(st.integers(0, 24), st.integers(0, COUNT - 1)), max_size=2),
+)
+@settings(max_examples=300, deadline=None)
+def test_e13_readings_of_every_measure_equal_the_naive_twin(
+    steps: list[tuple[int, int, list[int]]], missing: set[int], holes: set[tuple[int, int]]
+) -> None:
+    rows: Rows = []
+    ts_ms = -400_000
+    for row, (series, duration, values) in enumerate(sorted(steps, key=lambda step: step[0])):
+        ts_ms = -400_000 if row and rows[-1][0] != series else ts_ms + duration
+        gone = missing | {measure for place, measure in holes if place == row}
+        rows.append((series, ts_ms, [None if m in gone else value for m, value in enumerate(values)]))
+    assert_equal_to_twin(rows, [0, QUARTER_MS, 2 * QUARTER_MS, 5 * QUARTER_MS], 300_000)
+
+
+def random_columns(packs: int, readings: int, step_ms: int, absent: float) -> Columns:
+    random = np.random.default_rng(7)
+    count = packs * readings
+    thousandths = random.integers(-VALUE_MAX, VALUE_MAX, (COUNT, count)).astype(np.int32)
+    thousandths[random.random((COUNT, count)) < absent] = ABSENT
+    thousandths[0, thousandths.max(axis=0) == ABSENT] = 1
+    ts_ms = np.cumsum(random.integers(1, 2 * step_ms, (packs, readings)), axis=1).ravel()
+    return Columns(np.repeat(np.arange(packs, dtype=np.int32), readings), ts_ms, thousandths)
+
+
+@pytest.mark.parametrize("absent", [0, 0.001])
+def test_e13_more_readings_than_a_piece_holds_equal_the_naive_twin(absent: float) -> None:
+    given_ = random_columns(3, 700, 4_000, absent)
+    rows: Rows = [
+        (series, ts_ms, [None if value == ABSENT else value for value in values])
+        for series, ts_ms, values in zip(
+            given_.series.tolist(), given_.ts_ms.tolist(), given_.thousandths.T.tolist(), strict=True
+        )
+    ]
+    assert_equal_to_twin(rows, [0, QUARTER_MS, 2 * QUARTER_MS], 7_000)
+
+
+@pytest.mark.parametrize("absent", [0, 0.01])
+def test_threads_change_no_bit(absent: float) -> None:
+    given_ = random_columns(30, 12_000, 5_000, absent)
+    bounds_ms = np.arange(QUARTER_MS, int(given_.ts_ms.max()), QUARTER_MS)
+    one, *others = (count_windows(given_, bounds_ms, 9_000, threads) for threads in (1, 2, 3))
+    for other in others:
+        assert other.records.tobytes() == one.records.tobytes()
+        assert other.series.tolist() == one.series.tolist()
+
+
+@given(
+    values=st.lists(
+        st.one_of(near_zero, st.sampled_from([-(10**10), 10**10]), large), min_size=2, max_size=20
+    ),
+    duration=st.one_of(st.integers(1, 900_000), st.just(900_000)),
+)
+@settings(max_examples=1000, deadline=None)
+def test_areas_of_lines_at_the_largest_powers_equal_fractions(values: list[int], duration: int) -> None:
+    areas, above = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
+    find_areas(np.array(values), np.full(len(values), duration), areas, above)
+    for place, (first, last) in enumerate(pairwise(values), 1):
+        line = ((0, first), (duration, last))
+        assert areas[place] == (first + last) * duration
+        assert above[place] == naive_rollup.nearest(naive_rollup.twice_integral_above(*line, duration))
+        turned = ((0, -first), (duration, -last))
+        below = naive_rollup.nearest(naive_rollup.twice_integral_above(*turned, duration))
+        assert above[place] - areas[place] == below
