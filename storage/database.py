@@ -57,7 +57,8 @@ def query(name: str) -> bytes:
     """The text of the query `file.name` in storage/queries, where each query stands behind `-- name: …`.
 
     `{measures}` stands for the columns of all measures, `{absent_measures}` for as many without values,
-    `{measure_arrays}` for their values as float4 arrays with NaN for absent. Raises KeyError when there is none of that name.
+    `{measure_arrays}` for their values as float4 arrays with NaN for absent.
+    Raises KeyError when there is none of that name.
     """
     file, _, wanted = name.partition(".")
     text = (resources.files("storage") / "queries" / f"{file}.sql").read_text(encoding="utf-8")
