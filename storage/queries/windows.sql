@@ -81,12 +81,16 @@ SELECT to_char(starts, 'YYYY-MM') AS month FROM (
 SELECT make_quarters_partition(%(month)s)
 
 -- name: drop_days
--- The days of quarter-hours that are counted again; their groups are behind from now on.
+-- The days of quarter-hours that are counted again, also those of a tenure that ended earlier in the day; their groups
+-- are behind from now on.
 WITH dropped AS (
     DELETE FROM pack_days USING unnest(%(pack)s::int4[], %(starts)s::timestamptz[]) AS noted (pack, moment)
-    WHERE pack_id = noted.pack AND pack_days.starts <= noted.moment AND ends > noted.moment
+    WHERE pack_days.pack_id = noted.pack AND pack_days.starts <= noted.moment AND ends > noted.moment
         AND pack_days.starts > noted.moment - interval '3 days'
-    RETURNING tenant_id, day
+    RETURNING tenant_id, pack_days.pack_id, tenure_no, day
+), noted_days AS (
+    INSERT INTO days_to_fold (tenant_id, pack_id, tenure_no, day) SELECT DISTINCT * FROM dropped
+    ON CONFLICT DO NOTHING
 )
 INSERT INTO groups_to_fold (tenant_id, day) SELECT DISTINCT tenant_id, day FROM dropped
 ON CONFLICT DO NOTHING

@@ -1,0 +1,226 @@
+"""Group days as stored, as computed and as recounted are the same, whatever is in doubt (rule E16)."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from aggregations.groups import FIGURES, PERCENTILES
+from api.bootstrap import DatabaseAccess
+from api.settings import Settings
+from domain.clock import from_ms, to_ms
+from domain.errors import InvalidRequestError
+from domain.measures import MEASURE_NAMES
+from domain.tenancy import Actor, TenantId
+from storage.database import APP_ROLE
+from storage.groups import NO_GROUP, GroupDays, group_days
+from storage.transactions import Transactions, open_pool
+from tests import naive_groups
+from tests.naive_groups import GroupDay, Held
+from tests.stored import Row, Stored, full_row
+
+START = datetime(2026, 3, 27, tzinfo=UTC)
+END = datetime(2026, 3, 31, 13, tzinfo=UTC)
+ASKED = [date(2026, 3, 25) + timedelta(days=n) for n in range(10)]
+ZONES = {"Zurich": "Europe/Zurich", "Kathmandu": "Asia/Kathmandu", "Chatham": "Pacific/Chatham"}
+"""Clocks go forward in Zurich on the 29th."""
+ROWS_MAX = 100_000
+
+
+@dataclass
+class Fleet:
+    """Two tenants with packs that move between sites and tenants, and all of their readings."""
+
+    stored: Stored
+    random: np.random.Generator
+    tenants: list[int] = field(default_factory=list)
+    sites: dict[tuple[int, str], str] = field(default_factory=dict)
+    held: list[Held] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def make(self) -> None:
+        self.stored.prepare(START)
+        for name in ("alpha", "beta"):
+            tenant = self.stored.tenant(name)
+            self.tenants.append(tenant)
+            for site, zone in ZONES.items():
+                self.sites[tenant, site] = self.stored.site(tenant, site, zone)
+        for number in range(6):
+            self._stays(number)
+        first_ms, last_ms = to_ms(START), to_ms(END)
+        for pack in sorted({stay.pack for stay in self.held}):
+            times_ms = np.unique(self.random.integers(first_ms, last_ms, 150)).tolist()
+            self.rows += [full_row(self.random, pack, ts_ms) for ts_ms in times_ms]
+
+    def _stays(self, number: int) -> None:
+        """A pack with up to three stays, the last one perhaps of the other tenant."""
+        cuts = np.sort(self.random.integers(to_ms(START), to_ms(END), 2)).tolist()
+        bounds = ["-infinity", *(from_ms(cut).isoformat() for cut in cuts), "infinity"]
+        limits_ms = [float("-inf"), *cuts, float("inf")]
+        owners = [self.tenants[0], self.tenants[0], self.tenants[number % 2]]
+        pack = None
+        for place, tenant in enumerate(owners):
+            site = [*ZONES, None][int(self.random.integers(0, len(ZONES) + 1))]
+            site_id = None if site is None else self.sites[tenant, site]
+            if pack is None:
+                statement = "INSERT INTO packs (tenant_id, external_id) VALUES (%s, %s) RETURNING pack_id"
+                pack = int(self.stored.value(statement, tenant, f"P-{number}"))
+            elif tenant != owners[place - 1]:
+                self.stored.run(
+                    "INSERT INTO packs (tenant_id, external_id, pack_id) OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s)",
+                    tenant, f"P-{number}", pack,
+                )  # fmt: skip
+            self.stored.tenure(tenant, pack, site_id, bounds[place], bounds[place + 1])
+            zone = "UTC" if site is None else ZONES[site]
+            self.held.append(Held(pack, tenant, site, zone, limits_ms[place], limits_ms[place + 1]))
+
+    def insert(self, rows: list[Row], batch_no: int) -> None:
+        for tenant in self.tenants:
+            own = [row for row in rows if self._tenant_of(row) == tenant]
+            if own:
+                self.stored.insert(tenant, own, batch_no=batch_no)
+
+    def _tenant_of(self, row: Row) -> int:
+        (stay,) = [one for one in self.held if one.pack == row[0] and one.from_ms <= row[1] < one.to_ms]
+        return stay.tenant
+
+    def groups(self) -> list[tuple[int, str, str | None]]:
+        return [
+            (tenant, *group)
+            for tenant in self.tenants
+            for group in (("all", None), *(("site", site) for site in ZONES))
+        ]
+
+    def answers(self) -> dict[tuple[int, str, str | None], dict[date, tuple[int, bytes]]]:
+        """Every group's days, as bytes."""
+        return {
+            group: {day: (packs, record.tobytes()) for day, (packs, record) in self.days(*group).items()}
+            for group in self.groups()
+        }
+
+    def days(self, tenant: int, kind: str, site: str | None, rows_max: int = ROWS_MAX) -> GroupDays:
+        group_id = NO_GROUP if site is None else UUID(self.sites[tenant, site])
+        return asyncio.run(asked(self.stored.access, tenant, kind, group_id, rows_max))
+
+    def recounted(self, tenant: int, site: str | None, rows: list[Row]) -> dict[date, GroupDay]:
+        held = [stay for stay in self.held if stay.tenant == tenant and (site is None or stay.site == site)]
+        return naive_groups.group_days(held, rows)
+
+    def assert_equal_to_recount(self, rows: list[Row]) -> None:
+        for tenant, kind, site in self.groups():
+            expected, found = self.recounted(tenant, site, rows), self.days(tenant, kind, site)
+            assert found.keys() == expected.keys()
+            for day, (packs, record) in found.items():
+                wanted_packs, wanted = expected[day]
+                assert packs == wanted_packs, (tenant, site, day)
+                told = {
+                    (measure, figure, percentile): record[measure, place, rank]
+                    for measure in range(len(MEASURE_NAMES))
+                    for place, figure in enumerate(FIGURES)
+                    for rank, percentile in enumerate(PERCENTILES)
+                    if not np.isnan(record[measure, place, rank])
+                }
+                assert told == pytest.approx(wanted, rel=1e-12), (tenant, site, day)
+
+
+async def asked(access: DatabaseAccess, tenant: int, kind: str, group_id: UUID, rows_max: int) -> GroupDays:
+    conninfo = access.as_role(APP_ROLE, Settings())
+    async with open_pool(conninfo, connections_max=1, wait_s_max=5) as pool:
+        actor = Actor("s", TenantId(tenant), "t", frozenset())
+        async with Transactions(pool).begin(actor, "r", read_only=True) as transaction:
+            return await group_days(transaction, kind, group_id, ASKED, rows_max)
+
+
+def fleet_of(access: DatabaseAccess, seed: int) -> Fleet:
+    fleet = Fleet(Stored(access), np.random.default_rng(seed))
+    fleet.make()
+    return fleet
+
+
+EVERY_QUARTER = "SELECT DISTINCT tenant_id, pack_id, starts, 99 FROM quarters"
+DOUBTS: dict[str, Callable[[Stored], Any]] = {
+    "groups are to be folded": lambda stored: stored.run(
+        "INSERT INTO groups_to_fold SELECT DISTINCT tenant_id, day FROM pack_days ON CONFLICT DO NOTHING"
+    ),
+    "some days are to be folded": lambda stored: stored.run(
+        "WITH gone AS (DELETE FROM pack_days WHERE mod(pack_id, 2) = 0 RETURNING tenant_id, pack_id, tenure_no, day)"
+        " INSERT INTO days_to_fold SELECT * FROM gone ON CONFLICT DO NOTHING"
+    ),
+    "some quarters are noted": lambda stored: stored.run(
+        f"INSERT INTO window_notes {EVERY_QUARTER} WHERE mod(pack_id, 3) = 0"
+        " AND mod(extract(hour FROM starts)::int, 5) = 0"
+    ),
+    "all quarters are noted": lambda stored: stored.run(f"INSERT INTO window_notes {EVERY_QUARTER}"),
+    "notes of a quarter with wrong figures": lambda stored: stored.run(
+        "WITH wrong AS (UPDATE quarters SET record = decode(repeat('07', 432), 'hex')"
+        " WHERE mod(extract(hour FROM starts)::int, 7) = 0 RETURNING tenant_id, pack_id, starts),"
+        " gone AS (DELETE FROM pack_days)"
+        " INSERT INTO window_notes SELECT DISTINCT tenant_id, pack_id, starts, 99 FROM wrong"
+    ),
+    "the mark stands in the midst": lambda stored: stored.run(
+        "UPDATE window_marks SET counted_before = '2026-03-29 09:15:00+00'"
+    ),
+    "nothing was ever counted": lambda stored: stored.run("DELETE FROM window_marks"),
+    "packs were put right": lambda stored: stored.run(
+        "INSERT INTO window_notes SELECT tenant_id, pack_id, '-infinity', -1 FROM packs"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_e16_group_days_as_stored_computed_and_recounted_are_the_same(
+    own_database: DatabaseAccess, seed: int
+) -> None:
+    fleet = fleet_of(own_database, seed)
+    stored = fleet.stored
+    late = fleet.random.random(len(fleet.rows)) < 0.2
+    soon = [row for row, is_late in zip(fleet.rows, late, strict=True) if not is_late]
+    fleet.insert(soon, 1)
+    # Nothing is counted: all comes from readings.
+    fleet.assert_equal_to_recount(soon)
+    stored.close_before(END)
+    stored.count_all()
+    fleet.assert_equal_to_recount(soon)
+    fleet.insert([row for row, is_late in zip(fleet.rows, late, strict=True) if is_late], 2)
+    # Notes that the writer left, and then none.
+    fleet.assert_equal_to_recount(fleet.rows)
+    before = fleet.answers()
+    stored.count_all()
+    after = fleet.answers()
+    assert before == after
+    with stored.connect() as connection:
+        kept = {
+            table: connection.execute(f"CREATE TABLE kept_{table} AS TABLE {table}".encode())
+            for table in ("quarters", "pack_days", "window_marks", "days_to_fold", "groups_to_fold")
+        }
+    for doubt, arise in DOUBTS.items():
+        arise(stored)
+        assert fleet.answers() == after, doubt
+        stored.run("DELETE FROM window_notes")
+        for table in kept:
+            stored.run(f"DELETE FROM {table}")
+            stored.run(f"INSERT INTO {table} TABLE kept_{table}")
+
+
+def test_group_days_beyond_the_budget_are_refused_with_the_limit(own_database: DatabaseAccess) -> None:
+    fleet = fleet_of(own_database, 3)
+    fleet.insert(fleet.rows, 1)
+    fleet.stored.close_before(END)
+    fleet.stored.count_all()
+    tenant = fleet.tenants[0]
+    whole = fleet.days(tenant, "all", None)
+    DOUBTS["all quarters are noted"](fleet.stored)
+    assert whole.keys() == fleet.days(tenant, "all", None).keys()
+    with pytest.raises(InvalidRequestError) as refused:
+        fleet.days(tenant, "all", None, rows_max=50)
+    assert (refused.value.field, refused.value.limit) == ("to", 50)
+    # What is stored and without doubt needs no budget.
+    fleet.stored.run("DELETE FROM window_notes")
+    fleet.stored.close_before(END + timedelta(days=6))
+    fleet.stored.count_all()
+    assert fleet.days(tenant, "all", None, rows_max=1).keys() >= whole.keys()
