@@ -1,18 +1,19 @@
-"""A naive recount of windows from raw readings: dictionaries, floats of fractions, and the zone's own clock."""
+"""A naive recount of windows from raw readings: dictionaries, whole numbers, and the zone's own clock."""
 
 import math
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.kernels.naive_rollup import joined, parts, turned, twice_integral, twice_integral_above
+from tests.kernels.naive_rollup import joined, turned
 
 Reading = tuple[int, dict[str, float | None]]
-Line = list[tuple[int, int]]
+Point = tuple[int, int]
+Line = list[Point]
 GAP_MS = 300_000
 HOURS = {"PT6H": 6, "PT12H": 12}
 
@@ -68,13 +69,17 @@ def recount(
     found: dict[int, dict[str, Any]] = defaultdict(dict)
     voltage, current = dict(lines["voltage_v"]), dict(lines["current_a"])
     powers = [
-        (ts_ms, math.floor(Fraction(voltage[ts_ms] * current[ts_ms], 1000) + Fraction(1, 2)))
+        (ts_ms, (voltage[ts_ms] * current[ts_ms] + 500) // 1000)
         for ts_ms in sorted(voltage.keys() & current.keys())
     ]
     moments = [(ts_ms, 0) for ts_ms in sorted({ts_ms for ts_ms, _ in readings})]
+    flows = {
+        unit: (line, [turned(point) for point in line])
+        for unit, line in (("ah", lines["current_a"]), ("wh", powers))
+    }
     for begin, end in pairwise(bounds):
         label = begins[window_of(begin, step, zone)]
-        window_found = _window(lines, powers, moments, begin, end)
+        window_found = _window(lines, flows, moments, begin, end)
         if window_found is not None:
             found[label] = window_found
     return dict(found)
@@ -89,45 +94,76 @@ def _covered_ms(line: Line, begin: int, end: int) -> int:
     return sum(max(0, min(end, last[0]) - max(begin, first[0])) for first, last in pairs)
 
 
-def _integral(line: Line, begin: int, end: int, integral: Any) -> int:
-    pairs = joined(_near(line, begin, end), GAP_MS)
-    return sum(parts(first, last, [begin, end], integral).get(0, 0) for first, last in pairs)
+def nearest(numerator: int, denominator: int) -> int:
+    """The whole number nearest to a quotient, the larger one of two; denominator > 0."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+def twice_area(first: Point, last: Point, until: int) -> int:
+    """Twice the integral of a line from its start, rounded."""
+    (began, low), (ended, high) = first, last
+    length, gone = ended - began, until - began
+    return nearest((2 * low * length + (high - low) * gone) * gone, length)
+
+
+def twice_area_above(first: Point, last: Point, until: int) -> int:
+    """Twice the integral of a line, where it is above zero, from its start, rounded."""
+    (began, low), (ended, high) = first, last
+    length = ended - began
+    reached = low * length + (high - low) * (until - began)
+    if low >= 0 and reached >= 0:
+        return twice_area(first, last, until)
+    if low > 0:
+        # A triangle to where the line crosses zero.
+        return nearest(low * low * length, low - high)
+    if reached > 0:
+        # A triangle from there on: its height is reached / length, and so is its slope (high - low) / length.
+        return nearest(reached * reached, length * (high - low))
+    return 0
+
+
+def _integral(line: Line, begin: int, end: int, area: Callable[[Point, Point, int], int]) -> int:
+    total = 0
+    for first, last in joined(_near(line, begin, end), GAP_MS):
+        low, high = max(begin, first[0]), min(end, last[0])
+        if low < high:
+            total += area(first, last, high) - area(first, last, low)
+    return total
 
 
 def _window(
-    lines: dict[str, Line], powers: Line, moments: Line, begin: int, end: int
+    lines: dict[str, Line], flows: dict[str, tuple[Line, Line]], moments: Line, begin: int, end: int
 ) -> dict[str, Any] | None:
     told: dict[str, Any] = {}
     for name, line in lines.items():
         inside = line[bisect_left(line, (begin,)) : bisect_left(line, (end,))]
         values = [value for _, value in inside]
         count, covered_ms = len(values), _covered_ms(line, begin, end)
-        mean = Fraction(sum(values), count) if count else None
+        total = sum(values)
         told |= {
             f"{name}_count": count,
             f"{name}_min": min(values) / 1000 if count else None,
             f"{name}_max": max(values) / 1000 if count else None,
-            f"{name}_mean": float(mean / 1000) if mean is not None else None,
-            f"{name}_standard_deviation": math.sqrt(sum((value - mean) ** 2 for value in values) / count)
-            / 1000
-            if mean is not None
+            f"{name}_mean": total / (1000 * count) if count else None,
+            f"{name}_standard_deviation": math.sqrt(
+                sum((count * value - total) ** 2 for value in values) / count
+            )
+            / (1000 * count)
+            if count
             else None,
             f"{name}_first": values[0] / 1000 if count else None,
             f"{name}_first_ts": inside[0][0] if count else None,
             f"{name}_last": values[-1] / 1000 if count else None,
             f"{name}_last_ts": inside[-1][0] if count else None,
-            f"{name}_time_weighted_mean": _integral(line, begin, end, twice_integral) / 2000 / covered_ms
+            f"{name}_time_weighted_mean": _integral(line, begin, end, twice_area) / 2000 / covered_ms
             if covered_ms
             else None,
             f"{name}_covered_s": covered_ms / 1000,
         }
-    for line, unit in ((lines["current_a"], "ah"), (powers, "wh")):
-        some = _covered_ms(line, begin, end) > 0
-        flows = [
-            _integral(given, begin, end, twice_integral_above) / 7.2e9 if some else None
-            for given in (line, [turned(point) for point in line])
-        ]
-        told |= {f"charged_{unit}": flows[0], f"discharged_{unit}": flows[1]}
+    for unit, (charging, discharging) in flows.items():
+        some = _covered_ms(charging, begin, end) > 0
+        for name, line in (("charged", charging), ("discharged", discharging)):
+            told[f"{name}_{unit}"] = _integral(line, begin, end, twice_area_above) / 7.2e9 if some else None
     told["covered_s"] = _covered_ms(moments, begin, end) / 1000
     some = told["covered_s"] > 0 or any(told[f"{name}_count"] for name in lines)
     return told if some else None

@@ -1,19 +1,24 @@
 """Windows over HTTP: every answer equals a recount of the readings, in any zone and format, counted or not."""
 
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.csv
 import pytest
 
+from api.bootstrap import DatabaseAccess, prepare_database
+from api.cli.context import SERVICE_LOGIN
 from domain.measures import MEASURE_NAMES
 from tests.naive_windows import Reading, recount
-from tests.running import RunningApi
+from tests.running import RunningApi, running_api
 
 ARROW = "application/vnd.apache.arrow.stream"
 WAIT_S = 60.0
@@ -99,29 +104,73 @@ DST = {
 }
 
 
-@pytest.mark.parametrize("case", DST)
-def test_e16_days_and_shorter_windows_of_a_zone_equal_a_naive_recount(api: RunningApi, case: str) -> None:
+STEPS = ("P1D", "PT6H", "PT1H", "PT15M", "PT5M", "P1W", "P1M")
+
+
+@pytest.fixture(scope="module")
+def api(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    """A running API that looks often for what is to be counted."""
+    with running_api(database, tmp_path_factory.mktemp("data"), count_wait_s=0.05) as running:
+        yield running
+
+
+def span_of(case: str) -> tuple[datetime, datetime]:
     zone, first, behind = DST[case]
-    tenant = api.tenant("".join(c if c.isalnum() else "-" for c in case.lower()))
     starts, ends = (datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone)) for day in (first, behind))
-    readings = some_readings(1, starts - timedelta(hours=5), ends + timedelta(hours=5), 240)
-    upload(api, tenant, "P", readings)
-    steps = ("P1D", "PT6H", "PT15M", "PT5M") + (("P1W", "P1M", "PT1H") if case.endswith("end") else ())
-    with api.client(tenant) as client:
-        before = {step: asked(client, "P", step, zone, starts, ends) for step in steps}
+    return starts, ends
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pack's readings, and its windows by step as they were answered before and after counting."""
+
+    readings: list[Reading]
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def cases(api: RunningApi) -> dict[str, Case]:
+    """A pack for each zone; nothing is counted while the first answers are given."""
+    tenant = api.tenant("zones")
+    packs = {case: f"P{number}" for number, case in enumerate(DST)}
+    readings = {}
+
+    def answered(client: httpx.Client) -> dict[str, dict[str, Any]]:
+        return {
+            case: {step: asked(client, pack, step, DST[case][0], *span_of(case)) for step in STEPS}
+            for case, pack in packs.items()
+        }
+
+    with api.client(tenant) as client, psycopg.connect(api.access.admin) as counter_waits:
+        counter_waits.execute("SELECT FROM bpm.window_marks FOR UPDATE")
+        for case, pack in packs.items():
+            starts, ends = span_of(case)
+            readings[case] = some_readings(1, starts - timedelta(hours=5), ends + timedelta(hours=5), 240)
+            upload(api, tenant, pack, readings[case])
+        before = answered(client)
+        counter_waits.rollback()
         assert api.engine.counter.wait_until_counted(WAIT_S), api.engine.counter.trouble
-        after = {step: asked(client, "P", step, zone, starts, ends) for step in steps}
-    for step in steps:
-        assert_equal_to_recount(after[step], readings, step, zone, starts, ends)
+        after = answered(client)
+    return {case: Case(readings[case], before[case], after[case]) for case in DST}
+
+
+@pytest.mark.parametrize("case", DST)
+def test_e16_days_and_shorter_windows_of_a_zone_equal_a_naive_recount(
+    cases: dict[str, Case], case: str
+) -> None:
+    found = cases[case]
+    for step in STEPS:
+        assert_equal_to_recount(found.after[step], found.readings, step, DST[case][0], *span_of(case))
         # From readings, quarter-hours or stored days: the same to the last bit.
-        assert before[step] == after[step]
+        assert found.before[step] == found.after[step]
 
 
 def test_range_that_cuts_windows_leaves_out_what_is_outside(api: RunningApi) -> None:
     tenant = api.tenant("cut")
     starts = datetime(2026, 2, 3, 10, 7, 31, 5000, tzinfo=UTC)
     ends = starts + timedelta(hours=7, minutes=4, milliseconds=77)
-    readings = some_readings(2, starts - timedelta(hours=1), ends + timedelta(hours=1), 60)
+    readings = some_readings(2, starts - timedelta(hours=1), ends + timedelta(hours=1), 100)
     upload(api, tenant, "P", readings)
     assert api.engine.counter.wait_until_counted(WAIT_S)
     with api.client(tenant) as client:
@@ -225,32 +274,61 @@ def test_unknown_pack_is_absent(api: RunningApi) -> None:
         assert client.get("/v1/aggregates", params=given).status_code == 404
 
 
-def test_short_steps_over_too_many_readings_answer_the_smallest_step_that_fits(
-    api: RunningApi,
-) -> None:
-    tenant = api.tenant("budget")
+READINGS_MAX = 100
+
+
+@pytest.fixture(scope="module")
+def frugal(empty_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    """A running API that reads few readings for an answer."""
+    prepare_database(empty_database, SERVICE_LOGIN)
+    with running_api(
+        empty_database,
+        tmp_path_factory.mktemp("frugal"),
+        count_wait_s=0.05,
+        aggregate_readings_max=READINGS_MAX,
+    ) as running:
+        yield running
+
+
+def test_short_steps_over_too_many_readings_answer_the_smallest_step_that_fits(frugal: RunningApi) -> None:
+    tenant = frugal.tenant("budget")
     starts = datetime(2026, 1, 5, tzinfo=UTC)
-    readings = some_readings(4, starts, starts + timedelta(hours=5), 20)
-    upload(api, tenant, "P", readings)
-    assert api.engine.counter.wait_until_counted(WAIT_S)
+    readings = some_readings(4, starts, starts + timedelta(hours=5), 60)
+    assert len(readings) > READINGS_MAX
+    upload(frugal, tenant, "P", readings)
+    assert frugal.engine.counter.wait_until_counted(WAIT_S)
     given = {
         "pack": "P",
         "measure": "voltage_v",
         "from": starts.isoformat(),
         "to": (starts + timedelta(hours=5)).isoformat(),
     }
-    api.engine.settings.__dict__["aggregate_readings_max"] = len(readings) - 1
-    try:
-        with api.client(tenant) as client:
-            refused = client.get("/v1/aggregates", params=given | {"step": "PT1M"})
-            fits = client.get("/v1/aggregates", params=given | {"step": refused.json()["limit"]})
-    finally:
-        api.engine.settings.__dict__["aggregate_readings_max"] = 1_000_000
+    with frugal.client(tenant) as client:
+        refused = client.get("/v1/aggregates", params=given | {"step": "PT1M"})
+        fits = client.get("/v1/aggregates", params=given | {"step": refused.json()["limit"]})
     assert (refused.status_code, refused.json()["field"], refused.json()["limit"]) == (422, "step", "PT15M")
     assert fits.status_code == 200
     assert sum(fits.json()["columns"]["voltage_v_count"]) == sum(
         v["voltage_v"] is not None for _, v in readings
     )
+
+
+@pytest.mark.parametrize("asks", [{"pack": "P", "step": "PT1H"}, {"group": "all", "step": "P1D"}])
+def test_range_with_too_many_uncounted_readings_is_refused_with_the_limit(
+    frugal: RunningApi, asks: dict[str, str]
+) -> None:
+    tenant = frugal.tenant(f"uncounted-{asks['step'].lower()}")
+    starts = datetime(2026, 1, 5, tzinfo=UTC)
+    given = {"measure": "voltage_v", "from": starts.isoformat(), "to": "2026-01-08T00:00:00Z"}
+    with frugal.client(tenant) as client, psycopg.connect(frugal.access.admin) as counter_waits:
+        counter_waits.execute("SELECT FROM bpm.window_marks FOR UPDATE")
+        upload(frugal, tenant, "P", some_readings(4, starts, starts + timedelta(hours=5), 60))
+        refused = client.get("/v1/aggregates", params=given | asks)
+        assert (refused.status_code, refused.json()["field"]) == (422, "to"), refused.text
+        assert refused.json()["limit"] == READINGS_MAX
+        counter_waits.rollback()
+        assert frugal.engine.counter.wait_until_counted(WAIT_S)
+        assert client.get("/v1/aggregates", params=given | asks).status_code == 200
 
 
 def test_names_of_all_measures_are_columns(api: RunningApi) -> None:

@@ -1,5 +1,6 @@
 """Group days over HTTP, with the counter at work: they follow moves and edits at once, and in the store."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -8,11 +9,12 @@ import numpy as np
 import psycopg
 import pytest
 
+from api.bootstrap import DatabaseAccess
 from domain.clock import to_ms
 from domain.measures import MEASURE_INDEX
 from tests import naive_groups
 from tests.naive_groups import Held
-from tests.running import RunningApi
+from tests.running import RunningApi, running_api
 from tests.stored import Row
 
 WAIT_S = 60
@@ -21,6 +23,13 @@ DAY = datetime(2026, 3, 29, tzinfo=UTC)
 
 DAYS = [date(2026, 3, day) for day in (28, 29, 30)]
 VOLTAGE = MEASURE_INDEX["voltage_v"]
+
+
+@pytest.fixture(scope="module")
+def api(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    """A running API that looks often for what is to be counted."""
+    with running_api(database, tmp_path_factory.mktemp("data"), count_wait_s=0.05) as running:
+        yield running
 
 
 def readings(pack: str, seed: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from domain.windows import QUARTER_MS
 from kernels import lines
 from kernels.flows import find_areas
 from kernels.rollup import VALUE_MAX
+from tests import naive_windows
 from tests.kernels import naive_rollup
 
 VOLTAGE, CURRENT = MEASURE_INDEX["voltage_v"], MEASURE_INDEX["current_a"]
@@ -126,8 +127,10 @@ def test_areas_at_the_largest_powers_equal_fractions(
     line = ((0, first), (duration, last))
     expected = naive_rollup.nearest(naive_rollup.twice_integral(*line, until))
     assert lines.twice_area(first, last, duration, until) == expected
+    assert naive_windows.twice_area(*line, until) == expected
     above = naive_rollup.nearest(naive_rollup.twice_integral_above(*line, until))
     assert lines.twice_area_above(first, last, duration, until) == above
+    assert naive_windows.twice_area_above(*line, until) == above
 
 
 @pytest.mark.parametrize(
@@ -138,6 +141,7 @@ def test_areas_at_the_corners_equal_fractions(first: int, last: int, until: int)
     line = ((0, first), (900_000, last))
     above = naive_rollup.nearest(naive_rollup.twice_integral_above(*line, until))
     assert lines.twice_area_above(first, last, 900_000, until) == above
+    assert naive_windows.twice_area_above(*line, until) == above
 
 
 def test_measures_stay_within_the_bounds_of_the_kernel() -> None:

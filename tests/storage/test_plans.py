@@ -10,6 +10,8 @@ import pytest
 
 from api.bootstrap import DatabaseAccess
 from api.settings import Settings
+from domain.clock import from_ms
+from domain.windows import QUARTER_MS
 from storage.database import APP_ROLE, INGEST_ROLE, adapt_columns, int4s, query, times
 from storage.partition import PartitionStore
 from storage.trends import points_query
@@ -36,8 +38,29 @@ def filled(database: DatabaseAccess) -> DatabaseAccess:
             " SELECT 1, mod(n, 100), %s - n * interval '10 seconds', n, 350 FROM generate_series(0, 50000) AS n",
             (NOW,),
         )
+        for month in range(-2, 2):
+            connection.execute(
+                "SELECT bpm.make_quarters_partition(%s + %s * interval '1 month')", (NOW, month)
+            )
+        connection.execute(
+            "INSERT INTO bpm.quarters SELECT 1, pack, pack,"
+            " date_bin('15 minutes', %s, '2000-01-01') - n * interval '15 minutes', ''"
+            " FROM generate_series(0, 99) AS pack, generate_series(1, 500) AS n",
+            (NOW,),
+        )
+        connection.execute(
+            "INSERT INTO bpm.window_notes SELECT 1, pack_id, starts, 1 FROM bpm.quarters WHERE mod(pack_id, 2) = 0"
+        )
+        connection.execute(
+            "INSERT INTO bpm.pack_days SELECT 1, pack, pack, 'UTC', %s::date - n,"
+            " date_trunc('day', %s) - n * interval '1 day', date_trunc('day', %s) - (n - 1) * interval '1 day', ''"
+            " FROM generate_series(0, 99) AS pack, generate_series(1, 400) AS n",
+            (NOW, NOW, NOW),
+        )
     with psycopg.connect(database.admin, autocommit=True) as connection:
-        connection.execute("ANALYZE bpm.readings")
+        connection.execute(
+            "ANALYZE bpm.readings, bpm.quarters, bpm.window_notes, bpm.pack_days, bpm.tenures, bpm.sites"
+        )
     return database
 
 
@@ -104,3 +127,100 @@ def test_restart_finds_later_batches_by_their_block_ranges(filled: DatabaseAcces
     indexes = {node.get("Index Name", "") for node in nodes(plan)}
     assert any("batch_no" in name for name in indexes)
     assert "Seq Scan" not in {node["Node Type"] for node in nodes(plan) if node.get("Plan Rows", 0) > 1000}
+
+
+QUARTER = int(NOW.timestamp() * 1000) // QUARTER_MS * QUARTER_MS
+"""Where the quarter-hour begins that is now."""
+
+OF_PACK = {"tenant_id": 1, "pack_id": 5}
+SPANS = {
+    "starts": times(np.array([QUARTER - 90 * QUARTER_MS, QUARTER - 8 * QUARTER_MS])),
+    "ends": times(np.array([QUARTER - 9 * QUARTER_MS, QUARTER])),
+    "from": from_ms(QUARTER - 90 * QUARTER_MS),
+    "to": from_ms(QUARTER),
+}
+NOTED = {
+    "pack": int4s(np.arange(0, 100, 2)),
+    "starts": times(np.full(50, QUARTER - 4 * QUARTER_MS)),
+}
+PROBES = {
+    "quarters_of_pack": (APP_ROLE, OF_PACK | SPANS, "quarters"),
+    "readings_of_pack": (APP_ROLE, OF_PACK | SPANS | {"limit": 100_000}, "readings"),
+    "noted_of_pack": (
+        APP_ROLE,
+        OF_PACK | {"from": from_ms(QUARTER - 90 * QUARTER_MS), "to": from_ms(QUARTER)},
+        "window_notes",
+    ),
+    "delete_notes": (INGEST_ROLE, NOTED, "window_notes"),
+    "drop_days": (INGEST_ROLE, NOTED, "pack_days"),
+    "delete_quarters": (
+        INGEST_ROLE,
+        NOTED | {"from": from_ms(QUARTER - 4 * QUARTER_MS), "to": from_ms(QUARTER - 4 * QUARTER_MS)},
+        "quarters",
+    ),
+    "quarters_of_tenures": (
+        APP_ROLE,
+        {
+            "tenant_id": 1,
+            "place": int4s([0, 1]),
+            "pack": int4s([4, 5]),
+            "tenure": int4s([4, 5]),
+            "limit": 100_000,
+        }
+        | SPANS,
+        "quarters",
+    ),
+    "readings_of_packs": (
+        APP_ROLE,
+        {"tenant_id": 1, "pack": int4s([4, 5]), "limit": 100_000} | SPANS,
+        "readings",
+    ),
+}
+"""Queries of windows by name: who asks, with what, and the table that must be probed by its index."""
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_windows_are_read_by_probes_of_an_index(filled: DatabaseAccess, name: str) -> None:
+    role, parameters, table = PROBES[name]
+    scans = scans_of(filled, role, f"windows.{name}", parameters)
+    of_table = [node for node in scans if node.get("Relation Name", "").startswith(table)]
+    assert of_table
+    # Two days, or two months: the constant bounds leave out all other partitions.
+    assert len({node["Relation Name"] for node in of_table}) <= 3
+    for node in of_table:
+        assert node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Heap Scan"), node
+        probe = "".join(part.get("Index Cond", "") for part in (node, *node.get("Plans", [])))
+        assert "pack_id" in probe, node
+
+
+def scans_of(
+    access: DatabaseAccess, role: str, name: str, parameters: dict[str, Any], *, seqscan: bool = True
+) -> list[dict[str, Any]]:
+    with psycopg.connect(access.as_role(role, Settings())) as connection:
+        adapt_columns(connection)
+        if role == APP_ROLE:
+            connection.execute(query("records.set_tenant"), {"tenant": "1"})
+        if not seqscan:
+            connection.execute("SET LOCAL enable_seqscan = off")
+        plan = explained(connection, query(name), parameters)["Plan"]
+    return [node for node in nodes(plan) if "Scan" in node["Node Type"]]
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "more"),
+    [
+        (INGEST_ROLE, "windows.readings_between", {"first_pack": 0, "behind_pack": 200_000}),
+        (APP_ROLE, "windows.readings_since", {"tenant_id": 1, "packs": None, "limit": 100_000}),
+    ],
+)
+def test_every_packs_readings_of_a_quarter_are_found_by_their_block_ranges(
+    filled: DatabaseAccess, role: str, name: str, more: dict[str, Any]
+) -> None:
+    span = {"from": from_ms(QUARTER - 2 * QUARTER_MS), "to": from_ms(QUARTER)}
+    # A day of a test is so small that reading all of it may be as cheap.
+    scans = scans_of(filled, role, name, span | more, seqscan=False)
+    relations = {node["Relation Name"] for node in scans if "Relation Name" in node}
+    assert relations
+    assert len(relations) <= 2
+    assert any("ts" in node.get("Index Cond", "") for node in scans)
+    assert all("Seq" not in node["Node Type"] for node in scans)
