@@ -223,7 +223,7 @@ def test_what_other_sites_had_set_aside_is_refused(tenant: Tenant) -> None:
     assert tenant.operator.post("/v1/quarantine/redrive", json={"filter": {}}).status_code == 403
 
 
-def test_credential_of_one_pack_neither_discards_nor_redrives(api: RunningApi) -> None:
+def test_credential_of_one_pack_neither_discards_nor_redrives(api: RunningApi, tenant: Tenant) -> None:
     with api.client(TENANT, pack="pack-a") as limited:
         assert limited.delete(f"/v1/quarantine/{GUESSED}").status_code == 403
         assert limited.post("/v1/quarantine/redrive", json={"filter": {}}).status_code == 403
