@@ -117,11 +117,13 @@ def roll_dense(piece, flows, place, began_ms, found, words, halves):  # type: ig
     else:
         roll_lanes(rows, durations, start, stop, found)
     charged = energy = energy_area = covered = np.int64(0)
-    for row in range(start + 1, stop):
-        covered += durations[row]
-        charged += lines[CHARGED_LINE, row]
-        energy += lines[ENERGY, row]
-        energy_area += lines[ENERGY_AREA, row]
+    of_time, of_charge = durations[start + 1 : stop], lines[CHARGED_LINE, start + 1 : stop]
+    of_energy, of_area = lines[ENERGY, start + 1 : stop], lines[ENERGY_AREA, start + 1 : stop]
+    for line in range(len(of_time)):
+        covered += of_time[line]
+        charged += of_charge[line]
+        energy += of_energy[line]
+        energy_area += of_area[line]
     pack_word = words.shape[1] - PACK_WORDS
     times = ts_ms[start] - began_ms, ts_ms[stop - 1] - began_ms, covered
     put_lanes(rows, start, stop, times, found, words, halves, record, pack_word // MEASURE_WORDS)

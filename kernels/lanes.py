@@ -38,11 +38,12 @@ def roll_lanes(rows, durations, start, stop, found):  # type: ignore[no-untyped-
     """
     before = load(rows, start)
     total, squares, area, low, high = before, before * before, same(0), before, before
-    for row in range(start + 1, stop):
-        value = load(rows, row)
+    times = durations[start:stop]
+    for place in range(1, len(times)):
+        value = load(rows, start + place)
         total = total + value
         squares = squares + value * value
-        area = area + (before + value) * same(durations[row])
+        area = area + (before + value) * same(times[place])
         low, high = minimum(low, value), maximum(high, value)
         before = value
     store(found, TOTAL, total)

