@@ -38,7 +38,7 @@ bench: .venv/installed-bench ## Measure beside peers and floors
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove what the tools made, but neither .venv nor var
-	@rm -rf build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis kernels/__pycache__
 
 # The stamps say what is installed, so that a second run installs nothing. The stamp is made inside the
 # pipe and asked for after it, because a pipe's status is that of its last command.
