@@ -13,11 +13,12 @@ from psycopg.rows import dict_row
 from aggregations.groups import Notes
 from aggregations.quarters import QUARTER, Columns, Records, count_windows
 from domain.clock import from_ms
-from domain.readings import Int32Array, Int64Array, to_thousandths
+from domain.readings import Int32Array, Int64Array
 from domain.windows import QUARTER_MS
 from kernels import pgcopy
 from kernels.holders import find_tenures
-from storage.database import adapt_columns, int4s, query, times
+from kernels.scaling import thousandths_of
+from storage.database import adapt_columns, float4s_from, int4s, int4s_from, query, times, times_from
 from storage.folding import drop_days, fold_once, note_closed_days
 from storage.group import COPY_CHUNK_BYTES
 from storage.partition_queries import PartitionQueries
@@ -175,7 +176,7 @@ class CountingStore:
             if readings[0] is None:
                 continue
             tenures = Tenures(*queries.columns("windows.tenures_between", span))
-            self._store(queries, tenures, counted_of(readings, tenures, bounds_ms, gap_ms))
+            self._store(queries, tenures, counted_of(_unpacked(readings), tenures, bounds_ms, gap_ms))
         queries.rows(
             "windows.delete_notes_of_span",
             {"from": from_ms(starts_ms), "to": from_ms(starts_ms + QUARTER_MS)},
@@ -206,7 +207,7 @@ class CountingStore:
         queries.rows("windows.delete_quarters", noted | bounds)
         if readings[0] is not None and tenures.pack is not None:
             bounds_ms = np.unique(np.concatenate([starts_ms, starts_ms + QUARTER_MS]))
-            found = counted_of(readings, tenures, bounds_ms, gap_ms)
+            found = counted_of(_unpacked(readings), tenures, bounds_ms, gap_ms)
             # Only noted ones: the neighbours' readings, and stretches between, were read in part.
             self._store(
                 queries,
@@ -249,6 +250,11 @@ def _snapshot(connection: psycopg.Connection[Any]) -> Iterator[None]:
         yield
 
 
+def _unpacked(packed: Sequence[bytes]) -> tuple[Any, ...]:
+    tenant, pack, ts, *values = packed
+    return int4s_from(tenant), int4s_from(pack), times_from(ts), *float4s_from(values)
+
+
 def counted_of(readings: Sequence[Any], tenures: Tenures, bounds_ms: Int64Array, gap_ms: int) -> Records:
     """Records by the position of their tenure; readings of nobody's tenure are left out.
 
@@ -262,7 +268,7 @@ def counted_of(readings: Sequence[Any], tenures: Tenures, bounds_ms: Int64Array,
         find_tenures(
             tenant, pack, ts_ms, tenures.tenant, tenures.pack, tenures.from_ms, tenures.to_ms, holder
         )
-    thousandths = to_thousandths(np.stack(values))
+    thousandths = thousandths_of(np.stack(values))
     if (holder < 0).any():
         held = holder >= 0
         holder, ts_ms, thousandths = holder[held], ts_ms[held], thousandths[:, held]

@@ -22,9 +22,10 @@ from aggregations.quarters import Columns, RecordArray, Records, records_from_by
 from aggregations.windows import TOTAL
 from domain.clock import from_ms
 from domain.measures import MEASURES
-from domain.readings import Int32Array, Int64Array, to_thousandths
+from domain.readings import Int32Array, Int64Array
 from domain.windows import QUARTER_MS
-from storage.database import times
+from kernels.scaling import thousandths_of
+from storage.database import float4s_from, times, times_from
 from storage.transactions import Transaction
 
 NEVER_MS = int(np.iinfo(np.int64).min)
@@ -131,14 +132,15 @@ async def _readings(
     if len(spans[0]) == 0:
         return none
     asked = {"pack_id": pack, "limit": readings_max + 1} | range_of(spans)
-    ts_ms, *values = await transaction.columns("windows.readings_of_pack", asked)
-    if ts_ms is None:
+    packed_ts, *packed = await transaction.columns("windows.readings_of_pack", asked)
+    if packed_ts is None:
         return none
+    ts_ms = times_from(packed_ts)
 
     def held() -> Columns:
         holder = holdings.holder_of(ts_ms)
         some = holder >= 0
-        return Columns(holder[some], ts_ms[some], to_thousandths(np.stack(values)[:, some]))
+        return Columns(holder[some], ts_ms[some], thousandths_of(float4s_from(packed))[:, some])
 
     # A cut at the limit must be seen, whoever held the pack.
     if len(ts_ms) > readings_max:

@@ -12,14 +12,18 @@ WHERE partition_no = %(partition_no)s FOR UPDATE OF window_marks
 
 -- name: readings_between
 -- Every pack's readings of a span; the block ranges of ts find them.
-SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(ts), {measure_arrays}
+SELECT
+    string_agg(int4send(tenant_id), ''), string_agg(int4send(pack_id), ''), string_agg(timestamptz_send(ts), ''),
+    {measure_bytes}
 FROM readings
 WHERE ts >= %(from)s AND ts < %(to)s AND pack_id >= %(first_pack)s AND pack_id < %(behind_pack)s
 
 -- name: readings_of_spans
 -- Readings of some packs, each in its own span. LATERAL with OFFSET 0 keeps one index probe a span; the constant
 -- bounds leave out partitions when planning.
-SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(ts), {measure_arrays}
+SELECT
+    string_agg(int4send(tenant_id), ''), string_agg(int4send(pack_id), ''), string_agg(timestamptz_send(ts), ''),
+    {measure_bytes}
 FROM unnest(%(pack)s::int4[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS wanted (pack, starts, ends)
 CROSS JOIN LATERAL (
     SELECT tenant_id, pack_id, ts, {measures} FROM readings
@@ -267,7 +271,7 @@ SELECT array_agg(tenure_no), array_agg(starts), array_agg(ends), string_agg(reco
 
 -- name: readings_of_pack
 -- A pack's readings in some spans, up to a limit.
-SELECT array_agg(ts), {measure_arrays} FROM (
+SELECT string_agg(timestamptz_send(ts), ''), {measure_bytes} FROM (
     SELECT stored.* FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS wanted (starts, ends)
     CROSS JOIN LATERAL (
         SELECT ts, {measures} FROM readings

@@ -7,8 +7,11 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.readings import to_thousandths
 from kernels import identity, jsontext, pgcopy
 from kernels import latest as latest_kernels
+from kernels.holders import find_tenures
+from kernels.scaling import thousandths_of
 from kernels.touched import touched_windows
 from tests.kernels import naive
 
@@ -146,3 +149,44 @@ def test_e15_touched_windows_equal_the_naive_twin(
     )
     assert len(set(found)) == len(found)
     assert set(found) == naive.touched_windows(rows, reach_ms, 10, 10 * before)
+
+
+@given(st.lists(st.one_of(st.just(float("nan")), st.floats(-2_000_000, 2_000_000, width=32)), max_size=40))
+def test_thousandths_of_stored_values_are_those_of_the_domain(values: list[float]) -> None:
+    stored = np.array([values, values[::-1]], np.float32)
+    assert thousandths_of(stored).tolist() == to_thousandths(stored).tolist()
+
+
+@given(
+    readings=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 40)), max_size=20),
+    tenures=st.dictionaries(
+        st.integers(0, 9), st.lists(st.tuples(st.integers(0, 2), st.integers(1, 15)), max_size=3)
+    ),
+)
+def test_tenures_are_found_where_a_search_of_all_finds_them(
+    readings: list[tuple[int, int, int]], tenures: dict[int, list[tuple[int, int]]]
+) -> None:
+    holdings = []
+    for pack, held in sorted(tenures.items()):
+        begins = 0
+        for tenant, duration in held:
+            holdings.append((tenant, pack, begins, begins + duration))
+            begins += duration
+    expected = [
+        next(
+            (
+                place
+                for place, (of_tenant, of_pack, begins, ends) in enumerate(holdings)
+                if (of_tenant, of_pack) == (tenant, pack) and begins <= ts < ends
+            ),
+            -1,
+        )
+        for tenant, pack, ts in readings
+    ]
+    found = np.empty(len(readings), np.int32)
+    of_readings = np.array(readings, np.int64).reshape(-1, 3).T.copy()
+    of_tenures = np.array(holdings, np.int64).reshape(-1, 4).T.copy()
+    tenant, pack = of_readings[:2].astype(np.int32)
+    of_tenant, of_pack = of_tenures[:2].astype(np.int32)
+    find_tenures(tenant, pack, of_readings[2], of_tenant, of_pack, *of_tenures[2:], found)
+    assert found.tolist() == expected
