@@ -13,6 +13,7 @@ from aggregations.windows import TOTAL, fold, totals_of
 from api.bootstrap import DatabaseAccess
 from domain.clock import to_ms
 from domain.measures import MEASURE_INDEX
+from storage.database import query
 from tests.stored import Stored, some_rows
 
 START = datetime(2026, 3, 27, tzinfo=UTC)
@@ -79,7 +80,7 @@ def test_closed_days_of_the_sites_zone_are_folded_and_open_ones_are_not(stored: 
 def test_day_of_a_quarter_that_is_counted_again_is_folded_again(stored: Stored) -> None:
     tenant, packs = fleet(stored)
     one = packs["Zurich"][0]
-    rows = some_rows(1, one, START, 1000, 330)
+    rows = some_rows(1, one, START, 250, 1320)
     stored.insert(tenant, rows[::2])
     stored.close_before(END)
     stored.count_all()
@@ -129,3 +130,49 @@ def test_nothing_is_left_to_do_when_everything_is_folded(stored: Stored) -> None
     for table in ("window_notes", "groups_to_fold"):
         assert stored.value(f"SELECT count(*) FROM {table}") == 0
     assert stored.count_all() == 0
+
+
+def test_edit_of_a_zone_that_commits_while_its_days_are_folded_is_followed(stored: Stored) -> None:
+    tenant = stored.tenant("alpha")
+    site = stored.site(tenant, "S", "Europe/Zurich")
+    pack = stored.pack(tenant, "P", site)
+    stored.insert(tenant, some_rows(1, pack, START, 500, 330))
+    stored.close_before(START + timedelta(days=2))
+    counter = stored.counting()
+    while stored.value("SELECT counted_before FROM window_marks") < START + timedelta(days=2):
+        assert counter.count_once()
+
+    def edit() -> None:
+        with stored.connect() as connection, connection.transaction():
+            connection.execute("UPDATE sites SET zone = 'Pacific/Chatham'")
+            connection.execute(query("sites.note_days"), {"tenant_id": tenant, "id": site})
+
+    # The step's snapshot has the old zone, and so do the days that it stores.
+    assert counter.count_once(before_commit=edit)
+    assert {zone for (zone,) in stored.rows("SELECT zone FROM pack_days")} == {"Europe/Zurich"}
+    while counter.count_once():
+        pass
+    counter.close()
+    assert {zone for (zone,) in stored.rows("SELECT zone FROM pack_days")} == {"Pacific/Chatham"}
+    assert assert_days_equal_quarters(stored) == 2
+
+
+def test_days_of_one_zone_that_wait_for_their_end_hold_up_no_other(stored: Stored) -> None:
+    tenant = stored.tenant("alpha")
+    behind = stored.site(tenant, "behind", "Pacific/Pago_Pago")
+    open_day = START.date()
+    stored.run(
+        "WITH made AS (INSERT INTO packs (tenant_id, external_id)"
+        " SELECT %s, 'open-' || n FROM generate_series(0, 500) AS n RETURNING tenant_id, pack_id)"
+        " INSERT INTO tenures (tenant_id, pack_id, held_from, site_id) SELECT *, '-infinity', %s FROM made",
+        tenant, behind,
+    )  # fmt: skip
+    stored.run("INSERT INTO days_to_fold SELECT tenant_id, pack_id, tenure_no, %s FROM tenures", open_day)
+    ahead = stored.pack(tenant, "ahead", stored.site(tenant, "ahead", "Pacific/Kiritimati"))
+    stored.insert(tenant, some_rows(1, ahead, START, 20, 330))
+    # The day is over in Kiritimati, and has not begun in Pago Pago.
+    stored.close_before(START + timedelta(hours=10, minutes=15))
+    stored.count_all()
+    assert stored.rows("SELECT pack_id, zone, day FROM pack_days") == [
+        (ahead, "Pacific/Kiritimati", open_day)
+    ]

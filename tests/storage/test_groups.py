@@ -26,10 +26,14 @@ from tests.stored import Row, Stored, full_row
 
 START = datetime(2026, 3, 27, tzinfo=UTC)
 END = datetime(2026, 3, 31, 13, tzinfo=UTC)
-ASKED = [date(2026, 3, 25) + timedelta(days=n) for n in range(10)]
+CLOSED = END - timedelta(hours=36)
+"""What comes before is counted by its notes, what comes after when it closes."""
+ASKED = [date(2026, 3, 25) + timedelta(days=n) for n in range(8)]
 ZONES = {"Zurich": "Europe/Zurich", "Kathmandu": "Asia/Kathmandu", "Chatham": "Pacific/Chatham"}
 """Clocks go forward in Zurich on the 29th."""
 ROWS_MAX = 100_000
+Group = tuple[int, str, str | None]
+"""Tenant, kind, and the name of a site."""
 
 
 @dataclass
@@ -44,7 +48,7 @@ class Fleet:
     rows: list[Row] = field(default_factory=list)
 
     def make(self) -> None:
-        self.stored.prepare(START)
+        self.stored.prepare(CLOSED)
         for name in ("alpha", "beta"):
             tenant = self.stored.tenant(name)
             self.tenants.append(tenant)
@@ -89,31 +93,41 @@ class Fleet:
         (stay,) = [one for one in self.held if one.pack == row[0] and one.from_ms <= row[1] < one.to_ms]
         return stay.tenant
 
-    def groups(self) -> list[tuple[int, str, str | None]]:
+    def groups(self) -> list[Group]:
         return [
             (tenant, *group)
             for tenant in self.tenants
             for group in (("all", None), *(("site", site) for site in ZONES))
         ]
 
-    def answers(self) -> dict[tuple[int, str, str | None], dict[date, tuple[int, bytes]]]:
+    def answers(self) -> dict[Group, dict[date, tuple[int, bytes]]]:
         """Every group's days, as bytes."""
         return {
-            group: {day: (packs, record.tobytes()) for day, (packs, record) in self.days(*group).items()}
-            for group in self.groups()
+            group: {day: (packs, record.tobytes()) for day, (packs, record) in days.items()}
+            for group, days in self.days(self.groups()).items()
         }
 
-    def days(self, tenant: int, kind: str, site: str | None, rows_max: int = ROWS_MAX) -> GroupDays:
-        group_id = NO_GROUP if site is None else UUID(self.sites[tenant, site])
-        return asyncio.run(asked(self.stored.access, tenant, kind, group_id, rows_max))
+    def days(self, groups: list[Group], rows_max: int = ROWS_MAX) -> dict[Group, GroupDays]:
+        return asyncio.run(self._days(groups, rows_max))
+
+    async def _days(self, groups: list[Group], rows_max: int) -> dict[Group, GroupDays]:
+        conninfo = self.stored.access.as_role(APP_ROLE, Settings())
+        found = {}
+        async with open_pool(conninfo, connections_max=1, wait_s_max=5) as pool:
+            for tenant, kind, site in groups:
+                actor = Actor("s", TenantId(tenant), "t", frozenset())
+                group_id = NO_GROUP if site is None else UUID(self.sites[tenant, site])
+                async with Transactions(pool).begin(actor, "r", read_only=True) as transaction:
+                    found[tenant, kind, site] = await group_days(transaction, kind, group_id, ASKED, rows_max)
+        return found
 
     def recounted(self, tenant: int, site: str | None, rows: list[Row]) -> dict[date, GroupDay]:
         held = [stay for stay in self.held if stay.tenant == tenant and (site is None or stay.site == site)]
         return naive_groups.group_days(held, rows)
 
     def assert_equal_to_recount(self, rows: list[Row]) -> None:
-        for tenant, kind, site in self.groups():
-            expected, found = self.recounted(tenant, site, rows), self.days(tenant, kind, site)
+        for (tenant, _, site), found in self.days(self.groups()).items():
+            expected = self.recounted(tenant, site, rows)
             assert found.keys() == expected.keys()
             for day, (packs, record) in found.items():
                 wanted_packs, wanted = expected[day]
@@ -126,14 +140,6 @@ class Fleet:
                     if not np.isnan(record[measure, place, rank])
                 }
                 assert told == pytest.approx(wanted, rel=1e-12), (tenant, site, day)
-
-
-async def asked(access: DatabaseAccess, tenant: int, kind: str, group_id: UUID, rows_max: int) -> GroupDays:
-    conninfo = access.as_role(APP_ROLE, Settings())
-    async with open_pool(conninfo, connections_max=1, wait_s_max=5) as pool:
-        actor = Actor("s", TenantId(tenant), "t", frozenset())
-        async with Transactions(pool).begin(actor, "r", read_only=True) as transaction:
-            return await group_days(transaction, kind, group_id, ASKED, rows_max)
 
 
 def fleet_of(access: DatabaseAccess, seed: int) -> Fleet:
@@ -212,15 +218,15 @@ def test_group_days_beyond_the_budget_are_refused_with_the_limit(own_database: D
     fleet.insert(fleet.rows, 1)
     fleet.stored.close_before(END)
     fleet.stored.count_all()
-    tenant = fleet.tenants[0]
-    whole = fleet.days(tenant, "all", None)
+    every: Group = (fleet.tenants[0], "all", None)
+    whole = fleet.days([every])[every]
     DOUBTS["all quarters are noted"](fleet.stored)
-    assert whole.keys() == fleet.days(tenant, "all", None).keys()
+    assert whole.keys() == fleet.days([every])[every].keys()
     with pytest.raises(InvalidRequestError) as refused:
-        fleet.days(tenant, "all", None, rows_max=50)
+        fleet.days([every], rows_max=50)
     assert (refused.value.field, refused.value.limit) == ("to", 50)
     # What is stored and without doubt needs no budget.
     fleet.stored.run("DELETE FROM window_notes")
-    fleet.stored.close_before(END + timedelta(days=6))
+    fleet.stored.close_before(END + timedelta(days=2))
     fleet.stored.count_all()
-    assert fleet.days(tenant, "all", None, rows_max=1).keys() >= whole.keys()
+    assert fleet.days([every], rows_max=1)[every].keys() >= whole.keys()
