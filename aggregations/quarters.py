@@ -79,6 +79,7 @@ def count_windows(readings: Columns, bounds_ms: Int64Array, gap_ms: int, threads
     """The records of the windows bounds_ms[w] <= t < bounds_ms[w + 1] that hold anything.
 
     bounds_ms int64[k + 1], ascending. Readings outside, up to gap_ms away, are the ends of lines that reach in.
+    threads: one leaves the other cores to the writer.
     """
     series, window, words = rollup(
         readings.series,

@@ -43,7 +43,10 @@ def rollup(
     different measures and are put together. bounds int64[k + 1]: ascending; window w is bounds[w] <= t < bounds[w + 1].
     Readings outside of all windows count only as ends of lines. gap_ms <= GAP_MS_MAX: consecutive values at most that
     far apart are joined by a line, split at bounds. voltage, current: their rows of `thousandths`. Records are in order
-    of (series, window). O(n) for sorted readings; a sum of squares that leaves int64 stays at its largest.
+    of (series, window). threads: how many fill the records of a large input; the results are the same.
+
+    O(n) for sorted readings; a sum of squares that leaves int64 stays at its largest. Raises ValueError for more
+    measures than LANES.
     """
     measures = len(thousandths)
     if measures > LANES:
