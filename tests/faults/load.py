@@ -25,9 +25,10 @@ _OWN_OFFSETS_MS = (13, 0, 7)
 _LOOK_BACK = 50
 _REPEATED_SHARE = 0.1
 _IMPORTED_SHARE = 0.1
+_PAST_SHARE = 0.4
 _LATE_ALARM_SHARE = 0.2
 _IMPORTED_READINGS = 8
-_PAST_READINGS = 3
+_PAST_READINGS = 4
 _DELETED_MS_MAX = 600_000
 _BATCHES_KEPT = 20
 
@@ -94,10 +95,13 @@ class Load:
     def next_batch(self, now_ms: int) -> Batch:
         """now_ms: the moment of readings that rules are to see."""
         self._number += 1
-        if self._chance.random() < _IMPORTED_SHARE:
+        kind = self._chance.random()
+        if kind < _IMPORTED_SHARE:
             batch = Batch(self._past(_IMPORTED_READINGS), imported=True)
+        elif kind < _IMPORTED_SHARE + _PAST_SHARE:
+            batch = Batch(self._past(_PAST_READINGS))
         else:
-            batch = Batch(self._own() + self._shared() + self._past(_PAST_READINGS) + self._alarms(now_ms))
+            batch = Batch(self._own() + self._shared() + self._alarms(now_ms))
         repeated = self._previous if self._chance.random() < _REPEATED_SHARE else []
         self._previous = batch.readings
         # What may have started an alert is not repeated under an import, which runs no rules.
