@@ -206,7 +206,7 @@ def write_changes(
         if closed:
             queries.rows("alerting.close_alerts", _columns(closed))
         payload = f"{queries.partition_no}:{before + len(made)}"
-        queries.rows("alerting.notify", {"payload": payload})
+        queries.rows("alerting.notify", {"channel": CHANNEL, "payload": payload})
     if changes.states:
         queries.rows("alerting.keep_states", _columns([_state_row(state) for state in changes.states]))
     if changes.gone:

@@ -1,6 +1,6 @@
 """Rules over live readings: pure steps from what is remembered to what a transaction writes (E17 to E19)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,7 +84,7 @@ class RuleOutcome:
         given = np.arange(len(self.states)) < self.given_states
         return AlertChanges(
             silenced(_transitions(self.transitions, self.packs, book, live), book),
-            tuple(_saved(one) for one in self.states[kept & changed]),
+            tuple(saved_state(one) for one in self.states[kept & changed]),
             tuple((int(one["rule"]), Subject(int(one["pack"]))) for one in self.states[~kept & given]),
         )
 
@@ -195,7 +195,8 @@ def _silenced(one: AlertTransition, book: RuleBook) -> AlertTransition:
     return replace(one, silence_id=first.id, maintenance=maintenance)
 
 
-def _saved(one: np.void) -> SavedRuleState:
+def saved_state(one: np.void) -> SavedRuleState:
+    """A state of the memory, as it is kept in the store."""
     onset_ms, clear_since_ms = int(one["onset_ms"]), int(one["clear_since_ms"])
     return SavedRuleState(
         tenant_id=TenantId(int(one["tenant"])),
@@ -208,8 +209,3 @@ def _saved(one: np.void) -> SavedRuleState:
         clear_since_ms=None if clear_since_ms == NEVER_MS else clear_since_ms,
         raises_ms=tuple(moment for moment in one["raises_ms"].tolist() if moment != NEVER_MS),
     )
-
-
-def saved_states(memory: RuleMemory) -> Iterable[SavedRuleState]:
-    """All states of the memory, as they are kept in the store."""
-    return map(_saved, memory.states)

@@ -151,7 +151,7 @@ DELETE FROM rule_states USING unnest(%(rule_no)s::int4[], %(pack_id)s::int4[], %
 WHERE rule_no = gone.rule AND pack_id = gone.pack AND rule_states.source = gone.source
 
 -- name: notify
-SELECT pg_notify('bpm_alerts', %(payload)s)
+SELECT pg_notify(%(channel)s, %(payload)s)
 
 -- name: quarantined_since
 -- What was set aside by the newest live batches, for rules of its growth; also by those that brought none, since

@@ -31,7 +31,7 @@ from domain.measures import MEASURE_INDEX, MEASURES
 from domain.packs import FOREVER_MS
 from domain.readings import ABSENT, LiveReadings
 from domain.tenancy import TenantId
-from streams.alerting import evaluate, saved_states
+from streams.alerting import evaluate, saved_state
 from streams.overdue import overdue
 from streams.rule_book import RuleBook
 from streams.rule_memory import RuleMemory
@@ -105,7 +105,7 @@ class Engine:
         self.clocks, self.since_saved = self.memory.touched(), []
 
     def restart(self) -> None:
-        states = list(saved_states(self.memory))
+        states = [saved_state(one) for one in self.memory.states]
         self.memory = RuleMemory.restored(self.clocks, states, live_of(self.since_saved))
 
 
