@@ -22,12 +22,16 @@ from tests.running import RunningApi
 Reading = dict[str, Any]
 DAY_S = 86_400
 
-_moments = iter(range(1, 100_000))
+_given_ms: set[int] = set()
 
 
 def moment(seconds: float = 0) -> str:
     """A time of about that many seconds from now that no other reading has."""
-    return (datetime.now(UTC) + timedelta(seconds=seconds, milliseconds=-next(_moments))).isoformat()
+    at_ms = int((time.time() + seconds) * 1000)
+    while at_ms in _given_ms:
+        at_ms -= 1
+    _given_ms.add(at_ms)
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)
