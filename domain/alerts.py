@@ -79,6 +79,32 @@ class ClearByHand:
     request_id: str
 
 
+class AlertActionKind(StrEnum):
+    """What people do with an alert, besides clearing it."""
+
+    ACKNOWLEDGED = "acknowledged"
+    ASSIGNED = "assigned"
+    COMMENTED = "commented"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertAction:
+    """What somebody does with an alert, under which request.
+
+    id: the client's, so that an action that is sent again counts once. assignee: who is to see to it, None for
+    nobody, when it is assigned. comment: when it is commented.
+    """
+
+    id: UUID
+    tenant_id: TenantId
+    alert_id: UUID
+    kind: AlertActionKind
+    subject: str
+    request_id: str
+    assignee: str | None = None
+    comment: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SetAside:
     """How many readings of one live batch were set aside."""

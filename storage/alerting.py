@@ -205,13 +205,17 @@ def write_changes(
             queries.rows("alerting.open_alerts", _columns(opened))
         if closed:
             queries.rows("alerting.close_alerts", _columns(closed))
-        payload = f"{queries.partition_no}:{before + len(made)}"
-        queries.rows("alerting.notify", {"channel": CHANNEL, "payload": payload})
+        notify(queries, before + len(made))
     if changes.states:
         queries.rows("alerting.keep_states", _columns([_state_row(state) for state in changes.states]))
     if changes.gone:
         gone = [{"rule_no": rule} | _subject_key(subject) for rule, subject in changes.gone]
         queries.rows("alerting.forget_states", _columns(gone))
+
+
+def notify(queries: PartitionQueries, seq: int) -> None:
+    """Say how far the sequence has come, to whom listens when this transaction commits."""
+    queries.rows("alerting.notify", {"channel": CHANNEL, "payload": f"{queries.partition_no}:{seq}"})
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:

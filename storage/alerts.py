@@ -46,7 +46,12 @@ async def get(transaction: Transaction, alert_id: UUID) -> DictRow:
     return row
 
 
+async def actions(transaction: Transaction, alert_id: UUID, limit: int) -> list[DictRow]:
+    """What people did with an alert, oldest first; at most `limit`."""
+    return await transaction.rows("alerts.actions", {"id": alert_id, "limit": limit})
+
+
 async def transitions(transaction: Transaction, alert: DictRow, limit: int) -> list[DictRow]:
     """What happened to an alert, oldest first; at most `limit`."""
-    keys = ("rule_no", "rule_version", "pack_id", "source", "onset")
+    keys = ("rule_no", "rule_version", "subject_pack", "subject_source", "onset")
     return await transaction.rows("alerts.transitions", {key: alert[key] for key in keys} | {"limit": limit})

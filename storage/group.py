@@ -11,7 +11,7 @@ import numpy.typing as npt
 import psycopg
 
 from domain.alert_rules import Rule, Silence, TenureScope
-from domain.alerts import AlertChanges, ClearByHand, SetAside
+from domain.alerts import AlertAction, AlertChanges, ClearByHand, SetAside
 from domain.clock import from_ms
 from domain.errors import FencedError
 from domain.packs import ALWAYS_MS, FOREVER_MS
@@ -35,6 +35,7 @@ from kernels import pgcopy
 from kernels.identity import sorted_order
 from kernels.touched import touched_windows
 from storage import quarantine
+from storage.alert_actions import write_action
 from storage.alerting import quarantined_since, rules_of, scopes_of, write_changes
 from storage.database import int4s, int8s, query, times
 from storage.partition_queries import PartitionQueries
@@ -124,6 +125,10 @@ class GroupTransaction:
     def write_alerts(self, changes: AlertChanges) -> None:
         """What rules changed; after `write`, when batches of the group brought it."""
         write_changes(self._queries, changes, self._numbers)
+
+    def write_action(self, action: AlertAction, now_ms: int) -> None:
+        """What somebody did with an alert. Raises NotFoundError."""
+        write_action(self._queries, action, from_ms(now_ms))
 
     def note_cleared(self, asked: ClearByHand) -> None:
         """Write who cleared an alert into the audit log."""

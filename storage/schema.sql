@@ -55,6 +55,29 @@ $$;
 
 ALTER FUNCTION bpm.refuse_change() OWNER TO bpm_owner;
 
+CREATE TABLE bpm.alert_actions (
+    tenant_id integer NOT NULL,
+    id uuid NOT NULL,
+    partition_no integer NOT NULL,
+    seq bigint NOT NULL,
+    alert_id uuid NOT NULL,
+    kind text NOT NULL,
+    subject text NOT NULL,
+    assignee text,
+    comment text,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT alert_actions_check CHECK (((kind = 'commented'::text) = (comment IS NOT NULL))),
+    CONSTRAINT alert_actions_kind_check CHECK ((kind = ANY (ARRAY['acknowledged'::text, 'assigned'::text, 'commented'::text])))
+);
+
+ALTER TABLE ONLY bpm.alert_actions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.alert_actions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.alert_actions IS 'What people did with alerts, in the order of the partition''s alert sequence. Never changed.';
+
+COMMENT ON COLUMN bpm.alert_actions.id IS 'Given by the client, so that an action that is sent again counts once.';
+
 CREATE TABLE bpm.alerts (
     tenant_id integer NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -81,6 +104,9 @@ CREATE TABLE bpm.alerts (
     acknowledged_by text,
     acknowledged_at timestamp with time zone,
     version integer DEFAULT 1 NOT NULL,
+    assigned_to text,
+    subject_pack integer GENERATED ALWAYS AS (COALESCE(pack_id, '-1'::integer)) STORED,
+    subject_source text GENERATED ALWAYS AS (COALESCE(source, ''::text)) STORED,
     CONSTRAINT alerts_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text]))),
     CONSTRAINT alerts_state_check CHECK ((state = ANY (ARRAY['open'::text, 'cleared'::text, 'withdrawn'::text])))
 );
@@ -92,6 +118,71 @@ ALTER TABLE bpm.alerts OWNER TO bpm_owner;
 COMMENT ON TABLE bpm.alerts IS 'One row for each rule version, subject and onset. seq is that of its last transition.';
 
 COMMENT ON COLUMN bpm.alerts.silence_id IS 'The silence that hides it: muted. Silences are never removed.';
+
+COMMENT ON COLUMN bpm.alerts.assigned_to IS 'Who is to see to it, by the name that was given.';
+
+COMMENT ON COLUMN bpm.alerts.subject_pack IS 'pack_id, and -1 for what is about no pack.';
+
+CREATE TABLE bpm.rule_transitions (
+    tenant_id integer NOT NULL,
+    partition_no integer NOT NULL,
+    seq bigint NOT NULL,
+    rule_no integer NOT NULL,
+    rule_version integer NOT NULL,
+    pack_id integer,
+    source text,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    rule_time timestamp with time zone NOT NULL,
+    onset timestamp with time zone NOT NULL,
+    value double precision,
+    flapping boolean NOT NULL,
+    tenure_no integer,
+    batch_no bigint,
+    subject_pack integer GENERATED ALWAYS AS (COALESCE(pack_id, '-1'::integer)) STORED,
+    subject_source text GENERATED ALWAYS AS (COALESCE(source, ''::text)) STORED,
+    CONSTRAINT rule_transitions_kind_check CHECK ((kind = ANY (ARRAY['pending'::text, 'dropped'::text, 'raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]))),
+    CONSTRAINT rule_transitions_reason_check CHECK ((reason = ANY (ARRAY['measured'::text, 'superseded'::text, 'disabled'::text, 'out_of_scope'::text, 'silent'::text, 'by_hand'::text])))
+);
+
+ALTER TABLE ONLY bpm.rule_transitions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.rule_transitions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.rule_transitions IS 'Everything that happened under rules, in the order of the partition''s alert sequence. Never changed.';
+
+CREATE VIEW bpm.alert_events WITH (security_invoker='true') AS
+ SELECT happened.tenant_id,
+    happened.partition_no,
+    happened.seq,
+    happened.kind,
+    happened.reason,
+    happened.rule_time AS at,
+    happened.value,
+    NULL::text AS subject,
+    NULL::text AS assignee,
+    NULL::text AS comment,
+    alerts.id AS alert_id
+   FROM (bpm.rule_transitions happened
+     JOIN bpm.alerts USING (tenant_id, rule_no, rule_version, subject_pack, subject_source, onset))
+  WHERE (happened.kind = ANY (ARRAY['raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]))
+UNION ALL
+ SELECT alert_actions.tenant_id,
+    alert_actions.partition_no,
+    alert_actions.seq,
+    alert_actions.kind,
+    NULL::text AS reason,
+    alert_actions.at,
+    NULL::double precision AS value,
+    alert_actions.subject,
+    alert_actions.assignee,
+    alert_actions.comment,
+    alert_actions.alert_id
+   FROM bpm.alert_actions;
+
+ALTER VIEW bpm.alert_events OWNER TO bpm_owner;
+
+COMMENT ON VIEW bpm.alert_events IS 'A partition''s events have no gap that a later commit fills: seq is taken under the partition''s row.';
 
 ALTER TABLE bpm.alerts ALTER COLUMN alert_no ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.alerts_alert_no_seq
@@ -534,32 +625,6 @@ ALTER TABLE bpm.rule_states OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.rule_states IS 'Where rules stand: not normal, or raised so lately that they may flap. pack_id is -1 and source names it, or is empty, for what is about no pack.';
 
-CREATE TABLE bpm.rule_transitions (
-    tenant_id integer NOT NULL,
-    partition_no integer NOT NULL,
-    seq bigint NOT NULL,
-    rule_no integer NOT NULL,
-    rule_version integer NOT NULL,
-    pack_id integer,
-    source text,
-    kind text NOT NULL,
-    reason text NOT NULL,
-    rule_time timestamp with time zone NOT NULL,
-    onset timestamp with time zone NOT NULL,
-    value double precision,
-    flapping boolean NOT NULL,
-    tenure_no integer,
-    batch_no bigint,
-    CONSTRAINT rule_transitions_kind_check CHECK ((kind = ANY (ARRAY['pending'::text, 'dropped'::text, 'raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]))),
-    CONSTRAINT rule_transitions_reason_check CHECK ((reason = ANY (ARRAY['measured'::text, 'superseded'::text, 'disabled'::text, 'out_of_scope'::text, 'silent'::text, 'by_hand'::text])))
-);
-
-ALTER TABLE ONLY bpm.rule_transitions FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE bpm.rule_transitions OWNER TO bpm_owner;
-
-COMMENT ON TABLE bpm.rule_transitions IS 'Everything that happened under rules, in the order of the partition''s alert sequence. Never changed.';
-
 CREATE TABLE bpm.rule_versions (
     tenant_id integer NOT NULL,
     rule_no integer NOT NULL,
@@ -611,6 +676,77 @@ ALTER TABLE bpm.rules ALTER COLUMN rule_no ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE bpm.sites (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    region text,
+    zone text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL
+);
+
+ALTER TABLE ONLY bpm.sites FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.sites OWNER TO bpm_owner;
+
+CREATE TABLE bpm.tenures (
+    tenant_id integer NOT NULL,
+    pack_id integer NOT NULL,
+    held_from timestamp with time zone NOT NULL,
+    held_to timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+    site_id uuid,
+    model_id uuid,
+    tenure_no integer NOT NULL,
+    CONSTRAINT tenures_check CHECK ((held_from < held_to))
+);
+
+ALTER TABLE ONLY bpm.tenures FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.tenures OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.tenures.tenure_no IS 'Short name of the tenure, never reused; windows are kept by it.';
+
+CREATE VIEW bpm.shown_alerts WITH (security_invoker='true') AS
+ SELECT alerts.tenant_id,
+    alerts.id,
+    alerts.alert_no,
+    rules.id AS rule_id,
+    rules.name AS rule,
+    alerts.rule_no,
+    alerts.rule_version,
+    alerts.pack_id,
+    packs.external_id AS pack,
+    alerts.source,
+    sites.name AS site,
+    alerts.onset,
+    alerts.raised_at,
+    alerts.cleared_at,
+    alerts.state,
+    alerts.clear_reason,
+    alerts.severity,
+    alerts.value,
+    alerts.flapping,
+    alerts.late,
+    alerts.provisional,
+    alerts.silence_id,
+    alerts.maintenance,
+    rule_versions.condition,
+    alerts.acknowledged_by,
+    alerts.acknowledged_at,
+    alerts.assigned_to,
+    alerts.version,
+    alerts.subject_pack,
+    alerts.subject_source
+   FROM (((((bpm.alerts
+     JOIN bpm.rules USING (tenant_id, rule_no))
+     JOIN bpm.rule_versions ON (((rule_versions.tenant_id = alerts.tenant_id) AND (rule_versions.rule_no = alerts.rule_no) AND (rule_versions.number = alerts.rule_version))))
+     LEFT JOIN bpm.packs ON (((packs.tenant_id = alerts.tenant_id) AND (packs.pack_id = alerts.pack_id))))
+     LEFT JOIN bpm.tenures ON (((tenures.tenant_id = alerts.tenant_id) AND (tenures.tenure_no = alerts.tenure_no))))
+     LEFT JOIN bpm.sites ON (((sites.tenant_id = tenures.tenant_id) AND (sites.id = tenures.site_id))));
+
+ALTER VIEW bpm.shown_alerts OWNER TO bpm_owner;
+
 CREATE TABLE bpm.silences (
     tenant_id integer NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -643,20 +779,6 @@ ALTER TABLE bpm.silences ALTER COLUMN silence_no ADD GENERATED ALWAYS AS IDENTIT
     NO MAXVALUE
     CACHE 1
 );
-
-CREATE TABLE bpm.sites (
-    tenant_id integer NOT NULL,
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    name text NOT NULL,
-    region text,
-    zone text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    version integer DEFAULT 1 NOT NULL
-);
-
-ALTER TABLE ONLY bpm.sites FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE bpm.sites OWNER TO bpm_owner;
 
 CREATE TABLE bpm.superseded_readings (
     tenant_id integer NOT NULL,
@@ -709,23 +831,6 @@ ALTER TABLE bpm.tenants ALTER COLUMN tenant_id ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
-CREATE TABLE bpm.tenures (
-    tenant_id integer NOT NULL,
-    pack_id integer NOT NULL,
-    held_from timestamp with time zone NOT NULL,
-    held_to timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
-    site_id uuid,
-    model_id uuid,
-    tenure_no integer NOT NULL,
-    CONSTRAINT tenures_check CHECK ((held_from < held_to))
-);
-
-ALTER TABLE ONLY bpm.tenures FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE bpm.tenures OWNER TO bpm_owner;
-
-COMMENT ON COLUMN bpm.tenures.tenure_no IS 'Short name of the tenure, never reused; windows are kept by it.';
-
 ALTER TABLE bpm.tenures ALTER COLUMN tenure_no ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.tenures_tenure_no_seq
     START WITH 1
@@ -757,14 +862,20 @@ ALTER TABLE bpm.window_notes OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.window_notes IS 'Closed quarter-hours that a batch touched and that must be counted again; one row a batch, so that no two writers share one.';
 
+ALTER TABLE ONLY bpm.alert_actions
+    ADD CONSTRAINT alert_actions_pkey PRIMARY KEY (tenant_id, partition_no, seq);
+
+ALTER TABLE ONLY bpm.alert_actions
+    ADD CONSTRAINT alert_actions_tenant_id_id_key UNIQUE (tenant_id, id);
+
 ALTER TABLE ONLY bpm.alerts
     ADD CONSTRAINT alerts_alert_no_key UNIQUE (alert_no);
 
 ALTER TABLE ONLY bpm.alerts
-    ADD CONSTRAINT alerts_pkey PRIMARY KEY (tenant_id, id);
+    ADD CONSTRAINT alerts_identity UNIQUE (tenant_id, rule_no, rule_version, subject_pack, subject_source, onset);
 
 ALTER TABLE ONLY bpm.alerts
-    ADD CONSTRAINT alerts_tenant_id_rule_no_rule_version_pack_id_source_onset_key UNIQUE NULLS NOT DISTINCT (tenant_id, rule_no, rule_version, pack_id, source, onset);
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (tenant_id, id);
 
 ALTER TABLE ONLY bpm.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (tenant_id, id);
@@ -892,6 +1003,10 @@ ALTER TABLE ONLY bpm.window_marks
 ALTER TABLE ONLY bpm.window_notes
     ADD CONSTRAINT window_notes_pkey PRIMARY KEY (pack_id, starts, tenant_id, batch_no);
 
+CREATE UNIQUE INDEX alert_actions_log ON bpm.alert_actions USING btree (partition_no, seq);
+
+CREATE INDEX alert_actions_of_alert ON bpm.alert_actions USING btree (tenant_id, alert_id, seq);
+
 CREATE INDEX alerts_newest ON bpm.alerts USING btree (tenant_id, alert_no DESC);
 
 CREATE INDEX alerts_of_pack ON bpm.alerts USING btree (tenant_id, pack_id, alert_no DESC);
@@ -918,7 +1033,9 @@ CREATE INDEX readings_pack_ts ON ONLY bpm.readings USING btree (pack_id, ts);
 
 CREATE INDEX readings_ts ON ONLY bpm.readings USING brin (ts) WITH (pages_per_range='32', autosummarize='on');
 
-CREATE INDEX rule_transitions_of_alert ON bpm.rule_transitions USING btree (tenant_id, rule_no, rule_version, pack_id, onset);
+CREATE UNIQUE INDEX rule_transitions_log ON bpm.rule_transitions USING btree (partition_no, seq) WHERE (kind = ANY (ARRAY['raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]));
+
+CREATE INDEX rule_transitions_of_alert ON bpm.rule_transitions USING btree (tenant_id, rule_no, rule_version, subject_pack, subject_source, onset);
 
 CREATE INDEX superseded_readings_batch ON bpm.superseded_readings USING btree (batch_no);
 
@@ -933,6 +1050,12 @@ CREATE UNIQUE INDEX tenures_one_open ON bpm.tenures USING btree (pack_id) WHERE 
 COMMENT ON INDEX bpm.tenures_one_open IS 'A pack has one holder at a time, of whichever tenant.';
 
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.refuse_change();
+
+ALTER TABLE ONLY bpm.alert_actions
+    ADD CONSTRAINT alert_actions_tenant_id_alert_id_fkey FOREIGN KEY (tenant_id, alert_id) REFERENCES bpm.alerts(tenant_id, id);
+
+ALTER TABLE ONLY bpm.alert_actions
+    ADD CONSTRAINT alert_actions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.alerts
     ADD CONSTRAINT alerts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1039,6 +1162,8 @@ ALTER TABLE ONLY bpm.window_marks
 ALTER TABLE ONLY bpm.window_notes
     ADD CONSTRAINT window_notes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE bpm.alert_actions ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.alerts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
@@ -1080,6 +1205,8 @@ ALTER TABLE bpm.silences ENABLE ROW LEVEL SECURITY;
 ALTER TABLE bpm.sites ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.superseded_readings ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant ON bpm.alert_actions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.alerts TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -1144,8 +1271,17 @@ GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone
 REVOKE ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) TO bpm_ingest;
 
+GRANT SELECT ON TABLE bpm.alert_actions TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.alert_actions TO bpm_ingest;
+
 GRANT SELECT ON TABLE bpm.alerts TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.alerts TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.rule_transitions TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.rule_transitions TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.alert_events TO bpm_app;
+GRANT SELECT ON TABLE bpm.alert_events TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_ingest;
@@ -1211,9 +1347,6 @@ GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.rule_states TO bpm_ingest;
 
-GRANT SELECT ON TABLE bpm.rule_transitions TO bpm_app;
-GRANT SELECT,INSERT ON TABLE bpm.rule_transitions TO bpm_ingest;
-
 GRANT SELECT,INSERT ON TABLE bpm.rule_versions TO bpm_app;
 GRANT SELECT ON TABLE bpm.rule_versions TO bpm_ingest;
 
@@ -1224,13 +1357,19 @@ GRANT UPDATE(name) ON TABLE bpm.rules TO bpm_app;
 
 GRANT UPDATE(version) ON TABLE bpm.rules TO bpm_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
+GRANT SELECT ON TABLE bpm.sites TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.shown_alerts TO bpm_app;
+GRANT SELECT ON TABLE bpm.shown_alerts TO bpm_ingest;
+
 GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_app;
 GRANT SELECT ON TABLE bpm.silences TO bpm_ingest;
 
 GRANT UPDATE(deleted_at) ON TABLE bpm.silences TO bpm_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
-GRANT SELECT ON TABLE bpm.sites TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.superseded_readings TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.superseded_readings TO bpm_ingest;
@@ -1243,9 +1382,6 @@ GRANT UPDATE(registry_version) ON TABLE bpm.tenants TO bpm_app;
 GRANT UPDATE(rules_version) ON TABLE bpm.tenants TO bpm_app;
 
 GRANT UPDATE(key_aliases_version) ON TABLE bpm.tenants TO bpm_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_app;
-GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.window_marks TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.window_marks TO bpm_ingest;

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
-from domain.alerts import ClearByHand
+from domain.alerts import AlertAction, ClearByHand
 from domain.clock import AnchoredClock
 from domain.errors import (
     BpmError,
@@ -136,10 +136,20 @@ class EmbeddedRunner:
 
         Raises NotFoundError when it isn't open any more, UnavailableError when the store is away.
         """
+        await self._command(partial(self._ruling.clear, asked))
+
+    async def act_on_alert(self, action: AlertAction) -> None:
+        """Acknowledge, assign or comment an alert, between two groups of the writer.
+
+        Raises NotFoundError when there is none, UnavailableError when the store is away.
+        """
+        await self._command(partial(self._ruling.act, action))
+
+    async def _command(self, work: Callable[[int], None]) -> None:
+        """Have work done by the writer's thread, which gives it the time."""
         if self._trouble is not None or self._intake.stopping:
             raise self._unavailable(self._trouble or "the engine is stopping")
         loop = asyncio.get_running_loop()
-        work = partial(self._ruling.clear, asked)
         command = Command(work, loop.create_future(), loop)
         self._commands.append(command)
         self._intake.wake()

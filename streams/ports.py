@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.alert_rules import Rule, Silence, TenureScope
-from domain.alerts import AlertChanges, ClearByHand, SavedRuleState, SetAside
+from domain.alerts import AlertAction, AlertChanges, ClearByHand, SavedRuleState, SetAside
 from domain.corrections import Correction, Reached
 from domain.readings import (
     Found,
@@ -62,6 +62,8 @@ class Group(Protocol):
     def write(self, outcome: Outcome) -> None: ...
 
     def write_alerts(self, changes: AlertChanges) -> None: ...
+
+    def write_action(self, action: AlertAction, now_ms: int) -> None: ...
 
     def note_cleared(self, asked: ClearByHand) -> None: ...
 

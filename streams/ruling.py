@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from domain.alert_rules import GROWTH_WINDOW_S_MAX, MissingData, Rule, Silence
-from domain.alerts import ClearByHand
+from domain.alerts import AlertAction, ClearByHand
 from domain.clock import MILLISECONDS_PER_SECOND
 from domain.readings import Int32Array, LiveReadings, Outcome, RuleClocks
 from domain.tenancy import TenantId, TenantVersions
@@ -120,6 +120,11 @@ class Ruling:
             cleared.apply(self._memory)
         else:
             cleared.apply(self._growth)
+
+    def act(self, action: AlertAction, now_ms: int) -> None:
+        """Write what somebody did with an alert, in a transaction of its own. Raises NotFoundError."""
+        with self._store.group() as group:
+            group.write_action(action, now_ms)
 
     def _follow(self, group: Group, versions: Mapping[TenantId, TenantVersions], now_ms: int) -> None:
         """Load the rules that changed, and forget the scopes of tenures that may have."""

@@ -7,7 +7,9 @@ from starlette.responses import Response
 
 from api.alerts import schemas, service
 from api.call import Call
+from api.idempotency import IdempotencyKey
 from api.routing import Allowed, RecordId, answer, etag, listed, router
+from domain.alerts import AlertActionKind
 from domain.policy import Action
 
 routes = router("alerts")
@@ -28,6 +30,35 @@ async def get(record_id: RecordId, call: Reader) -> Response:
     """Read an alert, and what happened to it."""
     row = await service.get(call, record_id)
     return answer(row, headers=etag(row["version"]))
+
+
+@routes.post("/alerts/{id}/acknowledge", response_model=schemas.AlertDetail)
+async def acknowledge(record_id: RecordId, call: Writer, idempotency_key: IdempotencyKey = None) -> Response:
+    """Say that somebody has seen an alert. The first acknowledgement counts, later ones change nothing."""
+    row = await service.act(call, record_id, AlertActionKind.ACKNOWLEDGED, idempotency_key)
+    return answer(row, headers=etag(row["version"]))
+
+
+@routes.post("/alerts/{id}/assign", response_model=schemas.AlertDetail)
+async def assign(
+    record_id: RecordId, asked: schemas.Assignment, call: Writer, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Say who is to see to an alert; null takes it away from whom it was given."""
+    row = await service.act(
+        call, record_id, AlertActionKind.ASSIGNED, idempotency_key, assignee=asked.assignee
+    )
+    return answer(row, headers=etag(row["version"]))
+
+
+@routes.post("/alerts/{id}/comments", status_code=201, response_model=schemas.AlertDetail)
+async def comment(
+    record_id: RecordId, asked: schemas.Comment, call: Writer, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Add a comment to an alert. Send an Idempotency-Key to have a comment that is sent again stand once."""
+    row = await service.act(
+        call, record_id, AlertActionKind.COMMENTED, idempotency_key, comment=asked.comment
+    )
+    return answer(row, 201, etag(row["version"]))
 
 
 @routes.post("/alerts/{id}/clear", response_model=schemas.AlertDetail)

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
-from api.routing import Name, PageOf
+from api.routing import Name, PageOf, Strict
 
 StateName = Literal["open", "cleared", "withdrawn"]
 SeverityName = Literal["info", "warning", "critical"]
@@ -47,6 +47,7 @@ class Alert(BaseModel):
     silence_id: UUID | None
     acknowledged_by: str | None
     acknowledged_at: str | None
+    assigned_to: Annotated[str | None, Field(description="who is to see to it, by the name that was given")]
     version: int
 
 
@@ -63,7 +64,33 @@ class Transition(BaseModel):
     flapping: bool
 
 
+class Action(BaseModel):
+    """What somebody did with an alert."""
+
+    kind: Literal["acknowledged", "assigned", "commented"]
+    at: str
+    subject: Annotated[str, Field(description="who did it")]
+    assignee: str | None
+    comment: str | None
+
+
 class AlertDetail(Alert):
-    """An alert with what happened to it, oldest first."""
+    """An alert with what happened to it, and what people did with it, oldest first."""
 
     transitions: list[Transition]
+    actions: list[Action]
+
+
+class Assignment(Strict):
+    """Who is to see to an alert."""
+
+    assignee: Annotated[Name | None, Field(description="any name that means something to you; null: nobody")]
+
+
+class Comment(Strict):
+    comment: Annotated[
+        str,
+        StringConstraints(
+            min_length=1, max_length=4000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", strip_whitespace=False
+        ),
+    ]

@@ -1,20 +1,23 @@
 """Use cases of alerts."""
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from api.alerts.schemas import AlertsAsked
 from api.call import Call
+from api.idempotency import id_under_key
 from domain.alert_rules import AlertState, read_condition, value_unit
-from domain.alerts import ClearByHand
+from domain.alerts import AlertAction, AlertActionKind, ClearByHand
 from domain.clock import to_ms
 from domain.errors import ConflictError, NotFoundError
 from storage import alerts as stored
 
 Row = dict[str, Any]
 
-_HIDDEN = frozenset({"alert_no", "rule_no", "pack_id", "condition"})
-_TRANSITIONS_MAX = 1000
+_HIDDEN = frozenset(
+    {"tenant_id", "alert_no", "rule_no", "pack_id", "condition", "subject_pack", "subject_source"}
+)
+_HAPPENED_MAX = 1000
 
 
 async def page(call: Call, asked: AlertsAsked) -> tuple[list[Row], str | None]:
@@ -22,15 +25,45 @@ async def page(call: Call, asked: AlertsAsked) -> tuple[list[Row], str | None]:
     chosen = stored.AlertFilter(asked.state, asked.severity, asked.pack, asked.rule)
     async with call.snapshot() as transaction:
         rows, after = await stored.page(transaction, chosen, asked.cursor, asked.limit)
-    return [_public(row) for row in rows], after
+    return [shown(row) for row in rows], after
 
 
 async def get(call: Call, alert_id: UUID) -> Row:
-    """The alert with its transitions. Raises NotFoundError."""
+    """The alert with its transitions and actions. Raises NotFoundError."""
     async with call.snapshot() as transaction:
         row = await stored.get(transaction, alert_id)
-        happened = await stored.transitions(transaction, row, _TRANSITIONS_MAX)
-    return _public(row) | {"transitions": happened}
+        transitions = await stored.transitions(transaction, row, _HAPPENED_MAX)
+        actions = await stored.actions(transaction, alert_id, _HAPPENED_MAX)
+    return shown(row) | {"transitions": transitions, "actions": actions}
+
+
+async def act(
+    call: Call,
+    alert_id: UUID,
+    kind: AlertActionKind,
+    key: str | None,
+    *,
+    assignee: str | None = None,
+    comment: str | None = None,
+) -> Row:
+    """The alert, after somebody did something with it. The same key again changes nothing.
+
+    Raises NotFoundError, KeyReusedError when the key stands for another action, UnavailableError.
+    """
+    async with call.snapshot() as transaction:
+        await stored.get(transaction, alert_id)
+    action = AlertAction(
+        id=uuid4() if key is None else id_under_key(call.actor, "alert-action", key),
+        tenant_id=call.actor.tenant_id,
+        alert_id=alert_id,
+        kind=kind,
+        subject=call.actor.subject,
+        request_id=call.request_id,
+        assignee=assignee,
+        comment=comment,
+    )
+    await call.engine.runner.act_on_alert(action)
+    return await get(call, alert_id)
 
 
 async def clear(call: Call, alert_id: UUID) -> Row:
@@ -55,7 +88,8 @@ async def clear(call: Call, alert_id: UUID) -> Row:
     return await get(call, alert_id)
 
 
-def _public(row: Row) -> Row:
-    shown = {name: value for name, value in row.items() if name not in _HIDDEN}
+def shown(row: Row) -> Row:
+    """An alert as requests and subscribers see it, from its row."""
+    public = {name: value for name, value in row.items() if name not in _HIDDEN}
     muted = row["silence_id"] is not None
-    return shown | {"muted": muted, "unit": value_unit(read_condition(row["condition"]))}
+    return public | {"muted": muted, "unit": value_unit(read_condition(row["condition"]))}

@@ -3,10 +3,11 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
+from api.idempotency import IdempotencyKey
 from api.routing import Allowed, Name, PageOf, RecordId, answer, listed, router
 from api.telemetry import schemas, service
 from api.telemetry.bodies import Body, BodyShape, content_type_of, read_content
@@ -47,7 +48,6 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
 
 
 ImportId = Annotated[UUID | None, Query(alias="import", description="an import's id: any past time")]
-IdempotencyKey = Annotated[str | None, Header(description="the batch's id: a retry gets the first receipt")]
 Sender = Annotated[Call, Depends(Allowed(Action.TELEMETRY_WRITE))]
 
 _SET_ASIDE: dict[int | str, dict[str, Any]] = {

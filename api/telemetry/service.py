@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from api.call import Call
+from api.idempotency import id_under_key
 from api.telemetry.bodies import Body, BodyShape, decode, off_loop
 from domain.errors import (
     ForbiddenError,
@@ -30,7 +31,6 @@ from storage import telemetry as stored
 from storage.registry import RegistryVersion
 
 _JUDGE_TRIES_MAX = 10
-_KEY_CHARACTERS_MAX = 200
 
 
 async def take_in(call: Call, body: Body) -> Receipt:
@@ -44,7 +44,8 @@ async def take_in(call: Call, body: Body) -> Receipt:
     else:
         require_clock(call)
     arrived_at_ms = call.engine.clock.now_ms()
-    batch_id = uuid.uuid4() if body.idempotency_key is None else batch_id_of(call.actor, body.idempotency_key)
+    key = body.idempotency_key
+    batch_id = uuid.uuid4() if key is None else id_under_key(call.actor, "batch", key)
     read: tuple[KeyAliases, RawReadings] | None = None
 
     async def judged() -> IncomingBatch:
@@ -88,23 +89,6 @@ async def commit(call: Call, batch_id: UUID, judged: Callable[[], Awaitable[Inco
         call.engine.metrics.count(receipt)
         return receipt
     raise UnavailableError("packs keep changing", retry_after_s=call.engine.settings.retry_after_s)
-
-
-def batch_id_of(actor: Actor, key: str) -> UUID:
-    """The batch's id under an Idempotency-Key: the key itself when it is a UUID, else one derived from it.
-
-    Raises InvalidRequestError.
-    """
-    if not (0 < len(key) <= _KEY_CHARACTERS_MAX and key.isascii() and key.isprintable()):
-        raise InvalidRequestError(
-            "expected up to 200 printable ASCII characters",
-            field="Idempotency-Key",
-            limit=_KEY_CHARACTERS_MAX,
-        )
-    try:
-        return UUID(key)
-    except ValueError:
-        return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:bpm:batch:{actor.tenant_name}:{key}")
 
 
 def pack_of_device(call: Call, pack: str | None) -> str:

@@ -111,7 +111,7 @@ FROM unnest(
     tenant, rule, rule_version, pack, source, tenure, onset, raised_at, cleared_at, state, clear_reason, severity,
     value, flapping, late, provisional, silence, maintenance, seq
 )
-ON CONFLICT (tenant_id, rule_no, rule_version, pack_id, source, onset) DO UPDATE SET
+ON CONFLICT ON CONSTRAINT alerts_identity DO UPDATE SET
     tenure_no = excluded.tenure_no, raised_at = excluded.raised_at, cleared_at = excluded.cleared_at,
     state = excluded.state, clear_reason = excluded.clear_reason, value = excluded.value,
     flapping = excluded.flapping, late = excluded.late, provisional = excluded.provisional,
@@ -129,8 +129,8 @@ FROM unnest(
     %(seq)s::int8[]
 ) AS given (tenant, rule, rule_version, pack, source, onset, state, cleared_at, clear_reason, seq)
 WHERE alerts.tenant_id = given.tenant AND alerts.rule_no = given.rule AND alerts.rule_version = given.rule_version
-    AND alerts.onset = given.onset AND alerts.pack_id IS NOT DISTINCT FROM given.pack
-    AND alerts.source IS NOT DISTINCT FROM given.source
+    AND alerts.onset = given.onset AND alerts.subject_pack = coalesce(given.pack, -1)
+    AND alerts.subject_source = coalesce(given.source, '')
 
 -- name: keep_states
 INSERT INTO rule_states (rule_no, pack_id, source, rule_version, status, flapping, onset, clear_since, raises)
@@ -164,3 +164,22 @@ WHERE tenant_id = ANY(%(tenants)s) AND mode = 'live' AND source <> 'redrive' AND
         SELECT FROM batches AS part WHERE part.tenant_id = batches.tenant_id AND part.part_of = batches.id
     )
 ORDER BY batch_no
+
+-- name: lock_alert
+SELECT acknowledged_by, assigned_to FROM alerts WHERE tenant_id = %(tenant_id)s AND id = %(alert_id)s FOR UPDATE
+
+-- name: find_action
+SELECT alert_id, kind, subject, assignee, comment FROM alert_actions WHERE tenant_id = %(tenant_id)s AND id = %(id)s
+
+-- name: insert_action
+INSERT INTO alert_actions (tenant_id, id, partition_no, seq, alert_id, kind, subject, assignee, comment, at)
+VALUES (%(tenant_id)s, %(id)s, %(partition_no)s, %(seq)s, %(alert_id)s, %(kind)s, %(subject)s, %(assignee)s,
+    %(comment)s, %(at)s)
+
+-- name: show_action
+UPDATE alerts SET
+    acknowledged_by = CASE WHEN %(kind)s = 'acknowledged' THEN %(subject)s ELSE acknowledged_by END,
+    acknowledged_at = CASE WHEN %(kind)s = 'acknowledged' THEN %(at)s::timestamptz ELSE acknowledged_at END,
+    assigned_to = CASE WHEN %(kind)s = 'assigned' THEN %(assignee)s ELSE assigned_to END,
+    version = version + 1
+WHERE tenant_id = %(tenant_id)s AND id = %(alert_id)s

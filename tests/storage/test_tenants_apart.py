@@ -41,6 +41,7 @@ OF_TENANTS = {
     "silences",
     "rule_transitions",
     "alerts",
+    "alert_actions",
 }
 APP_DELETES_FROM = {"quarantine", "key_aliases"}
 GUESSED = "00000000-0000-4000-8000-000000000000"
@@ -97,6 +98,8 @@ def tenants(api: RunningApi) -> dict[str, int]:
             client.post("/v1/silences", json=silence).raise_for_status()
             live = {"pack": "P", "ts": datetime.now(UTC).isoformat(), "temperature_c": 60}
             client.post("/v1/telemetry", json=live).raise_for_status()
+            (alert,) = client.get("/v1/alerts").json()["items"]
+            client.post(f"/v1/alerts/{alert['id']}/acknowledge").raise_for_status()
     assert api.engine.counter.wait_until_counted(60)
     api.engine.counter.stop()
     with as_administrator(api.access) as connection:
