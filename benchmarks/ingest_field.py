@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import numpy as np
 import psycopg
 
@@ -22,7 +23,11 @@ JSON = "application/json"
 TENANT = "benchmark"
 STEP_MS = 100
 LATE_AFTER_S = 7 * 86_400
-"""Yesterday's readings count as live here, so that all runs fall into one day's partition at any hour."""
+"""Yesterday's readings count as live here, so that all runs fall into one day's partition at any hour.
+
+Its quarter-hours stay open as long, as those of live readings are.
+"""
+RULES = 20
 
 _PREFILL_ROWS = 1_000_000
 _PREFILL_BATCH_NO = 0
@@ -90,9 +95,15 @@ class Field:
 @contextmanager
 def ingest_field(packs: int, prefill_rows: int = _PREFILL_ROWS) -> Iterator[Field]:
     """An engine whose table holds about `prefill_rows` rows of `packs` packs, written and checkpointed."""
-    with served_engine({"BPM_LATE_AFTER_S": str(LATE_AFTER_S)}) as engine:
+    late_after_s = str(LATE_AFTER_S)
+    with served_engine({"BPM_LATE_AFTER_S": late_after_s, "BPM_CLOSE_AFTER_S": late_after_s}) as engine:
         token = engine.tenant_token(TENANT)
         yesterday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+        with psycopg.connect(engine.admin_conninfo(), autocommit=True) as connection:
+            # A new installation has closed all that lies before its first start.
+            closed_before = yesterday - timedelta(hours=1)
+            connection.execute("UPDATE window_marks SET counted_before = %s", [closed_before])
+            connection.execute("UPDATE partitions SET closed_before = %s", [closed_before])
         made = Field(engine, token, Registered(0, np.empty(0, np.int32)), to_ms(yesterday))
         register = Shape("register", packs, 1)
         with senders(1, engine.port, token, ARROW) as clients:
@@ -100,6 +111,7 @@ def ingest_field(packs: int, prefill_rows: int = _PREFILL_ROWS) -> Iterator[Fiel
         if accepted(posted) != packs:
             raise RuntimeError(f"registering {packs} packs was answered with {posted[0].receipts[0]}")
         made.fleet = _registered(made, packs)
+        _make_rules(made)
         _prefill(made, Shape("pre-fill", packs, max(1, prefill_rows // packs)))
         yield made
 
@@ -111,6 +123,21 @@ def _registered(field_: Field, packs: int) -> Registered:
     return Registered(
         rows[0][2], np.array([numbers[pack_name(position)] for position in range(packs)], np.int32)
     )
+
+
+def _make_rules(field_: Field) -> None:
+    """Rules that no reading of the fleet breaches, and that hold for yesterday's readings too."""
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{field_.engine.port}", headers={"Authorization": f"Bearer {field_.token}"}
+    ) as client:
+        for number in range(RULES):
+            condition = {"kind": "threshold", "measure": "temperature_c", "side": "above"}
+            limits = {"limit": 50 + number, "clear_limit": 50, "duration_s": 0 if number % 2 else 60}
+            rule = {"name": f"hot {number}", "scope": {"kind": "tenant"}, "severity": "warning"}
+            client.post("/v1/rules", json=rule | {"condition": condition | limits}).raise_for_status()
+    with field_.admin() as connection:
+        connection.execute("UPDATE rule_versions SET effective_from = '2000-01-01'")
+        connection.execute("UPDATE tenants SET rules_version = rules_version + 1")
 
 
 def _prefill(field_: Field, shape: Shape) -> None:
