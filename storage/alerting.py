@@ -23,11 +23,10 @@ from domain.alert_rules import (
 )
 from domain.alerts import AlertChanges, AlertTransition, RuleStatus, SavedRuleState, SetAside, Subject
 from domain.clock import from_ms
-from domain.measures import MEASURES
 from domain.packs import FOREVER_MS
 from domain.readings import Int32Array, LiveReadings, RuleClocks, to_thousandths
 from domain.tenancy import TenantId
-from storage.database import int4s, int8s
+from storage.database import int4s
 from storage.partition_queries import PartitionQueries
 
 CHANNEL = "bpm_alerts"
@@ -171,22 +170,6 @@ def quarantined_since(
         SetAside(TenantId(row["tenant_id"]), row["source"], row["arrived_ms"], row["quarantined"])
         for row in queries.rows("alerting.quarantined_since", given)
     ]
-
-
-def save_clocks(queries: PartitionQueries, clocks: RuleClocks) -> None:
-    """Save clocks and last values beside the packs' states, which are there already."""
-    queries.rows(
-        "alerting.save_clocks",
-        {
-            "pack": int4s(clocks.pack),
-            "tenant": int4s(clocks.tenant),
-            "tenure": int4s(clocks.tenure),
-            "clock_ms": int8s(clocks.clock_ms),
-            "last_ts_ms": int8s(clocks.last_ts_ms.T.ravel()),
-            "last": int4s(clocks.last.T.ravel()),
-            "measures": len(MEASURES),
-        },
-    )
 
 
 def write_changes(

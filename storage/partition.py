@@ -25,7 +25,7 @@ from domain.readings import (
     StoredReadings,
 )
 from domain.windows import quarter_of
-from storage.alerting import live_after, load_clocks, load_states, save_clocks
+from storage.alerting import live_after, load_clocks, load_states
 from storage.correcting import corrected_reading, held_then, latest_of, next_unfinished, replace_slice
 from storage.database import adapt_columns, int4s, int8s
 from storage.days import partition_of
@@ -225,17 +225,22 @@ class PartitionStore:
             raise FencedError(f"partition {self._partition_no} has been taken over by another process")
 
     def save_state(self, states: PackStates, clocks: RuleClocks) -> None:
-        """Save packs' states, which hold every reading committed so far."""
+        """Save packs' states, which hold every reading committed so far, and the rule clocks of some of them."""
         with self._owned():
             parameters = {
                 "pack": int4s(states.pack),
                 "watermark_ms": int8s(states.watermark_ms),
                 "latest_ts_ms": int8s(states.latest_ts_ms.T.ravel()),
                 "latest": int4s(states.latest.T.ravel()),
+                "clock": int4s(_places(states.pack, clocks.pack) + 1),
+                "rule_tenant": int4s(clocks.tenant),
+                "rule_tenure": int4s(clocks.tenure),
+                "rule_clock_ms": int8s(clocks.clock_ms),
+                "rule_last_ts_ms": int8s(clocks.last_ts_ms.T.ravel()),
+                "rule_last": int4s(clocks.last.T.ravel()),
                 "measures": len(MEASURES),
             }
             self._required().rows("partition.save_state", parameters)
-            save_clocks(self._required(), clocks)
             self._required().rows("partition.mark_applied", {"batch_no": self._last_batch_no})
         self._applied_batch_no = self._last_batch_no
 
@@ -248,3 +253,13 @@ class PartitionStore:
         if self._queries is None:
             raise psycopg.OperationalError("not connected")
         return self._queries
+
+
+def _places(pack: Int32Array, among: Int32Array) -> Int32Array:
+    """Where each pack stands among ascending others, -1 for nowhere. All of the others are among the packs."""
+    places = np.full(len(pack), -1, np.int32)
+    found = np.flatnonzero(np.isin(pack, among, assume_unique=True))
+    if len(found) != len(among):
+        raise ValueError("a rule clock of a pack whose state is not saved with it")
+    places[found] = np.searchsorted(among, pack[found])
+    return places

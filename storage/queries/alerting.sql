@@ -60,17 +60,6 @@ FROM (
     ORDER BY batch_no, item_no
 ) AS live
 
--- name: save_clocks
-UPDATE pack_state SET
-    rule_tenant_id = given.tenant,
-    rule_tenure_no = given.tenure,
-    rule_clock_ms = given.clock_ms,
-    rule_last_ts_ms = (%(last_ts_ms)s::int8[])[(given.n - 1) * %(measures)s::int8 + 1 : given.n * %(measures)s::int8],
-    rule_last = (%(last)s::int4[])[(given.n - 1) * %(measures)s::int8 + 1 : given.n * %(measures)s::int8]
-FROM unnest(%(pack)s::int4[], %(tenant)s::int4[], %(tenure)s::int4[], %(clock_ms)s::int8[])
-    WITH ORDINALITY AS given (pack, tenant, tenure, clock_ms, n)
-WHERE pack_id = given.pack
-
 -- name: take_sequence
 UPDATE partitions SET alert_seq = alert_seq + %(count)s WHERE partition_no = %(partition_no)s
 RETURNING alert_seq - %(count)s AS before

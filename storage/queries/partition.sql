@@ -73,15 +73,33 @@ SELECT array_agg(pack_id), array_agg(ts), {measure_arrays} FROM (
 ) AS later
 
 -- name: save_state
-INSERT INTO pack_state (pack_id, watermark_ms, latest_ts_ms, latest)
+-- One row per pack, with its rule clock where that moved: nullif(clock, 0) is its place among the clocks.
+INSERT INTO pack_state (
+    pack_id, watermark_ms, latest_ts_ms, latest, rule_tenant_id, rule_tenure_no, rule_clock_ms, rule_last_ts_ms,
+    rule_last
+)
 SELECT
-    given.pack_id,
-    given.watermark_ms,
-    (%(latest_ts_ms)s::int8[])[(given.n - 1) * %(measures)s::int8 + 1 : given.n * %(measures)s::int8],
-    (%(latest)s::int4[])[(given.n - 1) * %(measures)s::int8 + 1 : given.n * %(measures)s::int8]
-FROM unnest(%(pack)s::int4[], %(watermark_ms)s::int8[]) WITH ORDINALITY AS given (pack_id, watermark_ms, n)
+    pack_id,
+    watermark_ms,
+    (%(latest_ts_ms)s::int8[])[(n - 1) * %(measures)s::int8 + 1 : n * %(measures)s::int8],
+    (%(latest)s::int4[])[(n - 1) * %(measures)s::int8 + 1 : n * %(measures)s::int8],
+    (%(rule_tenant)s::int4[])[clock],
+    (%(rule_tenure)s::int4[])[clock],
+    (%(rule_clock_ms)s::int8[])[clock],
+    (%(rule_last_ts_ms)s::int8[])[(clock - 1) * %(measures)s::int8 + 1 : clock * %(measures)s::int8],
+    (%(rule_last)s::int4[])[(clock - 1) * %(measures)s::int8 + 1 : clock * %(measures)s::int8]
+FROM (
+    SELECT pack_id, watermark_ms, nullif(clock, 0) AS clock, n
+    FROM unnest(%(pack)s::int4[], %(watermark_ms)s::int8[], %(clock)s::int4[])
+        WITH ORDINALITY AS given (pack_id, watermark_ms, clock, n)
+) AS given
 ON CONFLICT (pack_id) DO UPDATE SET
-    watermark_ms = excluded.watermark_ms, latest_ts_ms = excluded.latest_ts_ms, latest = excluded.latest
+    watermark_ms = excluded.watermark_ms, latest_ts_ms = excluded.latest_ts_ms, latest = excluded.latest,
+    rule_tenant_id = coalesce(excluded.rule_tenant_id, pack_state.rule_tenant_id),
+    rule_tenure_no = coalesce(excluded.rule_tenure_no, pack_state.rule_tenure_no),
+    rule_clock_ms = coalesce(excluded.rule_clock_ms, pack_state.rule_clock_ms),
+    rule_last_ts_ms = coalesce(excluded.rule_last_ts_ms, pack_state.rule_last_ts_ms),
+    rule_last = coalesce(excluded.rule_last, pack_state.rule_last)
 
 -- name: mark_applied
 UPDATE partitions SET applied_batch_no = %(batch_no)s WHERE partition_no = %(partition_no)s

@@ -99,3 +99,23 @@ def test_e12_rules_go_on_after_a_restart_where_they_were(
     assert {one["rule"] for one in whole} == {"0", "1", "2", "3"}
     assert any(one["flapping"] for one in whole)
     assert any(one["late"] for one in whole)
+
+
+def test_e12_rule_clock_that_a_deleted_reading_moved_outlives_two_restarts(
+    database: DatabaseAccess, tmp_path: Path
+) -> None:
+    tenant, moment = "deleted", datetime.now(UTC)
+    with running_api(database, tmp_path) as api, api.client(api.tenant(tenant)) as client:
+        client.post("/v1/packs", json={"pack": "P-1"}).raise_for_status()
+        sent = {"pack": "P-1", "ts": moment.isoformat(), "temperature_c": 20}
+        client.post("/v1/telemetry", json=sent).raise_for_status()
+        span = {"from": moment.isoformat(), "to": (moment + timedelta(seconds=1)).isoformat()}
+        asked = {"kind": "delete_range", "pack": "P-1", "reason": "a test"} | span
+        assert client.post("/v1/corrections", json=asked).status_code in (200, 201), asked
+    forget_what_was_saved(database)
+    with running_api(database, tmp_path):
+        pass
+    with psycopg.connect(database.admin) as connection:
+        clocks = connection.execute("SELECT rule_clock_ms FROM bpm.pack_state").fetchall()
+    assert len(clocks) == 1
+    assert clocks[0][0] is not None
