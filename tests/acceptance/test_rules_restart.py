@@ -116,6 +116,10 @@ def test_e12_rule_clock_that_a_deleted_reading_moved_outlives_two_restarts(
     with running_api(database, tmp_path):
         pass
     with psycopg.connect(database.admin) as connection:
-        clocks = connection.execute("SELECT rule_clock_ms FROM bpm.pack_state").fetchall()
+        clocks = connection.execute(
+            "SELECT rule_clock_ms FROM bpm.pack_state JOIN bpm.packs USING (pack_id) JOIN bpm.tenants USING (tenant_id)"
+            " WHERE name = %s",
+            (tenant,),
+        ).fetchall()
     assert len(clocks) == 1
     assert clocks[0][0] is not None
