@@ -1,7 +1,5 @@
 """CSV that no spreadsheet runs: the one way in which text gets into a cell."""
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -13,6 +11,7 @@ import pyarrow.compute
 _FORMULA: Final = "^[=+\\-@\t\r]"
 _NUMBER: Final = "^-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?$"
 _IS_FORMULA: Final = re.compile(_FORMULA)
+_NEEDS_QUOTES: Final = re.compile('[",\r\n]')
 _IS_NUMBER: Final = re.compile(_NUMBER.removesuffix("$") + r"\Z")
 
 
@@ -35,9 +34,14 @@ def cell(value: Any) -> str:
 
 def lines(rows: Iterable[Iterable[Any]]) -> bytes:
     """Rows as lines of CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
-    return text.getvalue().encode()
+    return "".join(",".join(map(_quoted, map(cell, row))) + "\n" for row in rows).encode()
+
+
+def _quoted(text: str) -> str:
+    """Quoted where a reader needs it; Python's writer leaves a carriage return bare when lines end in another way."""
+    if _NEEDS_QUOTES.search(text):
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def table(columns: Sequence[str], items: Iterable[Mapping[str, Any]]) -> bytes:
