@@ -59,11 +59,11 @@ async def get(transaction: Transaction, group_id: UUID) -> DictRow:
     return await _found(transaction, {"id": group_id})
 
 
-async def _found(transaction: Transaction, key: dict[str, Any]) -> DictRow:
+async def _found(transaction: Transaction, key: dict[str, Any], field: str | None = None) -> DictRow:
     asked = {"id": None, "name": None, "after": None, "limit": 1} | key
     row = await transaction.one("pack_groups.list", asked)
     if row is None:
-        raise NotFoundError("there is no such group", field=None if "id" in key else "group")
+        raise NotFoundError("there is no such group", field=field)
     return row
 
 
@@ -165,7 +165,7 @@ async def known_packs(transaction: Transaction, packs: Sequence[str]) -> dict[st
 
 async def members_of(transaction: Transaction, name: str) -> Members:
     """The packs of a saved group that the actor sees. Raises NotFoundError for the group."""
-    group = await _found(transaction, {"name": name})
+    group = await _found(transaction, {"name": name}, "group")
     asked = {"id": group["id"], "after": None, "limit": _ALL_MAX}
     return _members(await transaction.rows("pack_groups.members", asked))
 
@@ -194,6 +194,4 @@ async def packs_of(transaction: Transaction, group: Group, packs_max: int) -> Me
 
 
 def _members(rows: Sequence[DictRow]) -> Members:
-    return Members(
-        tuple(row["pack"] for row in rows), np.array([row["pack_id"] for row in rows], np.int32)
-    )
+    return Members(tuple(row["pack"] for row in rows), np.array([row["pack_id"] for row in rows], np.int32))

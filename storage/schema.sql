@@ -459,6 +459,31 @@ ALTER TABLE bpm.pack_days OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.pack_days IS 'Closed days in the zone of the tenure''s site, UTC without one, folded from quarters; right for starts and ends, whatever became of the zone.';
 
+CREATE TABLE bpm.pack_group_members (
+    tenant_id integer NOT NULL,
+    group_id uuid NOT NULL,
+    pack_id integer NOT NULL
+);
+
+ALTER TABLE ONLY bpm.pack_group_members FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.pack_group_members OWNER TO bpm_owner;
+
+CREATE TABLE bpm.pack_groups (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL
+);
+
+ALTER TABLE ONLY bpm.pack_groups FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.pack_groups OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.pack_groups.version IS 'Raised by every edit, also of the members.';
+
 CREATE SEQUENCE bpm.pack_numbers
     AS integer
     START WITH 0
@@ -925,6 +950,15 @@ ALTER TABLE ONLY bpm.models
 ALTER TABLE ONLY bpm.pack_days
     ADD CONSTRAINT pack_days_pkey PRIMARY KEY (pack_id, starts, tenure_no);
 
+ALTER TABLE ONLY bpm.pack_group_members
+    ADD CONSTRAINT pack_group_members_pkey PRIMARY KEY (tenant_id, group_id, pack_id);
+
+ALTER TABLE ONLY bpm.pack_groups
+    ADD CONSTRAINT pack_groups_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.pack_groups
+    ADD CONSTRAINT pack_groups_tenant_id_name_key UNIQUE (tenant_id, name);
+
 ALTER TABLE ONLY bpm.pack_state
     ADD CONSTRAINT pack_state_pkey PRIMARY KEY (pack_id);
 
@@ -1099,6 +1133,18 @@ ALTER TABLE ONLY bpm.key_aliases
 ALTER TABLE ONLY bpm.models
     ADD CONSTRAINT models_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE ONLY bpm.pack_group_members
+    ADD CONSTRAINT pack_group_members_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.pack_group_members
+    ADD CONSTRAINT pack_group_members_tenant_id_group_id_fkey FOREIGN KEY (tenant_id, group_id) REFERENCES bpm.pack_groups(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY bpm.pack_group_members
+    ADD CONSTRAINT pack_group_members_tenant_id_pack_id_fkey FOREIGN KEY (tenant_id, pack_id) REFERENCES bpm.packs(tenant_id, pack_id);
+
+ALTER TABLE ONLY bpm.pack_groups
+    ADD CONSTRAINT pack_groups_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.packs
     ADD CONSTRAINT packs_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -1186,6 +1232,10 @@ ALTER TABLE bpm.models ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.pack_days ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.pack_group_members ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.pack_groups ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.packs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.quarantine ENABLE ROW LEVEL SECURITY;
@@ -1229,6 +1279,10 @@ CREATE POLICY tenant ON bpm.key_aliases TO bpm_app USING ((tenant_id = ( SELECT 
 CREATE POLICY tenant ON bpm.models TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.pack_days TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.pack_group_members TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.pack_groups TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.packs TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -1323,6 +1377,12 @@ GRANT SELECT ON TABLE bpm.models TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.pack_days TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_days TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_group_members TO bpm_app;
+GRANT SELECT ON TABLE bpm.pack_group_members TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.pack_groups TO bpm_app;
+GRANT SELECT ON TABLE bpm.pack_groups TO bpm_ingest;
 
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_app;
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_ingest;

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -14,12 +13,14 @@ from aggregations.windows import measure_columns, pack_columns
 from api.aggregates.encode import Column, Table
 from api.call import Call
 from domain.clock import from_ms, to_ms
-from domain.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from domain.errors import ForbiddenError, InvalidRequestError
+from domain.groups import Group, GroupKind, group_of
 from domain.measures import MEASURE_INDEX
 from domain.readings import Int64Array
 from domain.windows import QUARTER_S, STEPS, Step, step_of
 from storage import packs as stored_packs
-from storage.groups import NO_GROUP, GroupDays, group_days
+from storage.groups import GroupDays, PackGroup, group_days
+from storage.pack_groups import members_of
 from storage.records import MODELS, SITES
 from storage.transactions import Transaction
 from storage.windows import PackWindows, pack_windows
@@ -145,30 +146,27 @@ async def read_group(
         raise InvalidRequestError("groups are answered by days", field="step", limit="P1D")
     if asked.least_windows > call.engine.settings.aggregate_windows_max:
         raise _too_short(asked, call.engine.settings.aggregate_windows_max)
-    kind, _, name = group.partition(":")
-    if (kind, bool(name)) not in (("all", False), ("site", True), ("model", True)):
-        raise InvalidRequestError("groups are all, site:NAME and model:NAME", field="group")
-    if kind != "site" and call.actor.sites is not None:
+    wanted = group_of(group)
+    if wanted.kind in (GroupKind.ALL, GroupKind.MODEL) and call.actor.sites is not None:
         raise ForbiddenError("this group reaches all sites; the credential is limited to some", field="group")
     labels_ms = window_starts(asked.step, asked.zone, to_ms(asked.starts), to_ms(asked.ends))[:-1]
     labels_ms = labels_ms[labels_ms >= to_ms(asked.starts)]
     days = [from_ms(start).astimezone(asked.zone).date() for start in labels_ms.tolist()]
     async with call.snapshot() as transaction:
-        group_id = await _group_id(transaction, kind, name)
-        readings_max = call.engine.settings.aggregate_readings_max
-        found = await group_days(transaction, kind, group_id, days, readings_max)
+        meant = await _meant(transaction, wanted)
+        found = await group_days(transaction, meant, days, call.engine.settings.aggregate_readings_max)
     return _group_table(group, days, labels_ms, found, measures)
 
 
-async def _group_id(transaction: Transaction, kind: str, name: str) -> UUID:
-    found: UUID | None = NO_GROUP
-    if kind == "site":
-        found = await SITES.id_of(transaction, name, "group")
-    elif kind == "model":
-        found = await MODELS.id_of(transaction, name, "group")
-    if found is None:
-        raise NotFoundError("there is no such group", field="group")
-    return found
+async def _meant(transaction: Transaction, group: Group) -> PackGroup:
+    """Raises NotFoundError."""
+    if group.kind is GroupKind.SAVED:
+        return PackGroup(group.kind, packs=(await members_of(transaction, group.name)).number)
+    if group.kind is GroupKind.SITE:
+        return PackGroup(group.kind, await SITES.id_of(transaction, group.name, "group"))
+    if group.kind is GroupKind.MODEL:
+        return PackGroup(group.kind, await MODELS.id_of(transaction, group.name, "group"))
+    return PackGroup(group.kind)
 
 
 def _group_table(
