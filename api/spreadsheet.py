@@ -5,14 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
-import pyarrow as pa
-import pyarrow.compute
 
-_FORMULA: Final = "^[=+\\-@\t\r]"
-_NUMBER: Final = "^-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?$"
-_IS_FORMULA: Final = re.compile(_FORMULA)
+_IS_FORMULA: Final = re.compile("[=+\\-@\t\r]")
 _NEEDS_QUOTES: Final = re.compile('[",\r\n]')
-_IS_NUMBER: Final = re.compile(_NUMBER.removesuffix("$") + r"\Z")
+_IS_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z")
 
 
 def cell(value: Any) -> str:
@@ -47,16 +43,3 @@ def _quoted(text: str) -> str:
 def table(columns: Sequence[str], items: Iterable[Mapping[str, Any]]) -> bytes:
     """A header, and a line for each item."""
     return lines([columns]) + lines([item.get(name) for name in columns] for item in items)
-
-
-def safe_texts(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of text as `cell` gives it, for tables that Arrow writes.
-
-    >>> safe_texts(pa.chunked_array([["=1", "-1", "P-1", None]])).to_pylist()
-    ["'=1", '-1', 'P-1', None]
-    """
-    compute = pa.compute
-    formula = compute.match_substring_regex(texts, _FORMULA)
-    number = compute.match_substring_regex(texts, _NUMBER)
-    marked = compute.binary_join_element_wise("'", texts, "")
-    return compute.if_else(compute.and_not(formula, number), marked, texts)

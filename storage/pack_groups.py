@@ -170,6 +170,12 @@ async def members_of(transaction: Transaction, name: str) -> Members:
     return _members(await transaction.rows("pack_groups.members", asked))
 
 
+async def state_of(transaction: Transaction, name: str) -> tuple[UUID, int]:
+    """The id and version of a saved group: while they are the same, so are its packs. Raises NotFoundError."""
+    group = await _found(transaction, {"name": name}, "group")
+    return group["id"], group["version"]
+
+
 async def packs_of(transaction: Transaction, group: Group, packs_max: int) -> Members:
     """The packs of a group that the actor sees, by where and what they are now.
 

@@ -266,6 +266,19 @@ COMMENT ON COLUMN bpm.batches.first_ts IS 'Smallest and, in last_ts, largest tim
 
 COMMENT ON COLUMN bpm.batches.part_of IS 'The batch of which this row is a part: a large one is committed in parts, and its own row, with their sums, comes last.';
 
+CREATE TABLE bpm.closed_changes (
+    tenant_id integer NOT NULL,
+    day date NOT NULL,
+    partition_no integer NOT NULL,
+    changes bigint DEFAULT 1 NOT NULL
+);
+
+ALTER TABLE ONLY bpm.closed_changes FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.closed_changes OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.closed_changes IS 'Raised by the transaction that leaves notes, once for each UTC day of a tenant in which they lie. By partition, so that no writer waits for another.';
+
 CREATE TABLE bpm.corrected_packs (
     pack_id integer NOT NULL
 );
@@ -908,6 +921,9 @@ ALTER TABLE ONLY bpm.audit_log
 ALTER TABLE ONLY bpm.batches
     ADD CONSTRAINT batches_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY bpm.closed_changes
+    ADD CONSTRAINT closed_changes_pkey PRIMARY KEY (tenant_id, day, partition_no);
+
 ALTER TABLE ONLY bpm.corrected_packs
     ADD CONSTRAINT corrected_packs_pkey PRIMARY KEY (pack_id);
 
@@ -1106,6 +1122,9 @@ ALTER TABLE ONLY bpm.batches
 ALTER TABLE ONLY bpm.batches
     ADD CONSTRAINT batches_tenant_id_import_id_fkey FOREIGN KEY (tenant_id, import_id) REFERENCES bpm.imports(tenant_id, id);
 
+ALTER TABLE ONLY bpm.closed_changes
+    ADD CONSTRAINT closed_changes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.corrections
     ADD CONSTRAINT corrections_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -1216,6 +1235,8 @@ ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.batches ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.closed_changes ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.corrections ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.days_to_fold ENABLE ROW LEVEL SECURITY;
@@ -1263,6 +1284,8 @@ CREATE POLICY tenant ON bpm.alerts TO bpm_app USING ((tenant_id = ( SELECT (NULL
 CREATE POLICY tenant ON bpm.audit_log TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.batches TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.closed_changes TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.corrections TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -1344,6 +1367,9 @@ GRANT USAGE ON SEQUENCE bpm.batch_numbers TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.batches TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.batches TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.closed_changes TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.closed_changes TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.corrected_packs TO bpm_ingest;
 

@@ -380,3 +380,16 @@ JOIN (
     SELECT tenant_id, pack_id, day FROM days_to_fold
 ) AS known USING (tenant_id, pack_id), generate_series(-2, 2) AS around
 WHERE tenant_id = %(tenant_id)s AND window_notes.starts = '-infinity' AND day >= %(from)s - 2 AND day < %(to)s + 2
+
+-- name: closed_span
+-- What answers about a span depend on; without a mark nothing is counted.
+SELECT
+    registry_version,
+    coalesce((
+        SELECT sum(changes) FROM closed_changes
+        WHERE closed_changes.tenant_id = tenants.tenant_id
+            AND day >= (%(from)s::timestamptz AT TIME ZONE 'UTC')::date
+            AND day <= (%(until)s::timestamptz AT TIME ZONE 'UTC')::date
+    ), 0)::int8 AS changes,
+    (SELECT min(counted_before) >= %(until)s::timestamptz FROM window_marks) AS is_counted
+FROM tenants WHERE tenant_id = %(tenant_id)s

@@ -98,7 +98,7 @@ def keep_in_quarantine(holding: Holding) -> None:
 def save_again(holding: Holding) -> Sent:
     """Saves a group that the call before may have deleted."""
     made = holding.admin.post("/v1/groups", json={"name": new_name(holding), "packs": ["P-1"]})
-    holding.ids["group"] = made.raise_for_status().json()["id"]
+    holding.ids["sparegroup"] = made.raise_for_status().json()["id"]
     return {}
 
 
@@ -227,7 +227,7 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("PATCH", "/v1/groups/{id}"): Call(
         Action.GROUP_WRITE, sent=edit("group", lambda _: {"add": ["P-1"]}), of="group"
     ),
-    ("DELETE", "/v1/groups/{id}"): Call(Action.GROUP_WRITE, 204, save_again, of="group"),
+    ("DELETE", "/v1/groups/{id}"): Call(Action.GROUP_WRITE, 204, save_again, of="sparegroup"),
     ("POST", "/v1/models"): Call(
         Action.MODEL_WRITE,
         201,
@@ -280,6 +280,7 @@ def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding
         answer = holding.admin.post(f"/v1/{subject}s", json=values)
         assert answer.status_code == 201, answer.text
         holding.ids[subject] = answer.json()["id"]
+    save_again(holding)
     empty = holding.admin.post("/v1/imports", json={"source": f"{marker}-empty"})
     holding.ids["emptyimport"] = empty.json()["id"]
     holding.ids["correction"] = holding.admin.post("/v1/corrections", json=correction(marker)).json()["id"]

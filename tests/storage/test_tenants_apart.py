@@ -22,6 +22,7 @@ OF_TENANTS = {
     "models",
     "packs",
     "tenures",
+    "closed_changes",
     "pack_groups",
     "pack_group_members",
     "imports",
