@@ -17,6 +17,7 @@ from api.aggregates.routes import routes as aggregates
 from api.alerts.routes import routes as alerts
 from api.bootstrap import Engine
 from api.corrections.routes import routes as corrections
+from api.groups.routes import routes as groups
 from api.key_aliases.routes import routes as key_aliases
 from api.metrics import Metrics
 from api.models.routes import routes as models
@@ -102,6 +103,7 @@ def create_app(engine: Engine) -> FastAPI:
         trends,
         aggregates,
         packs,
+        groups,
         models,
         sites,
         rules,

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from api.answer_cache import AnswerCache
 from api.auth import TokenVerifier, make_verifier
 from api.key_aliases.cache import AliasCache
 from api.metrics import Metrics
@@ -55,6 +56,7 @@ class Engine:
     verifier: TokenVerifier
     registry: Registry
     packs: PackCache
+    answers: AnswerCache
     aliases: AliasCache
     transactions: Transactions
     runner: EmbeddedRunner
@@ -210,6 +212,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         verifier=make_verifier(settings, time.time),
         registry=registry,
         packs=PackCache(registry),
+        answers=AnswerCache(settings.answers_kept_bytes_max),
         aliases=AliasCache(registry),
         transactions=Transactions(requests),
         runner=runner,

@@ -60,7 +60,9 @@ def problem(
         "code": code,
         "request_id": request.scope.get("request_id", ""),
     } | {name: value for name, value in facts.items() if value is not None}
-    return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+    # What doesn't exist now may exist a moment later.
+    told = {"Cache-Control": "no-store"} | (headers or {})
+    return Response(orjson.dumps(body), status, told, MEDIA_TYPE)
 
 
 async def on_bpm_error(request: Request, error: Exception) -> Response:

@@ -1,22 +1,26 @@
 """What all routes share: strict requests, permission, paging, versions, formats."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, params
+from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 from starlette.responses import Response
 
+from api import spreadsheet
 from api.bootstrap import Engine
 from api.call import Call
+from api.freshness import with_tag
 from domain.clock import from_ms
 from domain.errors import (
     BodyTooLargeError,
@@ -100,12 +104,51 @@ async def read_as_sent(request: Request, bytes_max: int) -> bytes:
     return b"".join(chunks)
 
 
+Responses = dict[int | str, dict[str, Any]]
+
+HTTP_OK, HTTP_NOT_MODIFIED = 200, 304
+
+_ETAG = {
+    "description": "of just this answer; not there when it is streamed",
+    "schema": {"type": "string"},
+}
+_NEXT_CURSOR = {
+    "description": "of lines of JSON and of CSV: the cursor of the next page, if there is one",
+    "schema": {"type": "string"},
+}
+
+
+_CONDITIONAL = {
+    "parameters": [
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "ETags of answers that the client has; 304 when one of them still is the answer",
+            "schema": {"type": "string"},
+        }
+    ]
+}
+
+
 class StrictRoute(APIRoute):
-    """A route that refuses unknown and repeated parameters, and JSON bodies that parsers read differently."""
+    """A route that refuses unknown and repeated parameters, JSON bodies that parsers read differently, and formats
+    that it doesn't offer; and that answers 304 when nothing has changed.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         first_sentence = (endpoint.__doc__ or "").partition(".")[0]
         options["summary"] = " ".join(first_sentence.split()) or None
+        model = options.get("response_model")
+        self.columns = item_columns(model)
+        is_read = "GET" in (options.get("methods") or ())
+        options["responses"] = described(
+            options.get("responses"), is_list=self.columns != (), is_read=is_read
+        )
+        content = options["responses"].get(HTTP_OK, {}).get("content", {})
+        answers_json = model is not None and not isinstance(model, DefaultPlaceholder)
+        self.offered = (*((JSON,) if answers_json else ()), *content) if is_read else ()
+        if is_read:
+            options["openapi_extra"] = (options.get("openapi_extra") or {}) | _CONDITIONAL
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -124,11 +167,40 @@ class StrictRoute(APIRoute):
                     raise InvalidRequestError("there is no such parameter", field=_printable(name))
                 if times > 1 and not known[name]:
                     raise InvalidRequestError("the parameter stands more than once", field=name)
+            if len(self.offered) == 1:
+                chosen_format(request, *self.offered)
+            request.state.columns = self.columns
             if body_field is not None:
                 await _check_body(request, required=body_field.field_info.is_required())
-            return await handle(request)
+            return await with_tag(request, await handle(request))
 
         return handle_strictly
+
+
+def item_columns(model: Any) -> tuple[str, ...]:
+    """The columns of a list as CSV: the names of what an item of the page says; none of another model."""
+    fields = getattr(model, "model_fields", {})
+    if "items" not in fields or "next_cursor" not in fields:
+        return ()
+    (item,) = get_args(fields["items"].annotation)
+    return tuple(
+        field.serialization_alias or field.alias or name for name, field in item.model_fields.items()
+    )
+
+
+def described(responses: Responses | None, *, is_list: bool, is_read: bool) -> Responses:
+    """The responses of a route for OpenAPI, with the formats of a list, and with 304 where it is read."""
+    found: Responses = {status: dict(response) for status, response in (responses or {}).items()}
+    if is_read:
+        ok = found.setdefault(HTTP_OK, {})
+        if is_list:
+            ok["content"] = {kind: {"schema": {"type": "string"}} for kind in (NDJSON, CSV)} | ok.get(
+                "content", {}
+            )
+            ok["headers"] = {"Next-Cursor": _NEXT_CURSOR} | ok.get("headers", {})
+        ok["headers"] = {"ETag": _ETAG} | ok.get("headers", {})
+        found[HTTP_NOT_MODIFIED] = {"description": "What If-None-Match names is still the answer"}
+    return found
 
 
 def _printable(name: str) -> str:
@@ -204,16 +276,20 @@ class PageOf(BaseModel):
     )
 
 
+_VERSION_TAG = re.compile(r'"?([0-9]{1,9})(?:-[0-9a-f]+)?"?', re.ASCII)
+"""A version in int4, with the hash that `with_tag` puts behind it."""
+
+
 def version_of(if_match: str | None) -> int:
     """The version that an edit is based on. Raises PreconditionRequiredError, InvalidRequestError."""
     if if_match is None:
         raise PreconditionRequiredError(
             "send If-Match with the ETag that the record was read with", field="If-Match"
         )
-    digits = if_match.strip().removeprefix('"').removesuffix('"')
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):  # noqa: PLR2004 - int4
+    found = _VERSION_TAG.fullmatch(if_match.strip())
+    if found is None:
         raise InvalidRequestError("If-Match is not an ETag of this record", field="If-Match")
-    return int(digits)
+    return int(found[1])
 
 
 IfMatch = Annotated[str | None, Header(description="ETag of the version that the edit is based on")]
@@ -225,40 +301,53 @@ def answer(content: Any, status: int = 200, headers: dict[str, str] | None = Non
 
 
 def etag(version: int) -> dict[str, str]:
+    """The header that names a record's version; `with_tag` adds what else its answer says."""
     return {"ETag": f'"{version}"'}
 
 
 def listed(
     request: Request, items: list[dict[str, Any]], next_cursor: str | None, chosen: str | None = None
 ) -> Response:
-    """A page of a list as JSON, or as lines of JSON with the cursor in a header; by Accept, unless it was chosen."""
-    if (chosen or chosen_format(request, JSON, NDJSON)) == NDJSON:
+    """A page of a list as JSON; or as lines of JSON or as CSV, with the cursor in a header. By Accept, unless the
+    format was chosen.
+    """
+    chosen = chosen or chosen_format(request, JSON, NDJSON, CSV)
+    if chosen == JSON:
+        return answer({"items": items, "next_cursor": next_cursor})
+    if chosen == CSV:
+        body = spreadsheet.table(request.state.columns, items)
+    else:
         body = b"".join(orjson.dumps(item, default=str, option=orjson.OPT_APPEND_NEWLINE) for item in items)
-        return Response(
-            body, headers={"Next-Cursor": next_cursor} if next_cursor else None, media_type=NDJSON
-        )
-    return answer({"items": items, "next_cursor": next_cursor})
+    return Response(body, headers={"Next-Cursor": next_cursor} if next_cursor else None, media_type=chosen)
 
 
 def chosen_format(request: Request, *offered: str) -> str:
-    """The first of the offered formats that Accept allows best. Raises NotAcceptableError."""
-    accept = request.headers.get("accept", "*/*")
-    best, best_weight = None, 0.0
-    for offer in offered:
-        weight = max((_weight(part, offer) for part in accept.split(",")), default=0.0)
-        if weight > best_weight:
-            best, best_weight = offer, weight
-    if best is None:
+    """The offered format that Accept weighs most, the first of equals. Raises NotAcceptableError.
+
+    Of several ranges that match a format the most exact one counts (RFC 9110, section 12.5.1).
+    """
+    accept = ",".join(request.headers.getlist("accept") or ["*/*"])
+    ranges = [found for part in accept.split(",") if (found := _media_range(part)) is not None]
+    weights = {offer: _weight(ranges, offer) for offer in offered}
+    best = max(offered, key=lambda offer: weights[offer])
+    if weights[best] == 0:
         raise NotAcceptableError(f"offered are {', '.join(offered)}", field="Accept")
     return best
 
 
-def _weight(part: str, offer: str) -> float:
-    kind, *parameters = (piece.strip() for piece in part.split(";"))
-    if kind not in (offer, "*/*", offer.partition("/")[0] + "/*"):
-        return 0.0
-    quality = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
-    try:
-        return min(max(float(quality), 0.0), 1.0)
-    except ValueError:
-        return 0.0
+_QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", re.ASCII)
+
+
+def _media_range(part: str) -> tuple[str, float] | None:
+    """A media range of Accept and its weight; None for what is none."""
+    kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    qualities = [piece[2:] for piece in parameters if piece.startswith("q=")] or ["1"]
+    return (kind, float(qualities[0])) if _QUALITY.fullmatch(qualities[0]) else None
+
+
+def _weight(ranges: list[tuple[str, float]], offer: str) -> float:
+    for kind in (offer, offer.partition("/")[0] + "/*", "*/*"):
+        weights = [weight for given, weight in ranges if given == kind]
+        if weights:
+            return max(weights)
+    return 0.0

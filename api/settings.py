@@ -158,6 +158,16 @@ class Settings(BaseSettings):
         100_000, gt=0, description="windows in one answer, of all packs together; then 422"
     )
     aggregate_packs_max: int = Field(100, gt=0, description="packs in one answer of aggregates; then 422")
+    answers_kept_bytes_max: int = Field(
+        64 << 20,
+        ge=0,
+        description="answers about closed days that are kept; the one asked longest ago goes; 0 keeps none",
+    )
+    groups_max: int = Field(1000, gt=0, description="saved groups of packs of a tenant; then 409")
+    group_packs_max: int = Field(10_000, gt=0, description="packs in a saved group; then 422")
+    latest_packs_max: int = Field(
+        10_000, gt=0, description="packs whose latest values are looked up in one request; then 422"
+    )
     count_notes_max: int = Field(5_000, gt=0, description="quarter-hours counted again in one transaction")
     count_packs_max: int = Field(
         200_000, gt=0, description="packs whose readings are read at once when a quarter-hour is counted"

@@ -26,6 +26,8 @@ class Action(StrEnum):
     SILENCE_WRITE = "silence:write"
     PACK_READ = "pack:read"
     PACK_WRITE = "pack:write"
+    GROUP_READ = "group:read"
+    GROUP_WRITE = "group:write"
     MODEL_READ = "model:read"
     MODEL_WRITE = "model:write"
     SITE_READ = "site:read"
@@ -43,6 +45,7 @@ _READS: Final = frozenset(
         Action.ALERT_READ,
         Action.SILENCE_READ,
         Action.PACK_READ,
+        Action.GROUP_READ,
         Action.MODEL_READ,
         Action.SITE_READ,
     }
@@ -56,6 +59,7 @@ GRANTS: Final[dict[Role, frozenset[Action]]] = {
         Action.QUARANTINE_WRITE,
         Action.KEY_ALIAS_WRITE,
         Action.PACK_WRITE,
+        Action.GROUP_WRITE,
         Action.MODEL_WRITE,
         Action.SITE_WRITE,
         Action.RULE_WRITE,
@@ -72,6 +76,7 @@ GRANTS: Final[dict[Role, frozenset[Action]]] = {
 
 BEYOND_SITES: Final = frozenset(
     {
+        Action.GROUP_WRITE,
         Action.MODEL_WRITE,
         Action.KEY_ALIAS_WRITE,
         Action.QUARANTINE_READ,
@@ -84,8 +89,8 @@ BEYOND_SITES: Final = frozenset(
     }
 )
 """Actions that reach all sites of a tenant: a model's limits and key aliases judge every site's readings, what was set
-aside may name any pack, a batch that is corrected may hold readings of every site, and rules and silences hold for
-packs of every site. A credential that is limited to sites is refused them.
+aside may name any pack, a batch that is corrected may hold readings of every site, and rules, silences and
+saved groups hold packs of every site. A credential that is limited to sites is refused them.
 """
 
 

@@ -42,6 +42,7 @@ from storage.partition_queries import PartitionQueries
 from storage.receipts import items_to_json, receipt_of
 
 COPY_CHUNK_BYTES = 1 << 20
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class NoteRule:
     ) -> None:
         """Write the notes of readings that are inserted, corrected or deleted, sorted by (pack, ts_ms).
 
+        The days in which they lie have changed: no answer about them that was kept is right any more.
         batch int32[n] is the position of each reading's batch number in `numbers`.
         """
         row, starts = touched_windows(
@@ -89,6 +91,9 @@ class NoteRule:
                 "batch_no": int8s(numbers[batch[row]]),
             }
             queries.rows("partition.insert_notes", notes)
+            days = np.unique(np.stack([tenant[row].astype(np.int64), starts // _DAY_MS * _DAY_MS]), axis=1)
+            touched = {"tenant": int4s(days[0]), "day_starts": times(days[1])}
+            queries.rows("partition.raise_closed_changes", touched)
 
 
 class GroupTransaction:

@@ -23,6 +23,7 @@ from aggregations.quarters import RecordArray, Records, records_from_bytes
 from aggregations.windows import TOTAL, fold, totals_of
 from domain.clock import from_ms
 from domain.errors import InvalidRequestError
+from domain.groups import GroupKind
 from domain.readings import BoolArray, Int32Array, Int64Array
 from domain.windows import QUARTER_MS
 from storage.counting import Tenures, counted_of, merged_spans
@@ -36,30 +37,49 @@ NO_GROUP: Final = UUID(int=0)
 _SERIES_MAX: Final = 1000
 """Tenures whose quarter-hours of a day are read at once."""
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackGroup:
+    """Some packs of a tenant: by the site or model of their tenures, or by their numbers, int32[n]."""
+
+    kind: GroupKind
+    id: UUID | None = None
+    packs: Int32Array | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        packs = None if self.packs is None else int4s(self.packs)
+        return {"kind": str(self.kind), "group_id": self.id or NO_GROUP, "packs": packs}
+
+
 GroupDays = dict[date, tuple[int, GroupRecord]]
 """The number of packs and the percentiles of each day; days without packs are absent."""
 
 
 async def group_days(
-    transaction: Transaction, kind: str, group_id: UUID, days: Sequence[date], rows_max: int
+    transaction: Transaction, group: PackGroup, days: Sequence[date], rows_max: int
 ) -> GroupDays:
     """Some days of a group, ascending: as stored, or computed where that may be behind the readings.
 
+    Of a saved group nothing is stored: its days are computed from those of its packs.
     Raises InvalidRequestError when more than `rows_max` readings, notes and stored quarter-hours and days of packs
     had to be read to compute them.
     """
     if not days:
         return {}
-    group = {"kind": kind, "group_id": group_id}
+    asked = group.parameters
     span = {"from": days[0], "to": days[-1] + timedelta(days=1)}
-    rows = await transaction.rows("windows.group_days", group | span)
+    rows = await transaction.rows("windows.group_days", asked | span)
     stored = {row["day"]: (row["packs"], group_record_from_bytes(row["record"])) for row in rows}
-    waiting = {row["day"] for row in await transaction.rows("windows.waiting_days", span)}
-    zones = [ZoneInfo(row["zone"]) for row in await transaction.rows("windows.zones_of_group", group)]
+    if group.kind is GroupKind.SAVED:
+        waiting = set(days)
+    else:
+        waiting = {row["day"] for row in await transaction.rows("windows.waiting_days", span)}
+    zones = [ZoneInfo(row["zone"]) for row in await transaction.rows("windows.zones_of_group", asked)]
     found = await transaction.one("windows.counted_before")
     assert found is not None  # noqa: S101 - an aggregate gives a row
     mark_ms = NEVER_MS if found["counted_before_ms"] is None else found["counted_before_ms"]
-    now = _Now(transaction, group, zones, mark_ms, found["gap_s_max"] * 1000, rows_max)
+    now = _Now(transaction, asked, zones, mark_ms, found["gap_s_max"] * 1000, rows_max)
     computed = await now.compute(days, waiting)
     return {day: one for day, one in stored.items() if day not in computed} | {
         day: one for day, one in computed.items() if one is not None

@@ -6,13 +6,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import psycopg
-from psycopg.rows import DictRow
+from psycopg.rows import DictRow, tuple_row
 
 from domain.clock import to_ms
 from domain.errors import ConflictError, NotFoundError
-from domain.measures import MEASURES
-from storage.database import query
+from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
+from domain.readings import Float64Array, Int32Array, Int64Array
+from kernels.scaling import thousandths_of
+from storage.database import int4s, query
 from storage.records import MODELS, SITES, decode_cursor, page_of, require_version
 from storage.transactions import Transaction
 
@@ -174,6 +177,33 @@ async def latest_held(transaction: Transaction, number: int, measure: int) -> tu
     parameters = {"tenant_id": transaction.actor.tenant_id, "pack_id": number}
     row = await (await transaction.connection.execute(text, parameters)).fetchone()
     return None if row is None else (round(float(row["value"]), 3), to_ms(row["ts"]))
+
+
+async def tenures_of_packs(
+    transaction: Transaction, number: Int32Array
+) -> tuple[Int32Array, Int64Array, Int64Array]:
+    """The tenant's tenures of packs: places among those given, from and to in milliseconds, of each."""
+    place, from_ms, to_ms_ = await transaction.columns("packs.tenures_of_packs", {"packs": int4s(number)})
+    if place is None:
+        return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64)
+    return place, from_ms, to_ms_
+
+
+async def latest_held_of(
+    transaction: Transaction, number: Int32Array, measure: int
+) -> tuple[Int32Array, Int64Array, Float64Array]:
+    """The latest value of a measure among the tenant's own readings of packs that have any.
+
+    Places among the packs given, times in milliseconds, and values, of each.
+    """
+    text = query("packs.latest_held_of").replace(b"{measure}", MEASURES[measure].name.encode())
+    parameters = {"tenant_id": transaction.actor.tenant_id, "packs": int4s(number)}
+    async with transaction.connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(text, parameters, binary=True, prepare=False)
+        place, ts_ms, value = await cursor.fetchone() or (None, None, None)
+    if place is None:
+        return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float64)
+    return place, ts_ms, thousandths_of(value[None, :])[0] / THOUSANDTHS_PER_UNIT
 
 
 async def unknown_references(transaction: Transaction, new: Sequence[NewPack]) -> dict[str, set[str]]:

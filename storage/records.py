@@ -28,7 +28,8 @@ class Records:
         registry_columns: frozenset[str] = frozenset(),
         day_columns: frozenset[str] = frozenset(),
     ) -> None:
-        """columns: those that a client sets. registry_columns: those by which readings are judged.
+        """columns: those that a client sets. registry_columns: those by which readings are judged, or answers about
+        them are asked for or given: answers that are kept hold for one version of the registry.
 
         day_columns: those on which days of packs depend; the query `note_days` has them folded again.
         """
@@ -112,14 +113,14 @@ class Records:
 SITES = Records(
     "sites",
     columns=("name", "region", "zone"),
-    registry_columns=frozenset({"name"}),
+    registry_columns=frozenset({"name", "zone"}),
     day_columns=frozenset({"zone"}),
 )
 
 MODELS = Records(
     "models",
     columns=("name", "chemistry", "rated_capacity_ah", "voltage_min_v", "voltage_max_v", "limits"),
-    registry_columns=frozenset({"limits"}),
+    registry_columns=frozenset({"name", "limits"}),
 )
 
 

@@ -266,6 +266,19 @@ COMMENT ON COLUMN bpm.batches.first_ts IS 'Smallest and, in last_ts, largest tim
 
 COMMENT ON COLUMN bpm.batches.part_of IS 'The batch of which this row is a part: a large one is committed in parts, and its own row, with their sums, comes last.';
 
+CREATE TABLE bpm.closed_changes (
+    tenant_id integer NOT NULL,
+    day date NOT NULL,
+    partition_no integer NOT NULL,
+    changes bigint DEFAULT 1 NOT NULL
+);
+
+ALTER TABLE ONLY bpm.closed_changes FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.closed_changes OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.closed_changes IS 'Raised by the transaction that leaves notes, once for each UTC day of a tenant in which they lie. By partition, so that no writer waits for another.';
+
 CREATE TABLE bpm.corrected_packs (
     pack_id integer NOT NULL
 );
@@ -458,6 +471,31 @@ ALTER TABLE ONLY bpm.pack_days FORCE ROW LEVEL SECURITY;
 ALTER TABLE bpm.pack_days OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.pack_days IS 'Closed days in the zone of the tenure''s site, UTC without one, folded from quarters; right for starts and ends, whatever became of the zone.';
+
+CREATE TABLE bpm.pack_group_members (
+    tenant_id integer NOT NULL,
+    group_id uuid NOT NULL,
+    pack_id integer NOT NULL
+);
+
+ALTER TABLE ONLY bpm.pack_group_members FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.pack_group_members OWNER TO bpm_owner;
+
+CREATE TABLE bpm.pack_groups (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL
+);
+
+ALTER TABLE ONLY bpm.pack_groups FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.pack_groups OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.pack_groups.version IS 'Raised by every edit, also of the members.';
 
 CREATE SEQUENCE bpm.pack_numbers
     AS integer
@@ -883,6 +921,9 @@ ALTER TABLE ONLY bpm.audit_log
 ALTER TABLE ONLY bpm.batches
     ADD CONSTRAINT batches_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY bpm.closed_changes
+    ADD CONSTRAINT closed_changes_pkey PRIMARY KEY (tenant_id, day, partition_no);
+
 ALTER TABLE ONLY bpm.corrected_packs
     ADD CONSTRAINT corrected_packs_pkey PRIMARY KEY (pack_id);
 
@@ -924,6 +965,15 @@ ALTER TABLE ONLY bpm.models
 
 ALTER TABLE ONLY bpm.pack_days
     ADD CONSTRAINT pack_days_pkey PRIMARY KEY (pack_id, starts, tenure_no);
+
+ALTER TABLE ONLY bpm.pack_group_members
+    ADD CONSTRAINT pack_group_members_pkey PRIMARY KEY (tenant_id, group_id, pack_id);
+
+ALTER TABLE ONLY bpm.pack_groups
+    ADD CONSTRAINT pack_groups_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.pack_groups
+    ADD CONSTRAINT pack_groups_tenant_id_name_key UNIQUE (tenant_id, name);
 
 ALTER TABLE ONLY bpm.pack_state
     ADD CONSTRAINT pack_state_pkey PRIMARY KEY (pack_id);
@@ -1072,6 +1122,9 @@ ALTER TABLE ONLY bpm.batches
 ALTER TABLE ONLY bpm.batches
     ADD CONSTRAINT batches_tenant_id_import_id_fkey FOREIGN KEY (tenant_id, import_id) REFERENCES bpm.imports(tenant_id, id);
 
+ALTER TABLE ONLY bpm.closed_changes
+    ADD CONSTRAINT closed_changes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.corrections
     ADD CONSTRAINT corrections_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -1098,6 +1151,18 @@ ALTER TABLE ONLY bpm.key_aliases
 
 ALTER TABLE ONLY bpm.models
     ADD CONSTRAINT models_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.pack_group_members
+    ADD CONSTRAINT pack_group_members_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.pack_group_members
+    ADD CONSTRAINT pack_group_members_tenant_id_group_id_fkey FOREIGN KEY (tenant_id, group_id) REFERENCES bpm.pack_groups(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY bpm.pack_group_members
+    ADD CONSTRAINT pack_group_members_tenant_id_pack_id_fkey FOREIGN KEY (tenant_id, pack_id) REFERENCES bpm.packs(tenant_id, pack_id);
+
+ALTER TABLE ONLY bpm.pack_groups
+    ADD CONSTRAINT pack_groups_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.packs
     ADD CONSTRAINT packs_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1170,6 +1235,8 @@ ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.batches ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.closed_changes ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.corrections ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.days_to_fold ENABLE ROW LEVEL SECURITY;
@@ -1185,6 +1252,10 @@ ALTER TABLE bpm.key_aliases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE bpm.models ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.pack_days ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.pack_group_members ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.pack_groups ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.packs ENABLE ROW LEVEL SECURITY;
 
@@ -1214,6 +1285,8 @@ CREATE POLICY tenant ON bpm.audit_log TO bpm_app USING ((tenant_id = ( SELECT (N
 
 CREATE POLICY tenant ON bpm.batches TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.closed_changes TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.corrections TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.days_to_fold TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
@@ -1229,6 +1302,10 @@ CREATE POLICY tenant ON bpm.key_aliases TO bpm_app USING ((tenant_id = ( SELECT 
 CREATE POLICY tenant ON bpm.models TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.pack_days TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.pack_group_members TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.pack_groups TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.packs TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -1291,6 +1368,9 @@ GRANT USAGE ON SEQUENCE bpm.batch_numbers TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.batches TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.batches TO bpm_ingest;
 
+GRANT SELECT ON TABLE bpm.closed_changes TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.closed_changes TO bpm_ingest;
+
 GRANT SELECT,INSERT ON TABLE bpm.corrected_packs TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.corrections TO bpm_app;
@@ -1323,6 +1403,12 @@ GRANT SELECT ON TABLE bpm.models TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.pack_days TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_days TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_group_members TO bpm_app;
+GRANT SELECT ON TABLE bpm.pack_group_members TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.pack_groups TO bpm_app;
+GRANT SELECT ON TABLE bpm.pack_groups TO bpm_ingest;
 
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_app;
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_ingest;

@@ -21,7 +21,7 @@ from domain.errors import (
     RegistryChangedError,
     UnavailableError,
 )
-from domain.readings import BatchResult, IncomingBatch
+from domain.readings import BatchResult, IncomingBatch, Int32Array, Int64Array
 from domain.receipts import Mode, Receipt
 from domain.tenancy import TenantId, TenantVersions
 from streams import pipeline
@@ -97,10 +97,20 @@ class EmbeddedRunner:
 
     def latest_of(self, pack: int) -> list[LatestValue | None]:
         """A pack's latest values by measure, from committed readings. Raises UnavailableError while loading."""
+        return self._loaded().latest_of(pack)
+
+    def latest_of_packs(self, pack: Int32Array) -> tuple[Int64Array, Int32Array]:
+        """Time in ms and thousandths of the latest values of n packs, [measures, n] each; NEVER_MS for none.
+
+        Raises UnavailableError while loading.
+        """
+        return self._loaded().latest_of_packs(pack)
+
+    def _loaded(self) -> State:
         state = self._state
         if state is None:
             raise self._unavailable(self._trouble or "the state is being loaded")
-        return state.latest_of(pack)
+        return state
 
     def reserve(self, tenant: TenantId, batch_id: UUID) -> None:
         """Enter an id as in flight, before anything is looked up for it. Raises InFlightError when it is."""

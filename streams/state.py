@@ -109,6 +109,18 @@ class State:
             for value, time in zip(self._latest[:, pack], self._latest_ts_ms[:, pack], strict=True)
         ]
 
+    def latest_of_packs(
+        self, pack: npt.NDArray[np.int32]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Time and thousandths of the latest values of n packs, [measures, n] each; NEVER_MS for none."""
+        ts_ms = np.full((len(MEASURES), len(pack)), NEVER_MS, np.int64)
+        thousandths = np.full((len(MEASURES), len(pack)), ABSENT, np.int32)
+        # In this order, because the watermarks grow last.
+        there = np.flatnonzero(pack < len(self.watermark_ms))
+        ts_ms[:, there] = self._latest_ts_ms[:, pack[there]]
+        thousandths[:, there] = self._latest[:, pack[there]]
+        return ts_ms, thousandths
+
     def not_newer(self, pack: npt.NDArray[np.int32], ts_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which readings aren't newer than their pack's watermark, so that the store may have them already."""
         marked = np.zeros(len(pack), np.bool_)

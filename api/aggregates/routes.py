@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
-from api.aggregates import encode, schemas, service
+from api.aggregates import encode, kept, schemas, service
 from api.call import Call
 from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, chosen_format, router
 from domain.policy import Action
@@ -38,7 +38,8 @@ async def aggregates(
         list[Name], Query(default_factory=list, description="external id of a pack; may be repeated")
     ],
     group: Annotated[
-        str | None, Query(max_length=300, description="all, site:NAME or model:NAME, with the step P1D")
+        str | None,
+        Query(max_length=300, description="all, site:NAME, model:NAME or saved:NAME, with the step P1D"),
     ] = None,
     zone: Annotated[
         str, Query(max_length=100, description="IANA zone whose clock and calendar the windows follow")
@@ -47,9 +48,7 @@ async def aggregates(
     """Windows of packs: counts, extremes, means, charge and energy; of groups, percentiles over packs of each day."""
     chosen = chosen_format(request, JSON, CSV, ARROW)
     asked = service.ask(step, zone, starts, ends)
-    measures = list(dict.fromkeys(measure))
-    if group is not None:
-        tables = [await service.read_group(call, asked, group, pack, measures)]
-    else:
-        tables = await service.read_packs(call, asked, list(dict.fromkeys(pack)), measures)
-    return Response(_ENCODERS[chosen](tables), media_type=chosen)
+    question = kept.Question(asked, tuple(dict.fromkeys(pack)), group, tuple(dict.fromkeys(measure)), chosen)
+    return await kept.answer(
+        call, question, lambda tables: Response(_ENCODERS[chosen](tables), media_type=chosen)
+    )

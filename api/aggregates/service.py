@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -12,14 +11,16 @@ from aggregations.calendars import window_starts
 from aggregations.groups import FIGURES, PERCENTILES
 from aggregations.windows import measure_columns, pack_columns
 from api.aggregates.encode import Column, Table
-from api.call import Call
+from api.settings import Settings
 from domain.clock import from_ms, to_ms
-from domain.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from domain.errors import ForbiddenError, InvalidRequestError
+from domain.groups import Group, GroupKind, group_of
 from domain.measures import MEASURE_INDEX
 from domain.readings import Int64Array
 from domain.windows import QUARTER_S, STEPS, Step, step_of
 from storage import packs as stored_packs
-from storage.groups import NO_GROUP, GroupDays, group_days
+from storage.groups import GroupDays, PackGroup, group_days
+from storage.pack_groups import members_of
 from storage.records import MODELS, SITES
 from storage.transactions import Transaction
 from storage.windows import PackWindows, pack_windows
@@ -61,22 +62,16 @@ def zone_of(name: str) -> ZoneInfo:
         raise InvalidRequestError("this is no IANA zone, such as Europe/Zurich", field="zone") from error
 
 
-async def read_packs(call: Call, asked: Asked, packs: Sequence[str], measures: Sequence[str]) -> list[Table]:
-    """The windows of each pack, in the order given, of one snapshot.
+async def pack_tables(
+    transaction: Transaction, settings: Settings, asked: Asked, packs: Sequence[str], measures: Sequence[str]
+) -> list[Table]:
+    """The windows of each pack, in the order given.
 
     Raises NotFoundError for a pack, InvalidRequestError for an unknown measure, too many packs or windows, or too many
     readings: of a step under 15 minutes all, of others those that are still to be counted.
     """
-    settings = call.engine.settings
-    _check_measures(measures)
-    if not packs:
-        raise InvalidRequestError("ask for a pack or for a group", field="pack")
-    if len(packs) > settings.aggregate_packs_max:
-        raise InvalidRequestError(
-            f"more than {settings.aggregate_packs_max} packs",
-            field="pack",
-            limit=settings.aggregate_packs_max,
-        )
+    check_measures(measures)
+    check_packs(settings, packs)
     windows_max = settings.aggregate_windows_max // len(packs)
     if asked.least_windows > windows_max:
         raise _too_short(asked, windows_max)
@@ -85,21 +80,21 @@ async def read_packs(call: Call, asked: Asked, packs: Sequence[str], measures: S
     bounds_ms[0], bounds_ms[-1] = to_ms(asked.starts), to_ms(asked.ends)
     readings_left = settings.aggregate_readings_max
     tables = []
-    async with call.snapshot() as transaction:
-        for pack in packs:
-            known = await stored_packs.get_by_name(transaction, pack)
-            found = await pack_windows(transaction, known["pack_id"], bounds_ms, readings_left)
-            if not found.complete:
-                raise _over_budget(call, asked, windows_max)
-            readings_left -= found.readings
-            tables.append(_table(pack, labels_ms, found, measures))
+    for pack in packs:
+        known = await stored_packs.get_by_name(transaction, pack)
+        found = await pack_windows(transaction, known["pack_id"], bounds_ms, readings_left)
+        if not found.complete and asked.step.least_s < QUARTER_S:
+            raise _too_short(asked, windows_max)
+        if not found.complete:
+            raise over_budget(settings)
+        readings_left -= found.readings
+        tables.append(_table(pack, labels_ms, found, measures))
     return tables
 
 
-def _over_budget(call: Call, asked: Asked, windows_max: int) -> InvalidRequestError:
-    if asked.step.least_s < QUARTER_S:
-        return _too_short(asked, windows_max)
-    limit = call.engine.settings.aggregate_readings_max
+def over_budget(settings: Settings) -> InvalidRequestError:
+    """What is answered when too many readings aren't counted yet."""
+    limit = settings.aggregate_readings_max
     return InvalidRequestError(
         f"more than {limit} readings of this range are still to be counted: ask for a shorter range or fewer packs",
         field="to",
@@ -129,8 +124,8 @@ def _table(pack: str, labels_ms: Int64Array, found: PackWindows, measures: Seque
     return Table("pack", pack, columns)
 
 
-async def read_group(
-    call: Call, asked: Asked, group: str, packs: Sequence[str] | None, measures: Sequence[str]
+async def group_table(
+    transaction: Transaction, settings: Settings, asked: Asked, group: str, measures: Sequence[str]
 ) -> Table:
     """Percentiles over the packs of a group, of each day of the zone's calendar that begins in the range.
 
@@ -138,37 +133,31 @@ async def read_group(
     Raises InvalidRequestError, also when too much is still to be counted, NotFoundError for the group, ForbiddenError
     for one beyond the actor's sites.
     """
-    _check_measures(measures)
-    if packs:
-        raise InvalidRequestError("ask for packs or for a group, not for both", field="group")
+    check_measures(measures)
     if asked.step.text != "P1D":
         raise InvalidRequestError("groups are answered by days", field="step", limit="P1D")
-    if asked.least_windows > call.engine.settings.aggregate_windows_max:
-        raise _too_short(asked, call.engine.settings.aggregate_windows_max)
-    kind, _, name = group.partition(":")
-    if (kind, bool(name)) not in (("all", False), ("site", True), ("model", True)):
-        raise InvalidRequestError("groups are all, site:NAME and model:NAME", field="group")
-    if kind != "site" and call.actor.sites is not None:
+    if asked.least_windows > settings.aggregate_windows_max:
+        raise _too_short(asked, settings.aggregate_windows_max)
+    wanted = group_of(group)
+    if wanted.kind in (GroupKind.ALL, GroupKind.MODEL) and transaction.actor.sites is not None:
         raise ForbiddenError("this group reaches all sites; the credential is limited to some", field="group")
     labels_ms = window_starts(asked.step, asked.zone, to_ms(asked.starts), to_ms(asked.ends))[:-1]
     labels_ms = labels_ms[labels_ms >= to_ms(asked.starts)]
     days = [from_ms(start).astimezone(asked.zone).date() for start in labels_ms.tolist()]
-    async with call.snapshot() as transaction:
-        group_id = await _group_id(transaction, kind, name)
-        readings_max = call.engine.settings.aggregate_readings_max
-        found = await group_days(transaction, kind, group_id, days, readings_max)
+    meant = await _meant(transaction, wanted)
+    found = await group_days(transaction, meant, days, settings.aggregate_readings_max)
     return _group_table(group, days, labels_ms, found, measures)
 
 
-async def _group_id(transaction: Transaction, kind: str, name: str) -> UUID:
-    found: UUID | None = NO_GROUP
-    if kind == "site":
-        found = await SITES.id_of(transaction, name, "group")
-    elif kind == "model":
-        found = await MODELS.id_of(transaction, name, "group")
-    if found is None:
-        raise NotFoundError("there is no such group", field="group")
-    return found
+async def _meant(transaction: Transaction, group: Group) -> PackGroup:
+    """Raises NotFoundError."""
+    if group.kind is GroupKind.SAVED:
+        return PackGroup(group.kind, packs=(await members_of(transaction, group.name)).number)
+    if group.kind is GroupKind.SITE:
+        return PackGroup(group.kind, await SITES.id_of(transaction, group.name, "group"))
+    if group.kind is GroupKind.MODEL:
+        return PackGroup(group.kind, await MODELS.id_of(transaction, group.name, "group"))
+    return PackGroup(group.kind)
 
 
 def _group_table(
@@ -191,7 +180,17 @@ def _group_table(
     return Table("group", group, columns)
 
 
-def _check_measures(measures: Sequence[str]) -> None:
+def check_packs(settings: Settings, packs: Sequence[str]) -> None:
+    """Raises InvalidRequestError for none and for too many."""
+    if not packs:
+        raise InvalidRequestError("ask for a pack or for a group", field="pack")
+    if len(packs) > settings.aggregate_packs_max:
+        limit = settings.aggregate_packs_max
+        raise InvalidRequestError(f"more than {limit} packs", field="pack", limit=limit)
+
+
+def check_measures(measures: Sequence[str]) -> None:
+    """Raises InvalidRequestError for one that there isn't."""
     for name in measures:
         if name not in MEASURE_INDEX:
             raise InvalidRequestError(f"measures are {', '.join(MEASURE_INDEX)}", field="measure")

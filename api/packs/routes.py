@@ -1,19 +1,43 @@
 """Routes of packs."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
-from api.packs import schemas, service
+from api.packs import latest as latest_values
+from api.packs import latest_encode, schemas, service
 from api.registration import CSV_BODY, Registration, answer_registration, read_csv_body
-from api.routing import Allowed, IfMatch, PageOf, RecordId, answer, etag, listed, router, version_of
+from api.routing import (
+    ARROW,
+    CSV,
+    JSON,
+    NDJSON,
+    Allowed,
+    IfMatch,
+    PageOf,
+    RecordId,
+    answer,
+    chosen_format,
+    etag,
+    listed,
+    router,
+    version_of,
+)
 from domain.policy import Action
 
 routes = router("packs")
 
 HTTP_CREATED = 201
+
+_ENCODERS = {
+    JSON: latest_encode.json_body,
+    NDJSON: latest_encode.ndjson_body,
+    CSV: latest_encode.csv_body,
+    ARROW: latest_encode.arrow_body,
+}
 
 Reader = Annotated[Call, Depends(Allowed(Action.PACK_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.PACK_WRITE))]
@@ -59,6 +83,42 @@ async def latest(
 ) -> Response:
     """The latest value of each measure by event time."""
     return answer(await service.latest(call, record_id))
+
+
+@routes.post(
+    "/packs/latest",
+    response_model=schemas.LatestOfPacks,
+    responses={
+        200: {
+            "content": {
+                NDJSON: {"schema": {"type": "string"}},
+                CSV: {"schema": {"type": "string"}},
+                ARROW: {"schema": {"type": "string", "format": "binary"}},
+            },
+            "headers": {
+                "Unknown-Packs": {
+                    "description": "how many of the packs asked for there are none of",
+                    "schema": {"type": "integer"},
+                }
+            },
+        }
+    },
+)
+async def latest_of_packs(
+    request: Request,
+    asked: schemas.LatestAsked,
+    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_READ))],
+) -> Response:
+    """The latest value of each measure, of many packs at once. Packs that there are none of are named, and refuse
+    nothing.
+    """
+    chosen = chosen_format(request, JSON, NDJSON, CSV, ARROW)
+    if asked.group is not None:
+        found = await latest_values.of_group(call, asked.group)
+    else:
+        found = await latest_values.of_packs(call, asked.packs or [])
+    body = await asyncio.to_thread(_ENCODERS[chosen], found)
+    return Response(body, headers={"Unknown-Packs": str(len(found.unknown))}, media_type=chosen)
 
 
 @routes.patch("/packs/{id}", response_model=schemas.Pack)

@@ -1,9 +1,9 @@
 """Shapes of packs and tenures."""
 
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from api.routing import Moment, Name, Strict
 
@@ -68,6 +68,34 @@ class PackDetail(Pack):
 
     tenures: list[Tenure]
     latest: dict[str, LatestValue]
+
+
+class LatestAsked(Strict):
+    """The packs themselves, or a group of them."""
+
+    packs: Annotated[list[Name] | None, Field(description="external ids")] = None
+    group: Annotated[
+        str | None, Field(max_length=300, description="all, site:NAME, model:NAME or saved:NAME")
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.packs is None) == (self.group is None):
+            raise ValueError("give either packs or a group")
+        return self
+
+
+class LatestOfPacks(BaseModel):
+    """The latest values of packs as columns of one length; what a pack never sent is null."""
+
+    columns: Annotated[
+        dict[str, list[str | float | int | None]],
+        Field(
+            description="`pack`, and of each measure its value and `…_ts`, its time in milliseconds since 1970"
+        ),
+    ]
+    units: dict[str, str]
+    unknown: Annotated[list[str], Field(description="those of the packs asked for that there are none of")]
 
 
 class Latest(BaseModel):

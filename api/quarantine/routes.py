@@ -7,7 +7,7 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from api.call import Call
-from api.quarantine import encode, schemas, service
+from api.quarantine import schemas, service
 from api.quarantine.redrive import redrive
 from api.routing import CSV, JSON, NDJSON, Allowed, RecordId, answer, chosen_format, listed, router
 from domain.policy import Action
@@ -50,10 +50,7 @@ async def page(request: Request, asked: Annotated[Listed, Query()], call: Reader
     if kind != JSON and asked.limit is None and asked.cursor is None:
         return StreamingResponse(await service.export(call, asked, kind), media_type=kind)
     items, after = await service.page(call, asked)
-    if kind != CSV:
-        return listed(request, items, after, kind)
-    headers = None if after is None else {"Next-Cursor": after}
-    return Response(encode.csv_header() + encode.csv_lines(items), headers=headers, media_type=CSV)
+    return listed(request, items, after, kind)
 
 
 @routes.get("/quarantine/{id}", response_model=schemas.Quarantined)

@@ -112,3 +112,46 @@ ORDER BY tenures.held_from
 SELECT ts, {measure} AS value FROM readings
 WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND {measure} IS NOT NULL
 ORDER BY ts DESC LIMIT 1
+
+-- name: numbers
+-- Those of some packs that the actor sees, by the sites where they are now.
+SELECT pack, packs.pack_id FROM unnest(%(packs)s::text[]) WITH ORDINALITY AS given (pack, place)
+JOIN packs ON packs.tenant_id = %(tenant_id)s AND external_id = pack
+WHERE %(sites)s::text[] IS NULL OR (
+    SELECT sites.name FROM tenures
+    LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = tenures.site_id
+    WHERE tenures.tenant_id = packs.tenant_id AND tenures.pack_id = packs.pack_id
+    ORDER BY held_from DESC LIMIT 1
+) = ANY(%(sites)s::text[])
+ORDER BY place
+
+-- name: of_group
+-- The packs that the actor sees, at a site or of a model when one is given.
+SELECT packs.pack_id, external_id AS pack FROM packs
+JOIN LATERAL (
+    SELECT site_id, model_id FROM tenures
+    WHERE tenures.tenant_id = packs.tenant_id AND tenures.pack_id = packs.pack_id
+    ORDER BY held_from DESC LIMIT 1
+) AS last ON true
+LEFT JOIN sites ON sites.tenant_id = packs.tenant_id AND sites.id = last.site_id
+WHERE packs.tenant_id = %(tenant_id)s
+    AND (%(sites)s::text[] IS NULL OR sites.name = ANY(%(sites)s::text[]))
+    AND (%(site_id)s::uuid IS NULL OR last.site_id = %(site_id)s::uuid)
+    AND (%(model_id)s::uuid IS NULL OR last.model_id = %(model_id)s::uuid)
+ORDER BY external_id LIMIT %(limit)s
+
+-- name: tenures_of_packs
+-- The tenant's tenures of some packs, with the place of each pack among those given.
+SELECT array_agg((place - 1)::int4), array_agg(held_from), array_agg(held_to)
+FROM unnest(%(packs)s::int4[]) WITH ORDINALITY AS given (pack, place)
+JOIN tenures ON tenures.tenant_id = %(tenant_id)s AND tenures.pack_id = given.pack
+
+-- name: latest_held_of
+-- The latest value of one measure among the tenant's own readings, of some packs that have any.
+SELECT array_agg((place - 1)::int4), array_agg(ts), array_agg(value)
+FROM unnest(%(packs)s::int4[]) WITH ORDINALITY AS given (pack, place)
+CROSS JOIN LATERAL (
+    SELECT ts, {measure} AS value FROM readings
+    WHERE tenant_id = %(tenant_id)s AND pack_id = given.pack AND {measure} IS NOT NULL
+    ORDER BY ts DESC LIMIT 1
+) AS newest

@@ -33,6 +33,14 @@ WHERE moment < (SELECT closed_before FROM partitions WHERE partition_no = %(part
 INSERT INTO window_notes (tenant_id, pack_id, starts, batch_no)
 SELECT * FROM unnest(%(tenant)s::int4[], %(pack)s::int4[], %(starts)s::timestamptz[], %(batch_no)s::int8[])
 
+-- name: raise_closed_changes
+-- In the order of the key, so that no two transactions wait for each other.
+INSERT INTO closed_changes (tenant_id, day, partition_no)
+SELECT tenant, (starts AT TIME ZONE 'UTC')::date, %(partition_no)s
+FROM unnest(%(tenant)s::int4[], %(day_starts)s::timestamptz[]) AS touched (tenant, starts)
+ORDER BY 1, 2
+ON CONFLICT (tenant_id, day, partition_no) DO UPDATE SET changes = closed_changes.changes + 1
+
 -- name: close_quarters
 -- Forward only, under the partition's row.
 UPDATE partitions SET closed_before = greatest(closed_before, %(before)s)

@@ -299,7 +299,8 @@ FROM (
     SELECT tenures.tenant_id, pack_id, held_from, held_to, tenure_no, coalesce(zone, 'UTC') AS zone FROM tenures
     LEFT JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = site_id
     WHERE tenures.tenant_id = %(tenant_id)s AND held_from < %(to)s AND held_to > %(from)s
-        AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s)
+        AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s
+            OR %(kind)s = 'saved' AND pack_id = ANY(%(packs)s::int4[]))
     ORDER BY pack_id, held_from
 ) AS holding
 
@@ -310,7 +311,8 @@ SELECT array_agg(pack_id), array_agg(starts) FROM (
     WHERE tenant_id = %(tenant_id)s AND starts >= %(from)s AND starts < %(to)s
         AND (%(kind)s = 'all' OR pack_id IN (
             SELECT pack_id FROM tenures WHERE tenant_id = %(tenant_id)s
-                AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s)
+                AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s
+            OR %(kind)s = 'saved' AND pack_id = ANY(%(packs)s::int4[]))
         ))
     ORDER BY pack_id, starts LIMIT %(limit)s
 ) AS noted
@@ -321,7 +323,8 @@ SELECT array_agg(pack_days.tenure_no), array_agg(starts), array_agg(ends), strin
     SELECT pack_days.tenure_no, starts, ends, record FROM pack_days
     JOIN tenures USING (tenure_no)
     WHERE pack_days.tenant_id = %(tenant_id)s AND day = %(day)s
-        AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s)
+        AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s
+            OR %(kind)s = 'saved' AND pack_days.pack_id = ANY(%(packs)s::int4[]))
     LIMIT %(limit)s
 ) AS pack_days
 
@@ -377,3 +380,16 @@ JOIN (
     SELECT tenant_id, pack_id, day FROM days_to_fold
 ) AS known USING (tenant_id, pack_id), generate_series(-2, 2) AS around
 WHERE tenant_id = %(tenant_id)s AND window_notes.starts = '-infinity' AND day >= %(from)s - 2 AND day < %(to)s + 2
+
+-- name: closed_span
+-- What answers about a span depend on; without a mark nothing is counted.
+SELECT
+    registry_version,
+    coalesce((
+        SELECT sum(changes) FROM closed_changes
+        WHERE closed_changes.tenant_id = tenants.tenant_id
+            AND day >= (%(from)s::timestamptz AT TIME ZONE 'UTC')::date
+            AND day <= (%(until)s::timestamptz AT TIME ZONE 'UTC')::date
+    ), 0)::int8 AS changes,
+    (SELECT min(counted_before) >= %(until)s::timestamptz FROM window_marks) AS is_counted
+FROM tenants WHERE tenant_id = %(tenant_id)s

@@ -95,6 +95,13 @@ def keep_in_quarantine(holding: Holding) -> None:
     ]
 
 
+def save_again(holding: Holding) -> Sent:
+    """Saves a group that the call before may have deleted."""
+    made = holding.admin.post("/v1/groups", json={"name": new_name(holding), "packs": ["P-1"]})
+    holding.ids["sparegroup"] = made.raise_for_status().json()["id"]
+    return {}
+
+
 def csv_of(text: str) -> Sent:
     return {"content": text.encode(), "headers": {"Content-Type": "text/csv"}, "params": {"dry_run": "true"}}
 
@@ -208,6 +215,19 @@ ROUTES: dict[tuple[str, str], Call] = {
         Action.PACK_WRITE, 201, lambda _: {"json": {"from": moment()}}, of="pack"
     ),
     ("POST", "/v1/packs/import"): Call(Action.PACK_WRITE, sent=lambda _: csv_of("pack\nP-1\nP-2\n")),
+    ("POST", "/v1/packs/latest"): Call(
+        Action.TELEMETRY_READ, sent=lambda _: {"json": {"packs": ["P-1", "no-such-pack"]}}
+    ),
+    ("POST", "/v1/groups"): Call(
+        Action.GROUP_WRITE, 201, lambda of: {"json": {"name": new_name(of), "packs": ["P-1"]}}
+    ),
+    ("GET", "/v1/groups"): Call(Action.GROUP_READ),
+    ("GET", "/v1/groups/{id}"): Call(Action.GROUP_READ, of="group"),
+    ("GET", "/v1/groups/{id}/packs"): Call(Action.GROUP_READ, of="group"),
+    ("PATCH", "/v1/groups/{id}"): Call(
+        Action.GROUP_WRITE, sent=edit("group", lambda _: {"add": ["P-1"]}), of="group"
+    ),
+    ("DELETE", "/v1/groups/{id}"): Call(Action.GROUP_WRITE, 204, save_again, of="sparegroup"),
     ("POST", "/v1/models"): Call(
         Action.MODEL_WRITE,
         201,
@@ -254,11 +274,13 @@ def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding
         "model": {"name": f"{marker}-model", "chemistry": f"{marker}-chemistry", "rated_capacity_ah": 40},
         "import": {"source": f"{marker}-file"},
         "pack": {"pack": "P-1", "site": f"{marker}-site", "model": f"{marker}-model"},
+        "group": {"name": f"{marker}-group", "description": marker, "packs": ["P-1"]},
     }
     for subject, values in made.items():
         answer = holding.admin.post(f"/v1/{subject}s", json=values)
         assert answer.status_code == 201, answer.text
         holding.ids[subject] = answer.json()["id"]
+    save_again(holding)
     empty = holding.admin.post("/v1/imports", json={"source": f"{marker}-empty"})
     holding.ids["emptyimport"] = empty.json()["id"]
     holding.ids["correction"] = holding.admin.post("/v1/corrections", json=correction(marker)).json()["id"]

@@ -12,6 +12,7 @@ READS = {
     "correction:read",
     "key-alias:read",
     "pack:read",
+    "group:read",
     "model:read",
     "site:read",
     "rule:read",
@@ -28,13 +29,22 @@ GRANTED = {
         "quarantine:write",
         "key-alias:write",
         "pack:write",
+        "group:write",
         "model:write",
         "site:write",
         "correction:write",
     },
     "operator": READS
     | RULES
-    | {"telemetry:write", "quarantine:write", "key-alias:write", "pack:write", "model:write", "site:write"},
+    | {
+        "telemetry:write",
+        "quarantine:write",
+        "key-alias:write",
+        "pack:write",
+        "group:write",
+        "model:write",
+        "site:write",
+    },
     "analyst": READS,
     "device": {"telemetry:write", "receipt:read"},
     "importer": {"telemetry:write", "telemetry:import", "receipt:read", "pack:read"},
@@ -69,6 +79,7 @@ def test_refusal_names_the_action_and_the_roles_held() -> None:
 def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
     limited = {action for action in Action if decide(actor(role, sites=frozenset({"A"})), action).allowed}
     assert limited == GRANTED[role] - {
+        "group:write",
         "model:write",
         "key-alias:write",
         "quarantine:read",

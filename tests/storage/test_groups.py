@@ -15,10 +15,11 @@ from api.bootstrap import DatabaseAccess
 from api.settings import Settings
 from domain.clock import from_ms, to_ms
 from domain.errors import InvalidRequestError
+from domain.groups import GroupKind
 from domain.measures import MEASURE_NAMES
 from domain.tenancy import Actor, TenantId
 from storage.database import APP_ROLE
-from storage.groups import NO_GROUP, GroupDays, group_days
+from storage.groups import GroupDays, PackGroup, group_days
 from storage.transactions import Transactions, open_pool
 from tests import naive_groups
 from tests.naive_groups import GroupDay, Held
@@ -116,9 +117,11 @@ class Fleet:
         async with open_pool(conninfo, connections_max=1, wait_s_max=5) as pool:
             for tenant, kind, site in groups:
                 actor = Actor("s", TenantId(tenant), "t", frozenset())
-                group_id = NO_GROUP if site is None else UUID(self.sites[tenant, site])
+                group_id = None if site is None else UUID(self.sites[tenant, site])
                 async with Transactions(pool).begin(actor, "r", read_only=True) as transaction:
-                    found[tenant, kind, site] = await group_days(transaction, kind, group_id, ASKED, rows_max)
+                    found[tenant, kind, site] = await group_days(
+                        transaction, PackGroup(GroupKind(kind), group_id), ASKED, rows_max
+                    )
         return found
 
     def recounted(self, tenant: int, site: str | None, rows: list[Row]) -> dict[date, GroupDay]:

@@ -22,6 +22,9 @@ OF_TENANTS = {
     "models",
     "packs",
     "tenures",
+    "closed_changes",
+    "pack_groups",
+    "pack_group_members",
     "imports",
     "batches",
     "readings",
@@ -43,7 +46,7 @@ OF_TENANTS = {
     "alerts",
     "alert_actions",
 }
-APP_DELETES_FROM = {"quarantine", "key_aliases"}
+APP_DELETES_FROM = {"quarantine", "key_aliases", "pack_groups", "pack_group_members"}
 GUESSED = "00000000-0000-4000-8000-000000000000"
 
 
@@ -71,6 +74,7 @@ def tenants(api: RunningApi) -> dict[str, int]:
             model = {"name": "M", "chemistry": "LFP", "rated_capacity_ah": 1}
             client.post("/v1/models", json=model).raise_for_status()
             client.post("/v1/packs", json={"pack": "P", "site": "S"}).raise_for_status()
+            client.post("/v1/groups", json={"name": "G", "packs": ["P"]}).raise_for_status()
             import_id = client.post("/v1/imports", json={"source": "s"}).raise_for_status().json()["id"]
             sent = [
                 {"pack": pack, "ts": "2026-01-01T00:00:00Z", "voltage_v": 300} for pack in ("P", "unknown")

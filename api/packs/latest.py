@@ -1,0 +1,86 @@
+"""The latest values of many packs in one look-up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from api.call import Call
+from domain.errors import InvalidRequestError
+from domain.groups import group_of
+from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
+from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array
+from storage import pack_groups
+from storage import packs as stored
+from storage.pack_groups import Members
+from storage.transactions import Transaction
+from streams.state import NEVER_MS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatestOfPacks:
+    """The latest values of n packs: value float64[measures, n] and ts_ms int64[measures, n] where known bool[…].
+
+    unknown: those of the packs asked for that there are none of.
+    """
+
+    packs: tuple[str, ...]
+    value: Float64Array
+    ts_ms: Int64Array
+    known: BoolArray
+    unknown: tuple[str, ...] = ()
+
+
+async def of_packs(call: Call, packs: Sequence[str]) -> LatestOfPacks:
+    """Those of the packs that there are, in the order given, each once. Raises InvalidRequestError for too many."""
+    packs_max = call.engine.settings.latest_packs_max
+    asked = list(dict.fromkeys(packs))
+    if len(asked) > packs_max:
+        raise InvalidRequestError(f"more than {packs_max} packs", field="packs", limit=packs_max)
+    async with call.snapshot() as transaction:
+        found = await pack_groups.known_packs(transaction, asked)
+        members = Members(tuple(found), np.fromiter(found.values(), np.int32, len(found)))
+        return await _latest(call, transaction, members, tuple(name for name in asked if name not in found))
+
+
+async def of_group(call: Call, group: str) -> LatestOfPacks:
+    """The packs of a group that the actor sees, by external id. Raises InvalidRequestError, NotFoundError."""
+    wanted = group_of(group)
+    async with call.snapshot() as transaction:
+        members = await pack_groups.packs_of(transaction, wanted, call.engine.settings.latest_packs_max)
+        return await _latest(call, transaction, members, ())
+
+
+async def _latest(
+    call: Call, transaction: Transaction, members: Members, unknown: tuple[str, ...]
+) -> LatestOfPacks:
+    ts_ms, thousandths = call.engine.runner.latest_of_packs(members.number)
+    known = ts_ms != NEVER_MS
+    value = thousandths / THOUSANDTHS_PER_UNIT
+    place, from_ms, to_ms = await stored.tenures_of_packs(transaction, members.number)
+    for measure in range(len(MEASURES)):
+        then_ms = ts_ms[measure, place]
+        own = np.zeros(len(members.number), np.bool_)
+        np.logical_or.at(own, place, (then_ms >= from_ms) & (then_ms < to_ms))
+        elsewhere = np.flatnonzero(known[measure] & ~own)
+        if len(elsewhere):
+            known[measure, elsewhere] = False
+            await _look_up(transaction, members.number, measure, elsewhere, value, ts_ms, known)
+    return LatestOfPacks(members.names, value, ts_ms, known, unknown)
+
+
+async def _look_up(
+    transaction: Transaction,
+    number: Int32Array,
+    measure: int,
+    which: Int64Array,
+    value: Float64Array,
+    ts_ms: Int64Array,
+    known: BoolArray,
+) -> None:
+    """Put in the tenant's own values of packs whose latest value of all is another tenant's."""
+    place, own_ts_ms, own_value = await stored.latest_held_of(transaction, number[which], measure)
+    at = which[place]
+    known[measure, at] = True
+    ts_ms[measure, at] = own_ts_ms
+    value[measure, at] = own_value
