@@ -19,13 +19,14 @@ from api.bootstrap import Engine
 from api.corrections.routes import routes as corrections
 from api.groups.routes import routes as groups
 from api.key_aliases.routes import routes as key_aliases
+from api.live.routes import routes as live
 from api.metrics import Metrics
 from api.models.routes import routes as models
 from api.operation.routes import ASSETS_PATH
 from api.operation.routes import routes as operation
 from api.packs.routes import routes as packs
 from api.quarantine.routes import routes as quarantine
-from api.routing import Allowed
+from api.routing import Allowed, AllowedInFrame
 from api.rules.routes import routes as rules
 from api.silences.routes import routes as silences
 from api.sites.routes import routes as sites
@@ -107,6 +108,7 @@ def create_app(engine: Engine) -> FastAPI:
         models,
         sites,
         rules,
+        live,
         alerts,
         silences,
         operation,
@@ -121,6 +123,10 @@ def require_actions(app: FastAPI) -> None:
     """Raises AssertionError when a route under /v1 doesn't ask the policy."""
     for route in iter_route_contexts(app.routes):
         if (route.path or "").startswith("/v1"):
-            asked = [needed for needed in route.dependant.dependencies if isinstance(needed.call, Allowed)]
+            asked = [
+                needed
+                for needed in route.dependant.dependencies
+                if isinstance(needed.call, Allowed | AllowedInFrame)
+            ]
             if len(asked) != 1:
                 raise AssertionError(f"{route.path} names {len(asked)} actions of the policy, expected one")

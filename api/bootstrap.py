@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from api.answer_cache import AnswerCache
-from api.auth import TokenVerifier, make_verifier
+from api.auth import Claims, TokenVerifier, make_verifier
 from api.key_aliases.cache import AliasCache
+from api.live.hub import Hub
+from api.live.seats import Seats
 from api.metrics import Metrics
 from api.packs.cache import PackCache
 from api.quarantine.sweeping import Sweeper
@@ -63,15 +65,25 @@ class Engine:
     counter: Counter
     metrics: Metrics
     sweeper: Sweeper
+    hub: Hub
+    seats: Seats
+    directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
 
     async def actor_of(self, authorization: str | None) -> Actor:
         """The caller behind an Authorization header. Raises UnauthenticatedError."""
+        return await self.actor_of_claims(self.claims_of(authorization))
+
+    def claims_of(self, authorization: str | None) -> Claims:
+        """What the token of an Authorization header says. Raises UnauthenticatedError."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise UnauthenticatedError("send Authorization: Bearer with an access token")
-        claims = self.verifier.verify(token.strip())
+        return self.verifier.verify(token.strip())
+
+    async def actor_of_claims(self, claims: Claims) -> Actor:
+        """The caller that a verified token names. Raises UnauthenticatedError."""
         tenant = await self._tenant(claims.tenant_name)
         return Actor(
             claims.subject, tenant.tenant_id, tenant.name, claims.roles, claims.sites, claims.device_pack
@@ -95,12 +107,14 @@ class Engine:
             await pool.open(wait=False)
         self.runner.start()
         self.counter.start()
+        self.hub.start()
         sweeping = asyncio.create_task(self.sweeper.run())
         try:
             yield
         finally:
             sweeping.cancel()
             await asyncio.gather(sweeping, return_exceptions=True)
+            await self.hub.stop()
             await asyncio.to_thread(self.counter.stop)
             await asyncio.to_thread(self.runner.stop)
             for pool in self._pools:
@@ -219,6 +233,15 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         counter=counter,
         metrics=metrics,
         sweeper=sweeper,
+        hub=Hub(
+            access.as_role(INGEST_ROLE, settings),
+            directory,
+            poll_s=settings.live_poll_s,
+            wait_s_max=settings.database_wait_s_max,
+            events_max=settings.live_feed_events_max,
+        ),
+        seats=Seats(settings.live_connections_max, settings.live_tenant_connections_max),
+        directory=directory,
         _pools=(requests, directory),
         _tenants={},
     )

@@ -32,6 +32,7 @@ from domain.errors import (
     UnsupportedFormatError,
 )
 from domain.policy import Action, decide
+from domain.tenancy import Actor
 from ingest.bodies import moments
 from ingest.bodies.native import decode_strictly
 from ingest.columns import CONTROL_CHARACTERS
@@ -70,6 +71,22 @@ class Allowed:
         if not decision.allowed:
             raise ForbiddenError(decision.reason)
         return Call(engine_of(request), actor, str(request.scope["request_id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedInFrame:
+    """Dependency of every WebSocket under /v1, whose caller is known only from the first frame."""
+
+    action: Action
+
+    def __call__(self) -> "AllowedInFrame":
+        return self
+
+    def check(self, actor: Actor) -> None:
+        """Raises ForbiddenError unless the policy lets the actor do the action."""
+        decision = decide(actor, self.action)
+        if not decision.allowed:
+            raise ForbiddenError(decision.reason)
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:

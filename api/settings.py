@@ -179,6 +179,30 @@ class Settings(BaseSettings):
         1_000_000, gt=0, description="stored readings over which a rule is previewed; then 422"
     )
 
+    ticket_life_s: float = Field(30.0, gt=0, description="a ticket that isn't used within is worth nothing")
+    live_first_frame_s_max: float = Field(
+        10.0, gt=0, description="wait for a socket's first frame; then 4400"
+    )
+    live_send_s_max: float = Field(10.0, gt=0, description="a client takes a frame within, else 4408")
+    live_heartbeat_s: float = Field(
+        15.0, gt=0, description="time without a frame, after which a heartbeat comes"
+    )
+    live_poll_s: float = Field(
+        1.0, gt=0, description="time between looks for alerts when no notification comes"
+    )
+    live_feed_events_max: int = Field(
+        2000, gt=0, description="newest events of a tenant's alerts that are kept for sockets; then `lagged`"
+    )
+    live_snapshot_alerts: int = Field(
+        500, gt=0, le=1000, description="open alerts in one frame of a snapshot"
+    )
+    live_connections_max: int = Field(
+        5000, gt=0, description="live connections of a process; then 4429 or 429"
+    )
+    live_tenant_connections_max: int = Field(
+        2500, gt=0, description="live connections of a tenant in a process; then 4429 or 429"
+    )
+
     failpoint: str | None = Field(
         None, description="development only: STAGE:N ends the process when it reaches STAGE the Nth time"
     )

@@ -22,6 +22,7 @@ class Action(StrEnum):
     RULE_WRITE = "rule:write"
     ALERT_READ = "alert:read"
     ALERT_WRITE = "alert:write"
+    TICKET_WRITE = "ticket:write"
     SILENCE_READ = "silence:read"
     SILENCE_WRITE = "silence:write"
     PACK_READ = "pack:read"
@@ -43,6 +44,7 @@ _READS: Final = frozenset(
         Action.KEY_ALIAS_READ,
         Action.RULE_READ,
         Action.ALERT_READ,
+        Action.TICKET_WRITE,
         Action.SILENCE_READ,
         Action.PACK_READ,
         Action.GROUP_READ,

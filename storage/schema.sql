@@ -878,6 +878,19 @@ ALTER TABLE bpm.tenures ALTER COLUMN tenure_no ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
+CREATE TABLE bpm.tickets (
+    tenant_id integer NOT NULL,
+    digest bytea NOT NULL,
+    claims jsonb NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY bpm.tickets FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.tickets OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.tickets IS 'Unused tickets by their hash, with what the token said that they were asked with.';
+
 CREATE TABLE bpm.window_marks (
     partition_no integer NOT NULL,
     counted_before timestamp with time zone NOT NULL
@@ -1047,6 +1060,9 @@ ALTER TABLE ONLY bpm.tenures
 ALTER TABLE ONLY bpm.tenures
     ADD CONSTRAINT tenures_tenure_no_key UNIQUE (tenure_no);
 
+ALTER TABLE ONLY bpm.tickets
+    ADD CONSTRAINT tickets_pkey PRIMARY KEY (tenant_id, digest);
+
 ALTER TABLE ONLY bpm.window_marks
     ADD CONSTRAINT window_marks_pkey PRIMARY KEY (partition_no);
 
@@ -1098,6 +1114,10 @@ CREATE INDEX tenures_by_pack ON bpm.tenures USING btree (pack_id, held_from);
 CREATE UNIQUE INDEX tenures_one_open ON bpm.tenures USING btree (pack_id) WHERE (held_to = 'infinity'::timestamp with time zone);
 
 COMMENT ON INDEX bpm.tenures_one_open IS 'A pack has one holder at a time, of whichever tenant.';
+
+CREATE UNIQUE INDEX tickets_digest ON bpm.tickets USING btree (digest);
+
+CREATE INDEX tickets_expired ON bpm.tickets USING btree (tenant_id, expires_at);
 
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.refuse_change();
 
@@ -1221,6 +1241,9 @@ ALTER TABLE ONLY bpm.tenures
 ALTER TABLE ONLY bpm.tenures
     ADD CONSTRAINT tenures_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
 
+ALTER TABLE ONLY bpm.tickets
+    ADD CONSTRAINT tickets_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.window_marks
     ADD CONSTRAINT window_marks_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
 
@@ -1331,11 +1354,15 @@ CREATE POLICY tenant ON bpm.tenants TO bpm_app USING ((tenant_id = ( SELECT (NUL
 
 CREATE POLICY tenant ON bpm.tenures TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.tickets TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.window_notes TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 ALTER TABLE bpm.tenants ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.tenures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.tickets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.window_notes ENABLE ROW LEVEL SECURITY;
 
@@ -1468,6 +1495,9 @@ GRANT UPDATE(registry_version) ON TABLE bpm.tenants TO bpm_app;
 GRANT UPDATE(rules_version) ON TABLE bpm.tenants TO bpm_app;
 
 GRANT UPDATE(key_aliases_version) ON TABLE bpm.tenants TO bpm_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.tickets TO bpm_app;
+GRANT SELECT,DELETE ON TABLE bpm.tickets TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.window_marks TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.window_marks TO bpm_ingest;

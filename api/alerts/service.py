@@ -4,9 +4,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from api.alerts.schemas import AlertsAsked
+from api.alerts.shown import shown
 from api.call import Call
 from api.idempotency import id_under_key
-from domain.alert_rules import AlertState, read_condition, value_unit
+from domain.alert_rules import AlertState
 from domain.alerts import AlertAction, AlertActionKind, ClearByHand
 from domain.clock import to_ms
 from domain.errors import ConflictError, NotFoundError
@@ -14,9 +15,6 @@ from storage import alerts as stored
 
 Row = dict[str, Any]
 
-_HIDDEN = frozenset(
-    {"tenant_id", "alert_no", "rule_no", "pack_id", "condition", "subject_pack", "subject_source"}
-)
 _HAPPENED_MAX = 1000
 
 
@@ -86,10 +84,3 @@ async def clear(call: Call, alert_id: UUID) -> Row:
     except NotFoundError as error:
         raise ConflictError("the alert is not open any more") from error
     return await get(call, alert_id)
-
-
-def shown(row: Row) -> Row:
-    """An alert as requests and subscribers see it, from its row."""
-    public = {name: value for name, value in row.items() if name not in _HIDDEN}
-    muted = row["silence_id"] is not None
-    return public | {"muted": muted, "unit": value_unit(read_condition(row["condition"]))}

@@ -191,6 +191,7 @@ ROUTES: dict[tuple[str, str], Call] = {
     ),
     ("GET", "/v1/rules/{id}/versions"): Call(Action.RULE_READ, of="rule"),
     ("GET", "/v1/alerts"): Call(Action.ALERT_READ),
+    ("POST", "/v1/tickets"): Call(Action.TICKET_WRITE, 201),
     ("GET", "/v1/alerts/{id}"): Call(Action.ALERT_READ, of="alert"),
     ("POST", "/v1/alerts/{id}/acknowledge"): Call(Action.ALERT_WRITE, of="alert"),
     ("POST", "/v1/alerts/{id}/assign"): Call(

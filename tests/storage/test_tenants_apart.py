@@ -45,8 +45,9 @@ OF_TENANTS = {
     "rule_transitions",
     "alerts",
     "alert_actions",
+    "tickets",
 }
-APP_DELETES_FROM = {"quarantine", "key_aliases", "pack_groups", "pack_group_members"}
+APP_DELETES_FROM = {"quarantine", "key_aliases", "pack_groups", "pack_group_members", "tickets"}
 GUESSED = "00000000-0000-4000-8000-000000000000"
 
 
@@ -102,6 +103,7 @@ def tenants(api: RunningApi) -> dict[str, int]:
             client.post("/v1/silences", json=silence).raise_for_status()
             live = {"pack": "P", "ts": datetime.now(UTC).isoformat(), "temperature_c": 60}
             client.post("/v1/telemetry", json=live).raise_for_status()
+            client.post("/v1/tickets").raise_for_status()
             (alert,) = client.get("/v1/alerts").json()["items"]
             client.post(f"/v1/alerts/{alert['id']}/acknowledge").raise_for_status()
     assert api.engine.counter.wait_until_counted(60)

@@ -1,0 +1,1 @@
+"""What is pushed: alerts as they happen, over sockets and event streams."""

@@ -1,0 +1,76 @@
+"""Use cases of live streams: tickets and subscriptions."""
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from api.auth import Claims
+from api.bootstrap import Engine
+from api.call import Call
+from api.live.schemas import AlertFilter
+from api.live.subscription import Filter, Pace, Subscription
+from domain.clock import MILLISECONDS_PER_SECOND, from_ms
+from domain.errors import UnauthenticatedError
+from domain.tenancy import Actor, Role
+from storage import tickets as stored
+
+Row = dict[str, Any]
+
+_TICKET_BYTES = 32
+
+
+async def make_ticket(call: Call, claims: Claims) -> Row:
+    """A ticket for one socket; the socket ends with the credential that it was asked with."""
+    engine = call.engine
+    now = from_ms(engine.clock.now_ms())
+    expires_at = from_ms(engine.clock.now_ms() + int(engine.settings.ticket_life_s * MILLISECONDS_PER_SECOND))
+    ticket = secrets.token_urlsafe(_TICKET_BYTES)
+    said = {
+        "subject": claims.subject,
+        "tenant_name": claims.tenant_name,
+        "roles": sorted(claims.roles),
+        "sites": None if claims.sites is None else sorted(claims.sites),
+        "device_pack": claims.device_pack,
+        "expires_at_s": claims.expires_at_s,
+    }
+    async with call.transaction() as transaction:
+        await stored.keep(transaction, ticket, said, now, expires_at)
+    return {"ticket": ticket, "expires_at": expires_at}
+
+
+async def claims_of_ticket(engine: Engine, ticket: str) -> Claims:
+    """What the credential says with which a ticket was asked. Raises UnauthenticatedError."""
+    said = await stored.use(engine.directory, ticket, from_ms(engine.clock.now_ms()))
+    if said is None:
+        raise UnauthenticatedError("the ticket is unknown, was used, or has expired")
+    sites = said["sites"]
+    return Claims(
+        subject=said["subject"],
+        tenant_name=said["tenant_name"],
+        roles=frozenset(Role(role) for role in said["roles"]),
+        sites=None if sites is None else frozenset(sites),
+        device_pack=said["device_pack"],
+        expires_at_s=said["expires_at_s"],
+    )
+
+
+def subscription(
+    engine: Engine, actor: Actor, ends_at_s: float, wanted: AlertFilter, request_id: str
+) -> Subscription:
+    """A client's subscription to alerts."""
+    settings = engine.settings
+    return Subscription(
+        actor=actor,
+        ends_at_s=ends_at_s,
+        wanted=Filter(
+            frozenset(wanted.sites),
+            frozenset(wanted.severities),
+            frozenset(wanted.rules),
+            frozenset(wanted.packs),
+        ),
+        hub=engine.hub,
+        transactions=engine.transactions,
+        pace=Pace(settings.live_heartbeat_s, settings.live_snapshot_alerts),
+        now_s=lambda: datetime.now(UTC).timestamp(),
+        request_id=request_id,
+    )
