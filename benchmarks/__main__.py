@@ -24,6 +24,7 @@ class Subject(StrEnum):
     RESTART = "restart"
     RULES = "rules"
     PARTITIONS = "partitions"
+    SOCKETS = "sockets"
 
 
 def run(

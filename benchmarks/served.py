@@ -94,6 +94,11 @@ class ServedEngine:
         if self._log is not None:
             self._log.close()
 
+    @property
+    def process_id(self) -> int:
+        """The engine's own process."""
+        return self._running().pid
+
     def log_text(self) -> str:
         """What it has printed so far."""
         return (self.data_dir.parent / "engine.log").read_text(encoding="utf-8", errors="replace")

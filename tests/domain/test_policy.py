@@ -17,6 +17,7 @@ READS = {
     "site:read",
     "rule:read",
     "alert:read",
+    "ticket:write",
     "silence:read",
 }
 RULES = {"rule:write", "alert:write", "silence:write"}
