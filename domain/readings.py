@@ -111,6 +111,7 @@ class IncomingBatch:
     ahead: readings that were set aside because they lie too far in the future, without their measures; or None.
     origin: what quarantine keeps of where the readings come from.
     redriven: the readings stand in quarantine already, so what is set aside again isn't written there.
+    came_ms: int64[n], when each of the readings first came, by which it is late; None when that is arrived_at_ms.
     """
 
     id: UUID
@@ -132,6 +133,7 @@ class IncomingBatch:
     ahead: ReadingBatch | None = None
     origin: ItemOrigin = PLAIN_ORIGIN
     redriven: bool = False
+    came_ms: Int64Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,6 +288,18 @@ class LiveReadings:
         of_int32, of_int64 = np.empty(0, np.int32), np.empty(0, np.int64)
         nothing = np.empty((len(MEASURES), 0), np.int32)
         return LiveReadings(of_int32, of_int32, of_int32, of_int64, of_int64, of_int32, nothing)
+
+    def then(self, later: "LiveReadings") -> "LiveReadings":
+        """These readings, and others that arrived after them."""
+        return LiveReadings(
+            np.concatenate([self.tenant, later.tenant]),
+            np.concatenate([self.tenure, later.tenure]),
+            np.concatenate([self.pack, later.pack]),
+            np.concatenate([self.ts_ms, later.ts_ms]),
+            np.concatenate([self.arrived_ms, later.arrived_ms]),
+            np.concatenate([self.batch, later.batch]),
+            np.concatenate([self.thousandths, later.thousandths], axis=1),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

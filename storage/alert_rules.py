@@ -168,8 +168,22 @@ async def live_readings(
         "to": ends,
         "limit": limit,
     }
+    return await _live_of(transaction, "rules.live_readings", parameters)
+
+
+async def last_live_readings(transaction: Transaction, packs: set[int], before: datetime) -> LiveReadings:
+    """The live reading of each pack with the largest time before a moment."""
+    parameters = {
+        "tenant_id": transaction.actor.tenant_id,
+        "packs": int4s(np.fromiter(packs, np.int32)),
+        "before": before,
+    }
+    return await _live_of(transaction, "rules.last_live_readings", parameters)
+
+
+async def _live_of(transaction: Transaction, name: str, parameters: dict[str, Any]) -> LiveReadings:
     async with transaction.connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(query("rules.live_readings"), parameters, binary=True, prepare=False)
+        await cursor.execute(query(name), parameters, binary=True, prepare=False)
         tenant, tenure, pack, ts_ms, arrived_ms, *values = await cursor.fetchone() or (None,) * 6
     if tenant is None:
         return LiveReadings.none()

@@ -30,6 +30,7 @@ def parts_of(batch: IncomingBatch, items: int) -> list[IncomingBatch]:
                 part_of=batch.id,
                 received=end - start,
                 readings=_slice(batch.readings, int(bounds[number]), int(bounds[number + 1])),
+                came_ms=None if batch.came_ms is None else batch.came_ms[bounds[number] : bounds[number + 1]],
                 quarantined=tuple(item for item in batch.quarantined if start <= item.index < end),
                 ahead=_ahead_of(batch, start, end),
                 ignored_keys=(),

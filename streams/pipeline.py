@@ -165,9 +165,8 @@ def _result(batch: IncomingBatch, masks: _Masks, limits: PipelineLimits) -> Batc
     refused = contradicts | (~accepted & (masks.deleted != 0))
     late = 0
     if batch.mode is Mode.LIVE:
-        late = int(
-            (accepted & (batch.readings.ts_ms < batch.arrived_at_ms - limits.late_after_s * 1000)).sum()
-        )
+        came_ms = batch.arrived_at_ms if batch.came_ms is None else batch.came_ms
+        late = int((accepted & (batch.readings.ts_ms < came_ms - limits.late_after_s * 1000)).sum())
     conflicts = _items_of(batch, masks.conflicting, QuarantineReason.CONFLICT)
     gone = _items_of(batch, masks.deleted, QuarantineReason.DELETED)
     items = sorted(

@@ -18,7 +18,7 @@ from domain.clock import to_ms
 from domain.errors import BodyUnreadableError, ConflictError, InFlightError
 from domain.measures import MEASURES
 from domain.quarantine import RawForm, is_cut
-from domain.readings import IncomingBatch
+from domain.readings import IncomingBatch, Int64Array
 from domain.receipts import ItemOutcome, Mode, Receipt, ReceiptItem
 from domain.tenancy import Actor, Role
 from ingest.bodies.kept import header_of, read_kept
@@ -224,7 +224,12 @@ async def _batch(call: Call, group: Group, rows: Sequence[Row]) -> IncomingBatch
         ignored_keys=raw.ignored_keys,
         raw_of=raw.raw_of,
         redriven=True,
+        came_ms=_first_ms(rows)[judged.readings.index],
     )
+
+
+def _first_ms(rows: Sequence[Row]) -> Int64Array:
+    return np.array([to_ms(row["first_at"]) for row in rows], np.int64)
 
 
 async def _judged(
@@ -237,7 +242,7 @@ async def _judged(
     actor = group.sender(call.actor)
     packs = await known_packs(call, actor, version, raw.readable_pack_names(), register=register)
     sender = Sender(actor.tenant_id, actor.device_pack if group.own_device else None)
-    first_ms = np.array([to_ms(row["first_at"]) for row in rows], np.int64)[raw.index]
+    first_ms = _first_ms(rows)[raw.index]
     limits = replace(call.engine.time_limits, archived_before_ms=version.archived_before_ms)
     judged = await asyncio.to_thread(judge, raw, packs, sender, group.mode, first_ms, limits)
     return raw, judged

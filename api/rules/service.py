@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from api.rules import schemas
 from domain.alert_rules import (
     Condition,
     Flapping,
+    MissingData,
     QuarantineGrowth,
     Rule,
     RuleVersion,
@@ -192,17 +193,21 @@ async def preview(call: Call, asked: schemas.Preview) -> Row:
         scope = await _scope(transaction, asked.scope)
         rule = Rule(_PREVIEWED, call.actor.tenant_id, scope, (version,))
         book = RuleBook([rule])
-        before = asked.starts - timedelta(seconds=reach_s(condition))
+        before = _earlier(asked.starts, reach_s(condition))
         if isinstance(condition, QuarantineGrowth):
             batches = await _set_aside(call, transaction, before, asked.ends)
             made, count = list(grow(batches, GrowthMemory(), book).changes.transitions), len(batches)
         else:
             scopes = await stored.tenures_in(transaction, scope)
             book.learn(scopes)
-            live = await _live(call, transaction, {one.pack for one in scopes}, before, asked.ends)
+            packs_in = {one.pack for one in scopes}
+            live = await _live(call, transaction, packs_in, before, asked.ends)
+            count = len(live)
+            if isinstance(condition, MissingData):
+                # However long ago a pack was heard, its silence began then.
+                live = (await stored.last_live_readings(transaction, packs_in, before)).then(live)
             ends_ms = min(to_ms(asked.ends), call.engine.clock.now_ms())
             made = await asyncio.to_thread(_run, live, book, to_ms(before), ends_ms)
-            count = len(live)
         packs = {one.subject.pack for one in made if one.subject.pack is not None}
         names = await stored.pack_names(transaction, packs)
     unit = value_unit(condition)
@@ -212,6 +217,12 @@ async def preview(call: Call, asked: schemas.Preview) -> Row:
         for row in sorted(alerts, key=lambda row: (row["onset"], row["seq"]))
     ]
     return {"items": items, "readings": count}
+
+
+def _earlier(moment: datetime, seconds: int) -> datetime:
+    """A moment so many seconds before, or the first that there is."""
+    first = datetime.min.replace(tzinfo=UTC)
+    return moment - min(timedelta(seconds=seconds), moment - first)
 
 
 async def _live(

@@ -208,6 +208,16 @@ def test_lateness_is_judged_by_the_first_arrival(tenant: Tenant) -> None:
     assert tenant.redrive()["accepted"] == 1, "it was five days old when it first came"
 
 
+def test_late_is_counted_by_the_first_arrival(tenant: Tenant) -> None:
+    tenant.send([unknown()])
+    (item,) = tenant.items()
+    raw = json.dumps(unknown(seconds=-3600))
+    tenant.set(item["id"], raw=raw, first_at=datetime.now(UTC) - timedelta(seconds=3600))
+    tenant.register("P-1")
+    found = tenant.redrive()
+    assert (found["accepted"], found["late"]) == (1, 0), "it came at its own time"
+
+
 def test_future_is_judged_by_the_first_arrival(tenant: Tenant) -> None:
     tenant.register("P-1")
     tenant.send([unknown(seconds=600)])

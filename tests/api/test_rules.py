@@ -307,6 +307,31 @@ def test_e18_preview_equals_what_ran_live(api: RunningApi) -> None:
         assert any(one["late"] for one in live)
 
 
+def test_preview_knows_a_silence_that_began_long_before(api: RunningApi) -> None:
+    with api.client(api.tenant("dead")) as client:
+        send(client, hot(20, ts=now(-600)))
+        starts = now(-60)
+        asked = {
+            "scope": {"kind": "tenant"},
+            "condition": {"kind": "missing_data", "after_s": 30},
+            "from": starts,
+        }
+        answer = client.post("/v1/rules/preview", json=asked | {"severity": "info", "to": TO})
+    assert answer.status_code == 200, answer.text
+    (found,) = answer.json()["items"]
+    assert (datetime.fromisoformat(found["onset"]), found["state"]) == (
+        datetime.fromisoformat(starts),
+        "open",
+    )
+
+
+def test_preview_from_the_first_moment_of_all_is_answered(api: RunningApi) -> None:
+    with tenant(api, "first-moment") as client:
+        asked = {"scope": {"kind": "tenant"}, "condition": {"kind": "missing_data", "after_s": 900}}
+        asked |= {"from": "0001-01-01T00:00:00Z", "to": TO, "severity": "info"}
+        assert client.post("/v1/rules/preview", json=asked).status_code == 200
+
+
 def test_preview_beyond_its_budget_is_refused(api: RunningApi) -> None:
     with tenant(api, "budget") as client:
         send(client, *[hot(20, ts=now(-second)) for second in range(1, 5)])
