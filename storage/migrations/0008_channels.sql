@@ -46,6 +46,8 @@ CREATE TABLE deliveries (
     kind text NOT NULL CHECK (kind IN ('event', 'digest', 'test')),
     state text NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
     quiet_until timestamptz,
+    collecting boolean NOT NULL DEFAULT false,
+    left_out integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL,
     queued_at timestamptz NOT NULL,
     due_at timestamptz NOT NULL,
@@ -63,13 +65,15 @@ CREATE TABLE deliveries (
 );
 CREATE INDEX deliveries_newest ON deliveries (tenant_id, delivery_no DESC);
 CREATE INDEX deliveries_of_channel ON deliveries (tenant_id, channel_id, delivery_no DESC);
-CREATE INDEX deliveries_dead ON deliveries (tenant_id, delivery_no DESC) WHERE state = 'dead';
-CREATE INDEX deliveries_waiting ON deliveries (tenant_id, channel_id, delivery_no) WHERE state = 'pending';
-CREATE INDEX deliveries_due ON deliveries (due_at) WHERE state = 'pending';
+CREATE INDEX deliveries_of_state ON deliveries (tenant_id, state, delivery_no DESC);
+CREATE INDEX deliveries_of_channel_state ON deliveries (tenant_id, channel_id, state, delivery_no);
+CREATE INDEX deliveries_due ON deliveries (tenant_id, channel_id, due_at) WHERE state = 'pending';
+CREATE INDEX deliveries_waiting ON deliveries (queued_at) WHERE state = 'pending';
 CREATE INDEX deliveries_attempted ON deliveries (tenant_id, attempted_at) WHERE attempted_at IS NOT NULL;
 CREATE INDEX deliveries_ended ON deliveries (ended_at) WHERE ended_at IS NOT NULL;
-CREATE UNIQUE INDEX deliveries_digest ON deliveries (tenant_id, channel_id, quiet_until) WHERE attempted_at IS NULL;
-COMMENT ON COLUMN deliveries.quiet_until IS 'End of the quiet hours whose events it gathers.';
+CREATE UNIQUE INDEX deliveries_digest ON deliveries (tenant_id, channel_id, quiet_until) WHERE collecting;
+COMMENT ON COLUMN deliveries.quiet_until IS 'End of the quiet hours whose events it gathers, until it is taken up.';
+COMMENT ON COLUMN deliveries.left_out IS 'Events of a digest that are only counted, because it held enough.';
 COMMENT ON COLUMN deliveries.attempts_before IS 'Attempts before it was replayed: they don''t count for how long it waits.';
 COMMENT ON COLUMN deliveries.queued_at IS 'When it was first due, or replayed: from then on it is tried for so many hours.';
 
