@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -29,15 +29,6 @@ class EventKind(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     ASSIGNED = "assigned"
     COMMENTED = "commented"
-
-
-EVENT_KINDS_TOLD: Final = (
-    EventKind.RAISED,
-    EventKind.PROVISIONAL,
-    EventKind.CLEARED,
-    EventKind.WITHDRAWN,
-)
-"""Told unless a channel says otherwise. A silent pack's alert is provisional until the pack speaks again."""
 
 
 class DeliveryKind(StrEnum):

@@ -12,7 +12,16 @@ _TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 _REFUSED: Final = tuple(
     ipaddress.ip_network(text)
-    for text in ("192.88.99.0/24", "::/96", "64:ff9b:1::/48", "2001::/23", "2002::/16", "3fff::/20", "5f00::/16", "fec0::/10")
+    for text in (
+        "192.88.99.0/24",
+        "::/96",
+        "64:ff9b:1::/48",
+        "2001::/23",
+        "2002::/16",
+        "3fff::/20",
+        "5f00::/16",
+        "fec0::/10",
+    )
 )
 """Relays, tunnels and other ways round, which Python's registers, as they differ by version, may call global."""
 

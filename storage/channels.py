@@ -162,9 +162,9 @@ async def rotate(
     return await get(transaction, channel_id)
 
 
-async def delete(transaction: Transaction, channel_id: UUID, version: int, now: datetime) -> None:
-    """Delete a channel: what waits in it is given up. Raises NotFoundError, PreconditionFailedError."""
-    require_version(await _lock(transaction, channel_id), version)
+async def delete(transaction: Transaction, channel_id: UUID, now: datetime) -> None:
+    """Delete a channel: what waits in it is given up. Raises NotFoundError."""
+    await _lock(transaction, channel_id)
     before = await get(transaction, channel_id)
     await transaction.rows("channels.delete", {"id": channel_id, "now": now})
     await transaction.rows("channels.end_waiting", {"id": channel_id, "now": now})

@@ -60,10 +60,9 @@ async def replay(transaction: Transaction, delivery_id: UUID, now: datetime) -> 
     found = await transaction.one("deliveries.channel_of", {"id": delivery_id})
     if found is None:
         raise NotFoundError("there is no such delivery")
-    if found["deleted_at"] is not None:
-        raise ConflictError("its channel was deleted")
     channel = {"id": found["channel_id"]}
-    await transaction.rows("channels.lock", channel)
+    if await transaction.one("channels.lock", channel) is None:
+        raise ConflictError("its channel was deleted")
     await transaction.rows("deliveries.replay", {"id": delivery_id, "now": now})
     await transaction.rows("channels.wake", channel | {"due": now})
     await transaction.audit("deliveries.replayed", "deliveries", str(delivery_id), None, None)

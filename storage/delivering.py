@@ -7,6 +7,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from domain.channels import ChannelKind, DeliveryKind, DeliveryState
 from domain.tenancy import TenantId
@@ -126,9 +127,13 @@ async def end(
     delivery: Delivery,
     ended: Ended,
     standing: Standing,
+    busy_until: datetime,
     now: datetime,
 ) -> None:
-    """Write what became of an attempt, and how the channel stands; a channel that is disabled is audited."""
+    """Write what became of an attempt, and how the channel stands.
+
+    It stays this process's until `busy_until`, unless it rests or is disabled. What is disabled is audited.
+    """
     key = _key(channel)
     marked = {
         "id": delivery.id,
@@ -143,7 +148,8 @@ async def end(
     async with connection.transaction():
         await _rows(connection, "lock_channel", key)
         await _rows(connection, "end_attempt", key | marked)
-        await _release(connection, channel, standing)
+        free = standing.disabled_reason is not None
+        await _release(connection, channel, standing, None if free else standing.rests_until or busy_until)
         if standing.disabled_reason is not None:
             await _audit_disabled(connection, channel, delivery, standing.disabled_reason)
 
@@ -152,12 +158,14 @@ async def release(connection: Connection, channel: ClaimedChannel, standing: Sta
     """Let others send through the channel, once it has rested."""
     async with connection.transaction():
         await _rows(connection, "lock_channel", _key(channel))
-        await _release(connection, channel, standing)
+        await _release(connection, channel, standing, standing.rests_until)
 
 
-async def _release(connection: Connection, channel: ClaimedChannel, standing: Standing) -> None:
+async def _release(
+    connection: Connection, channel: ClaimedChannel, standing: Standing, busy_until: datetime | None
+) -> None:
     given = {
-        "busy_until": standing.rests_until,
+        "busy_until": busy_until,
         "failures": standing.failures,
         "failing_since": standing.failing_since,
         "disabled_reason": standing.disabled_reason,
@@ -175,7 +183,7 @@ async def _audit_disabled(
         "resource": "channels",
         "resource_id": str(channel.id),
         "before": None,
-        "after": psycopg.types.json.Jsonb({"disabled_reason": reason}),
+        "after": Jsonb({"disabled_reason": reason}),
         "request_id": f"delivery {delivery.id}",
     }
     await connection.execute(query("records.audit"), row)
@@ -190,7 +198,8 @@ async def email_wait_s(
     (row,) = await _rows(connection, "emails_since", given)
     if row["count"] < per_hour_max:
         return None
-    return max(0.0, (row["first_at"] + hour - now).total_seconds())
+    again_at: datetime = row["first_at"] + hour
+    return max(0.0, (again_at - now).total_seconds())
 
 
 async def expire(connection: Connection, before: datetime, now: datetime, error: str, limit: int) -> int:

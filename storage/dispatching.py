@@ -211,7 +211,8 @@ async def _write(connection: Connection, partition_no: int, made: _Made, now: da
         await _rows(connection, "insert_events", _columns(made.events) | {"partition_no": partition_no})
     if made.left_out:
         left_out = [
-            {"tenant_id": tenant, "id": id_, "events": count} for (tenant, id_), count in made.left_out.items()
+            {"tenant_id": tenant, "id": id_, "events": count}
+            for (tenant, id_), count in made.left_out.items()
         ]
         await _rows(connection, "leave_out", _columns(left_out))
     if made.due:

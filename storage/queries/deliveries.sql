@@ -21,9 +21,7 @@ SELECT message FROM delivery_events WHERE tenant_id = %(tenant_id)s AND delivery
 ORDER BY partition_no, seq LIMIT %(limit)s
 
 -- name: channel_of
-SELECT channel_id, channels.deleted_at
-FROM deliveries JOIN channels ON channels.tenant_id = deliveries.tenant_id AND channels.id = channel_id
-WHERE deliveries.tenant_id = %(tenant_id)s AND deliveries.id = %(id)s
+SELECT channel_id FROM deliveries WHERE tenant_id = %(tenant_id)s AND id = %(id)s
 
 -- name: replay
 -- Under its own id, so that a receiver that has it already knows. What waits already is let alone.
