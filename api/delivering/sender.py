@@ -132,6 +132,9 @@ class Sender:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._busy.discard(task)
         self._made.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The claim ends by itself; an attempt that always fails so is given up with its hours.
+            log.error("unexpected error in a delivery", exc_info=error)
 
     def _now(self) -> datetime:
         return from_ms(self._clock.now_ms())

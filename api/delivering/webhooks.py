@@ -21,6 +21,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _ADDRESSES_TRIED_MAX: Final = 3
 _URL_CHARACTERS_MAX: Final = 2000
+_PORT_MAX: Final = 65_535
 _RESTING: Final = frozenset({408, 429, *range(500, 600)})
 """Statuses by which a receiver says that it can't take anything now; others speak of the message."""
 
@@ -53,6 +54,8 @@ def checked_url(text: str, limits: WebhookLimits) -> httpx.URL:
         host = url.raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError) as error:
         raise InvalidRequestError("this is no URL", field="url") from error
+    if not 0 < port_of(url) <= _PORT_MAX:
+        raise InvalidRequestError("there is no such port", field="url", limit=_PORT_MAX)
     if url.scheme not in schemes or not host:
         raise InvalidRequestError(f"expected a URL that begins with {schemes[0]}://", field="url")
     if url.userinfo or url.fragment:

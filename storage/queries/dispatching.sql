@@ -41,7 +41,7 @@ SELECT tenant_id, id AS channel_id, (
         SELECT FROM deliveries
         WHERE deliveries.tenant_id = given.tenant_id AND channel_id = given.id AND state = 'pending'
         LIMIT %(limit)s
-    ) AS some
+    ) AS a_few
 ) AS count
 FROM unnest(%(tenant_id)s::int4[], %(channel_id)s::uuid[]) AS given (tenant_id, id)
 
