@@ -29,7 +29,7 @@ async def page(request: Request, asked: Annotated[schemas.AlertsAsked, Query()],
 async def history(
     request: Request, asked: Annotated[schemas.HistoryAsked, Query()], call: Reader
 ) -> Response:
-    """List what happened to alerts in a span: what rules did, and what people did. A page may be short, as of alerts."""
+    """List what happened to alerts in a span, by rules and by people. A page may be short, and go on."""
     items, after = await service.history(call, asked)
     return listed(request, items, after)
 

@@ -77,7 +77,8 @@ WITH chosen AS (
         alerts.state, alerts.flapping, alerts.late, silence_id IS NOT NULL AS muted, acknowledged_at IS NOT NULL AS acknowledged,
         CASE WHEN alerts.state = 'cleared' AND NOT alerts.late
             THEN greatest(0, extract(epoch FROM cleared_at - raised_at)::float8) END AS clear_s,
-        greatest(0, extract(epoch FROM acknowledged_at - raised_at)::float8) AS acknowledge_s,
+        CASE WHEN acknowledged_at IS NOT NULL
+            THEN greatest(0, extract(epoch FROM acknowledged_at - raised_at)::float8) END AS acknowledge_s,
         {key} AS key, {id}::text AS id
     FROM alerts
     JOIN rules USING (tenant_id, rule_no)
