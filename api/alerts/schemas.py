@@ -18,7 +18,7 @@ EventName = Literal[
 GroupName = Literal["severity", "rule", "site", "pack", "model"]
 
 _Severities = Annotated[
-    list[SeverityName] | None, Query(max_length=3, description="one of these; may repeat")
+    list[SeverityName], Query(default_factory=list, max_length=3, description="one of these; may repeat")
 ]
 _From = Annotated[Moment | None, Query(alias="from", description="`raised_at` at this time or later")]
 _To = Annotated[Moment | None, Query(alias="to", description="`raised_at` before this time")]
@@ -28,7 +28,7 @@ class AlertsAsked(PageOf):
     """Which alerts are asked for: those to which all of it applies."""
 
     state: Annotated[StateName | None, Query()] = None
-    severity: _Severities = None
+    severity: _Severities
     pack: Annotated[Name | None, Query(description="external id of the pack")] = None
     rule: Annotated[UUID | None, Query(description="id of the rule")] = None
     site: Annotated[Name | None, Query(description="name or id of the site where the pack was")] = None
@@ -46,8 +46,8 @@ class HistoryAsked(PageOf):
     starts: Annotated[Moment, Query(alias="from")]
     ends: Annotated[Moment, Query(alias="to")]
     order: Annotated[Literal["newest", "oldest"], Query(description="which come first")] = "newest"
-    kind: Annotated[list[EventName] | None, Query(max_length=8, description="may repeat")] = None
-    severity: _Severities = None
+    kind: Annotated[list[EventName], Query(default_factory=list, max_length=8, description="may repeat")]
+    severity: _Severities
     pack: Annotated[Name | None, Query(description="external id of the pack")] = None
     rule: Annotated[UUID | None, Query(description="id of the rule")] = None
     site: Annotated[Name | None, Query(description="name of the site")] = None

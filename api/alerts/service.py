@@ -26,7 +26,7 @@ async def page(call: Call, asked: AlertsAsked) -> tuple[list[Row], str | None]:
         _require_span(asked.starts, asked.ends)
     chosen = stored.AlertFilter(
         state=asked.state,
-        severities=None if asked.severity is None else tuple(dict.fromkeys(asked.severity)),
+        severities=tuple(dict.fromkeys(asked.severity)) or None,
         pack=asked.pack,
         rule=asked.rule,
         site=asked.site,
@@ -52,7 +52,13 @@ async def history(call: Call, asked: HistoryAsked) -> tuple[list[Row], str | Non
     """What happened in a span, and the cursor of the next page. Raises InvalidRequestError (empty span)."""
     _require_span(asked.starts, asked.ends)
     chosen = alert_history.HistoryFilter(
-        asked.starts, asked.ends, asked.kind, asked.severity, asked.pack, asked.rule, asked.site
+        asked.starts,
+        asked.ends,
+        asked.kind or None,
+        asked.severity or None,
+        asked.pack,
+        asked.rule,
+        asked.site,
     )
     scanned_max, newest_first = call.engine.settings.alerts_scanned_max, asked.order == "newest"
     async with call.snapshot() as transaction:
@@ -63,9 +69,8 @@ async def history(call: Call, asked: HistoryAsked) -> tuple[list[Row], str | Non
 
 
 def _happened(row: Row) -> Row:
-    unit = value_unit(read_condition(row["condition"]))
-    shown_names = (name for name in Happened.model_fields if name != "unit")
-    return {name: row[name] for name in shown_names} | {"unit": unit}
+    told = row | {"unit": value_unit(read_condition(row["condition"]))}
+    return {name: told[name] for name in Happened.model_fields}
 
 
 async def statistics(call: Call, asked: StatisticsAsked) -> Row:

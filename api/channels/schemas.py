@@ -14,7 +14,7 @@ KindName = Literal["webhook", "email"]
 ToldName = Literal["raised", "provisional", "cleared", "withdrawn"]
 """Told unless a channel says otherwise. A silent pack's alert is provisional until the pack speaks again."""
 
-EventName = ToldName | Literal["late", "acknowledged", "assigned", "commented"]
+EventName = Literal[ToldName, "late", "acknowledged", "assigned", "commented"]
 SeverityName = Literal["info", "warning", "critical"]
 DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 EndedName = Literal["dead", "delivered"]

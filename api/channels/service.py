@@ -174,7 +174,9 @@ async def test(call: Call, channel_id: UUID) -> Row:
     async with call.transaction() as transaction:
         most = call.engine.settings.channel_pending_max
         await stored.queue_test(transaction, channel_id, delivery_id, _now(call), most)
-        return public_delivery(await stored_deliveries.get(transaction, delivery_id))
+        row = await stored_deliveries.get(transaction, delivery_id)
+    call.engine.outside.wake()
+    return public_delivery(row)
 
 
 async def replay(call: Call, channel_id: UUID, asked: schemas.ReplayAsked) -> Row:
@@ -187,6 +189,7 @@ async def replay(call: Call, channel_id: UUID, asked: schemas.ReplayAsked) -> Ro
         count = await stored_deliveries.replay_many(
             transaction, channel_id, states, asked.starts, asked.ends, _now(call), most
         )
+    call.engine.outside.wake()
     return {"queued": count, "more": count == most}
 
 

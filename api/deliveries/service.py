@@ -37,7 +37,9 @@ async def replay(call: Call, delivery_id: UUID) -> Row:
     """The delivery, queued once more. Raises NotFoundError, ConflictError when its channel was deleted."""
     async with call.transaction() as transaction:
         await stored.replay(transaction, delivery_id, from_ms(call.engine.clock.now_ms()))
-        return public(await stored.get(transaction, delivery_id))
+        row = await stored.get(transaction, delivery_id)
+    call.engine.outside.wake()
+    return public(row)
 
 
 def public(row: Row) -> Row:

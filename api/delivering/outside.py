@@ -37,6 +37,7 @@ class Outside:
     dispatcher: Dispatcher
     sender: Sender
     pool: Pool
+    _made: asyncio.Event
     _tasks: tuple["asyncio.Task[None]", ...] = ()
 
     def start(self) -> None:
@@ -45,6 +46,10 @@ class Outside:
             asyncio.create_task(self.dispatcher.run()),
             asyncio.create_task(self.sender.run()),
         )
+
+    def wake(self) -> None:
+        """Let the sender look at once, since a request has queued something."""
+        self._made.set()
 
     async def stop(self) -> None:
         """End both; an attempt that is under way is made again by whoever runs next."""
@@ -81,6 +86,7 @@ def make_outside(
         Dispatcher(conninfo, pool, clock, dispatch_limits, settings.dispatch_poll_s, made),
         Sender(pool, clock, outlets, _sender_limits(settings), metrics, made, random.random, reached),
         pool,
+        made,
     )
 
 
