@@ -254,7 +254,8 @@ def calm(out, row, state, version, is_clear, rule_ms, value, packs, slot):  # ty
             return
     elif not is_clear:
         return
-    emit(out, row, state, TO_CLEARED, MEASURED, rule_ms, value)
+    # A reading that was set aside may have raised it at a time to which the clock hasn't come yet.
+    emit(out, row, state, TO_CLEARED, MEASURED, max(rule_ms, state.onset_ms), value)
     settle(state, packs, slot)
 
 

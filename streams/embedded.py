@@ -398,7 +398,9 @@ class EmbeddedRunner:
         if self._state is None:
             return
         self._saved_at_s = self._monotonic_s()
-        touched, clocks = self._state.touched(), self._ruling.touched()
+        clocks = self._ruling.touched()
+        # A pack of which only readings were set aside so far has a rule clock and no state.
+        touched = self._state.touched(clocks.pack)
         if len(touched.pack) == 0:
             return
         try:

@@ -129,8 +129,11 @@ class State:
             kernels.mark_not_newer(pack, ts_ms, self.watermark_ms, marked)
         return marked
 
-    def touched(self) -> PackStates:
-        """The states of the packs changed since `saved` was last called."""
+    def touched(self, also: npt.NDArray[np.int32]) -> PackStates:
+        """The states of the packs changed since `saved` was last called, and of some more."""
+        if len(also):
+            self.make_room(int(also.max()))
+            self._touched[also] = True
         pack = np.flatnonzero(self._touched).astype(np.int32)
         return PackStates(pack, self.watermark_ms[pack], self._latest_ts_ms[:, pack], self._latest[:, pack])
 

@@ -287,5 +287,5 @@ class NaiveRules:
                 return
         elif not clear:
             return
-        self._add("cleared", pack, rule.number, state, now, "measured", value)
+        self._add("cleared", pack, rule.number, state, max(now, state.onset), "measured", value)
         self._settle(state)
