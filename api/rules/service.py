@@ -54,15 +54,20 @@ _SHOWN = (
 
 async def create(call: Call, new: schemas.NewRule) -> Row:
     """The new rule. Raises InvalidRequestError, NotFoundError (scope), ConflictError (name, number of rules)."""
-    said = stored.NewVersion(
-        new.enabled, Severity(new.severity), _condition(new.condition), _flapping(new.flapping)
-    )
+    said = said_by(new)
     async with call.transaction() as transaction:
-        scope = await _scope(transaction, new.scope)
+        scope = await scope_of(transaction, new.scope)
         row = await stored.create(
             transaction, new.name, scope, said, call.engine.clock.now_ms, call.engine.settings.rules_max
         )
     return public(row)
+
+
+def said_by(new: schemas.NewRule) -> stored.NewVersion:
+    """What the first version of a new rule says. Raises InvalidRequestError."""
+    return stored.NewVersion(
+        new.enabled, Severity(new.severity), _condition(new.condition), _flapping(new.flapping)
+    )
 
 
 def _condition(given: schemas.Condition) -> Condition:
@@ -78,7 +83,8 @@ def _flapping(given: schemas.Flapping) -> Flapping:
     return checked_flapping(Flapping(given.raises_max, given.window_s))
 
 
-async def _scope(transaction: Transaction, given: schemas.Scope) -> Scope:
+async def scope_of(transaction: Transaction, given: schemas.Scope) -> Scope:
+    """The packs that are meant. Raises NotFoundError."""
     kind = ScopeKind(given.kind)
     if isinstance(given, schemas.SiteScope):
         return Scope(kind, await SITES.id_of(transaction, given.site, "site"))
@@ -190,7 +196,7 @@ async def preview(call: Call, asked: schemas.Preview) -> Row:
         flapping=_flapping(asked.flapping),
     )  # fmt: skip
     async with call.snapshot() as transaction:
-        scope = await _scope(transaction, asked.scope)
+        scope = await scope_of(transaction, asked.scope)
         rule = Rule(_PREVIEWED, call.actor.tenant_id, scope, (version,))
         book = RuleBook([rule])
         before = _earlier(asked.starts, reach_s(condition))
