@@ -52,7 +52,7 @@ async def import_rules(call: Call, body: bytes, *, dry_run: bool) -> schemas.Rul
     says the same stays. Rules that the file doesn't name stay too.
     Raises BodyUnreadableError, BodyTooLargeError, InvalidRequestError (no list of rules), ConflictError (too many).
     """
-    given, problems = _shaped(await asyncio.to_thread(read_yaml, body))
+    total, given, problems = _shaped(await asyncio.to_thread(read_yaml, body))
     begin: Callable[[], Any] = call.snapshot if dry_run or problems else call.transaction
     async with begin() as transaction:
         wanted = [
@@ -71,7 +71,7 @@ async def import_rules(call: Call, body: bytes, *, dry_run: bool) -> schemas.Rul
             await _write(call, transaction, wanted, known)
     return schemas.RulesImported(
         dry_run=dry_run,
-        rules=len(given) + len({problem.place for problem in problems}),
+        rules=total,
         created=0 if problems else outcomes.count("created"),
         changed=0 if problems else outcomes.count("changed"),
         unchanged=0 if problems else outcomes.count("unchanged"),
@@ -79,8 +79,10 @@ async def import_rules(call: Call, body: bytes, *, dry_run: bool) -> schemas.Rul
     )
 
 
-def _shaped(content: Any) -> tuple[list[tuple[int, schemas.NewRule]], list[schemas.RuleProblem]]:
-    """The rules that have a rule's shape, with their places, and what is wrong with the others."""
+def _shaped(
+    content: Any,
+) -> tuple[int, list[tuple[int, schemas.NewRule]], list[schemas.RuleProblem]]:
+    """How many rules there are; those of a rule's shape, with their places; and what is wrong with the others."""
     if not isinstance(content, dict) or set(content) != {"rules"} or not isinstance(content["rules"], list):
         raise InvalidRequestError(
             "the body is a list of rules under `rules`, and nothing else", field="rules"
@@ -103,7 +105,7 @@ def _shaped(content: Any) -> tuple[list[tuple[int, schemas.NewRule]], list[schem
             continue
         first[read.name] = place
         good.append((place, read))
-    return good, problems
+    return len(content["rules"]), good, problems
 
 
 async def _wanted(

@@ -32,7 +32,14 @@ HTTP_OK, HTTP_CREATED, HTTP_INVALID = 200, 201, 422
 YAML_TYPES = (YAML, "application/x-yaml", "text/yaml")
 """The type by its name, and as it was sent before it had one (RFC 9512)."""
 
-YAML_BODY = {"requestBody": {"required": True, "content": {YAML: {"schema": {"type": "string"}}}}}
+_RULES_FILE = {
+    "schema": {
+        "type": "object",
+        "required": ["rules"],
+        "properties": {"rules": {"type": "array", "items": {"$ref": "#/components/schemas/NewRule"}}},
+    }
+}
+YAML_BODY = {"requestBody": {"required": True, "content": {YAML: _RULES_FILE}}}
 
 Reader = Annotated[Call, Depends(Allowed(Action.RULE_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.RULE_WRITE))]
@@ -61,7 +68,7 @@ async def templates(request: Request, chemistry: schemas.ChemistryName, call: Re
 @routes.get(
     "/rules/export",
     response_class=Response,
-    responses={HTTP_OK: {"content": {YAML: {"schema": {"type": "string"}}}}},
+    responses={HTTP_OK: {"content": {YAML: _RULES_FILE}}},
 )
 async def export(call: Reader) -> Response:
     """All rules as YAML, which can be kept as a file and imported again."""
