@@ -339,7 +339,7 @@ WRONG_IN_ALL: dict[str, Wrong] = {
         {"current_a": -1.7e308},
         "out_of_range",
         "current_a",
-        -2000,
+        -5000,
     ),
     "above the model's limit": ({"pack": "P-2", "voltage_v": 401}, "out_of_range", "voltage_v", 400),
     "no measure": ({"voltage_v": None}, "no_measure", None, None),
