@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from api.call import Call
+from api.ranges import require_range
 from api.rules import schemas
 from domain.alert_rules import (
     Condition,
@@ -188,8 +189,7 @@ async def preview(call: Call, asked: schemas.Preview) -> Row:
 
     Raises InvalidRequestError: an empty span, or more readings than the budget; NotFoundError for the scope.
     """
-    if asked.starts >= asked.ends:
-        raise InvalidRequestError("`from` is not before `to`", field="to")
+    require_range(asked.starts, asked.ends)
     condition = _condition(asked.condition)
     version = RuleVersion(
         1, to_ms(asked.starts), enabled=True, severity=Severity(asked.severity), condition=condition,
