@@ -11,6 +11,7 @@ from aggregations.calendars import window_starts
 from aggregations.groups import FIGURES, PERCENTILES
 from aggregations.windows import measure_columns, pack_columns
 from api.aggregates.encode import Column, Table
+from api.ranges import require_range
 from api.settings import Settings
 from domain.clock import from_ms, to_ms
 from domain.errors import ForbiddenError, InvalidRequestError
@@ -46,8 +47,7 @@ class Asked:
 
 def ask(step: str, zone: str, starts: datetime, ends: datetime) -> Asked:
     """What is asked. Raises InvalidRequestError for an unknown step or zone, and for an empty or too wide range."""
-    if starts >= ends:
-        raise InvalidRequestError("`from` is not before `to`", field="to")
+    require_range(starts, ends)
     for field, moment in (("from", starts), ("to", ends)):
         if not YEAR_FIRST <= moment.year <= YEAR_LAST:
             raise InvalidRequestError(f"years are {YEAR_FIRST} to {YEAR_LAST}", field=field, limit=YEAR_LAST)

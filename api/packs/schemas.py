@@ -3,7 +3,7 @@
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.routing import Moment, Name, Strict
 
@@ -72,6 +72,10 @@ class PackDetail(Pack):
 
 class LatestAsked(Strict):
     """The packs themselves, or a group of them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"packs": ["P-1", "P-2"]}, {"group": "saved:night shift"}]}
+    )
 
     packs: Annotated[list[Name] | None, Field(description="external ids")] = None
     group: Annotated[
