@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from api.answer_cache import AnswerCache
 from api.auth import Claims, TokenVerifier, make_verifier
 from api.key_aliases.cache import AliasCache
-from api.live.hub import Hub
+from api.live.hub import Hub, HubLimits
 from api.live.seats import Seats
 from api.metrics import Metrics
 from api.packs.cache import PackCache
@@ -210,7 +210,12 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         reached=reached,
     )
     registry = Registry(directory)
-    metrics = Metrics(runner.queued_readings, lambda: counter.trouble is not None)
+    seats = Seats(
+        settings.live_connections_max,
+        settings.live_tenant_connections_max,
+        settings.live_waiting_connections_max,
+    )
+    metrics = Metrics(runner.queued_readings, lambda: counter.trouble is not None, lambda: seats.taken_by_all)
     sweeper = Sweeper(
         directory,
         clock,
@@ -236,11 +241,15 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         hub=Hub(
             access.as_role(INGEST_ROLE, settings),
             directory,
-            poll_s=settings.live_poll_s,
-            wait_s_max=settings.database_wait_s_max,
-            events_max=settings.live_feed_events_max,
+            HubLimits(
+                poll_s=settings.live_poll_s,
+                wait_s_max=settings.database_wait_s_max,
+                feed_events_max=settings.live_feed_events_max,
+                store_reads_max=settings.live_store_reads_max,
+            ),
+            time.time,
         ),
-        seats=Seats(settings.live_connections_max, settings.live_tenant_connections_max),
+        seats=seats,
         directory=directory,
         _pools=(requests, directory),
         _tenants={},

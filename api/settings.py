@@ -199,6 +199,19 @@ class Settings(BaseSettings):
     live_connections_max: int = Field(
         5000, gt=0, description="live connections of a process; then 4429 or 429"
     )
+    live_waiting_connections_max: int = Field(
+        1000, gt=0, description="sockets that wait for their first frame; the handshake is answered by 429"
+    )
+    live_frame_bytes_max: int = Field(
+        65_536, gt=0, description="a message of a client; the socket is closed with 1009"
+    )
+    live_store_reads_max: int = Field(
+        4, gt=0, description="live clients that read from the database at once; more wait"
+    )
+    live_origins: frozenset[str] = Field(
+        frozenset(),
+        description="origins of pages that may open sockets, besides the engine's own, as a JSON list; else 403",
+    )
     live_tenant_connections_max: int = Field(
         2500, gt=0, description="live connections of a tenant in a process; then 4429 or 429"
     )

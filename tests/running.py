@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
-from api.app import create_app
 from api.auth import development_token
 from api.bootstrap import DatabaseAccess, Engine, make_engine
+from api.serving import web_server
 from api.settings import Environment, Settings
 from domain.tenancy import Role
 from storage.database import INGEST_ROLE
@@ -59,10 +58,7 @@ def running_api(access: DatabaseAccess, data_dir: Path, **settings: Any) -> Iter
     port = free_port()
     given = Settings(env=Environment.DEVELOPMENT, port=port, data_dir=data_dir, **settings)
     engine = make_engine(given, access)
-    config = uvicorn.Config(
-        create_app(engine), host="127.0.0.1", port=port, log_level="warning", access_log=False
-    )
-    server = uvicorn.Server(config)
+    server = web_server(engine)
     thread = threading.Thread(target=server.run, name="api", daemon=True)
     thread.start()
     try:

@@ -9,12 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.alerts.schemas import SeverityName
 from api.routing import Name, Strict
 
+EVENTS = (
+    'id: MDo0MQ\nevent: snapshot\ndata: {"alerts":[],"more":false}\n\n'
+    'id: MDo0Mg\nevent: alert\ndata: {"event":{"kind":"raised"},"alert":{"severity":"critical"}}\n\n'
+)
+"""How a stream may begin; events and alerts have more fields."""
+
 
 class Ticket(BaseModel):
     """With which one socket can be opened, once."""
 
-    ticket: str
-    expires_at: str
+    ticket: Annotated[str, Field(examples=["5NnNQzH0xkWg3lqGmUoXyTq2uT0V1lS0a3Vb8n0cJxE"])]
+    expires_at: Annotated[str, Field(examples=["2026-01-31T12:00:30+00:00"])]
 
 
 class AlertFilter(Strict):

@@ -1,14 +1,18 @@
 """Use cases of live streams: tickets and subscriptions."""
 
 import secrets
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
 
 from api.auth import Claims
 from api.bootstrap import Engine
 from api.call import Call
+from api.live.audience import Audience, Filter
 from api.live.schemas import AlertFilter
-from api.live.subscription import Filter, Pace, Subscription
+from api.live.subscription import Pace, Subscription
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms
 from domain.errors import UnauthenticatedError
 from domain.tenancy import Actor, Role
@@ -54,23 +58,40 @@ async def claims_of_ticket(engine: Engine, ticket: str) -> Claims:
     )
 
 
+def is_welcome(engine: Engine, headers: Headers) -> bool:
+    """Whether a socket may be opened from where the browser says that the page comes from.
+
+    A page of another site could open sockets too, with nothing but a ticket between it and the alerts; programs that
+    are no browsers name no origin.
+    """
+    origin = headers.get("origin")
+    if origin is None or origin in engine.settings.live_origins:
+        return True
+    return urlsplit(origin).netloc == headers.get("host")
+
+
 def subscription(
-    engine: Engine, actor: Actor, ends_at_s: float, wanted: AlertFilter, request_id: str
+    engine: Engine,
+    actor: Actor,
+    ends_at_s: float,
+    wanted: AlertFilter,
+    request_id: str,
+    push: Callable[[bytes], bool] | None = None,
 ) -> Subscription:
     """A client's subscription to alerts."""
     settings = engine.settings
+    chosen = Filter(
+        frozenset(wanted.sites),
+        frozenset(wanted.severities),
+        frozenset(wanted.rules),
+        frozenset(wanted.packs),
+    )
     return Subscription(
-        actor=actor,
+        audience=Audience(actor, chosen),
         ends_at_s=ends_at_s,
-        wanted=Filter(
-            frozenset(wanted.sites),
-            frozenset(wanted.severities),
-            frozenset(wanted.rules),
-            frozenset(wanted.packs),
-        ),
         hub=engine.hub,
         transactions=engine.transactions,
         pace=Pace(settings.live_heartbeat_s, settings.live_snapshot_alerts),
-        now_s=lambda: datetime.now(UTC).timestamp(),
         request_id=request_id,
+        push=push,
     )
