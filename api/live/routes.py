@@ -16,7 +16,7 @@ from domain.policy import Action
 
 routes = router("live")
 
-HTTP_CREATED, HTTP_FORBIDDEN, HTTP_BUSY = 201, 403, 429
+HTTP_OK, HTTP_CREATED, HTTP_FORBIDDEN, HTTP_BUSY = 200, 201, 403, 429
 
 Listener = Annotated[Call, Depends(Allowed(Action.ALERT_READ))]
 
@@ -30,6 +30,7 @@ async def ticket(request: Request, call: Annotated[Call, Depends(Allowed(Action.
 
 @routes.get(
     "/alerts/stream",
+    status_code=HTTP_OK,
     response_class=EventStream,
     responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": schemas.EVENTS}}}},
 )
