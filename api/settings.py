@@ -196,6 +196,12 @@ class Settings(BaseSettings):
     live_snapshot_alerts: int = Field(
         500, gt=0, le=1000, description="open alerts in one frame of a snapshot"
     )
+    live_rate_hz_max: float = Field(
+        10.0, gt=0, description="frames a second of latest values; faster is refused by 4400"
+    )
+    live_members_s: float = Field(
+        5.0, gt=0, description="who is in a group may be this old in a stream of latest values"
+    )
     live_connections_max: int = Field(
         5000, gt=0, description="live connections of a process; then 4429 or 429"
     )

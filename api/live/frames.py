@@ -11,7 +11,7 @@ from websockets.frames import Opcode
 
 from api.alerts.shown import Row, shown
 
-FrameType = Literal["snapshot", "alert", "heartbeat", "lagged"]
+FrameType = Literal["snapshot", "alert", "telemetry", "heartbeat", "lagged"]
 
 _OF_EVENT = ("kind", "reason", "at", "subject", "assignee", "comment")
 _BESIDE_ALERT = frozenset({"partition_no", "seq", "event_value", *_OF_EVENT})

@@ -1,7 +1,8 @@
 """Routes of live streams."""
 
 import contextlib
-from typing import Annotated
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Query, Request, WebSocket, WebSocketDisconnect
 from starlette.responses import Response
@@ -9,12 +10,17 @@ from starlette.responses import Response
 from api.bootstrap import Engine
 from api.call import Call
 from api.live import schemas, service
+from api.live.frames import Frame
 from api.live.socket import ENDS, LiveSocket
 from api.live.stream import MEDIA_TYPE, EventStream, begin
 from api.routing import Allowed, AllowedInFrame, answer, router
 from domain.policy import Action
+from domain.tenancy import Actor
 
 routes = router("live")
+
+Frames = AsyncGenerator[Frame]
+Asked = TypeVar("Asked", schemas.Subscribe, schemas.Watch)
 
 HTTP_OK, HTTP_CREATED, HTTP_FORBIDDEN, HTTP_BUSY = 200, 201, 403, 429
 
@@ -59,17 +65,40 @@ async def alerts_live(
 ) -> None:
     """Alerts over a WebSocket, after a first frame with a ticket."""
     engine: Engine = socket.app.state.engine
+
+    def frames(live: LiveSocket, actor: Actor, ends_at_s: float, asked: schemas.Subscribe) -> Frames:
+        subscribed = service.subscription(engine, actor, ends_at_s, asked.filter, live.request_id, live.push)
+        return subscribed.frames(asked.cursor)
+
+    await _serve(socket, engine, allowed, schemas.Subscribe, frames)
+
+
+@routes.websocket("/telemetry/live")
+async def telemetry_live(
+    socket: WebSocket, allowed: Annotated[AllowedInFrame, Depends(AllowedInFrame(Action.TELEMETRY_READ))]
+) -> None:
+    """Latest values of packs over a WebSocket, after a first frame with a ticket."""
+    engine: Engine = socket.app.state.engine
+
+    def frames(live: LiveSocket, actor: Actor, ends_at_s: float, asked: schemas.Watch) -> Frames:
+        return service.watch(engine, actor, ends_at_s, asked, live.request_id).frames()
+
+    await _serve(socket, engine, allowed, schemas.Watch, frames)
+
+
+async def _serve(
+    socket: WebSocket,
+    engine: Engine,
+    allowed: AllowedInFrame,
+    shape: type[Asked],
+    frames_of: Callable[[LiveSocket, Actor, float, Asked], Frames],
+) -> None:
     if not service.is_welcome(engine, socket.headers):
         await socket.send_denial_response(Response(status_code=HTTP_FORBIDDEN))
         return
     if engine.seats.strangers_wait:
         await socket.send_denial_response(Response(status_code=HTTP_BUSY, headers={"Retry-After": "1"}))
         return
-    with contextlib.suppress(WebSocketDisconnect):
-        await _serve(socket, engine, allowed)
-
-
-async def _serve(socket: WebSocket, engine: Engine, allowed: AllowedInFrame) -> None:
     settings = engine.settings
     await socket.accept()
     live = LiveSocket(
@@ -77,15 +106,15 @@ async def _serve(socket: WebSocket, engine: Engine, allowed: AllowedInFrame) -> 
     )
     try:
         with engine.seats.waiting():
-            asked = await live.first(schemas.Subscribe)
+            asked = await live.first(shape)
             claims = await service.claims_of_ticket(engine, asked.ticket)
             actor = await engine.actor_of_claims(claims)
         allowed.check(actor)
-        subscribed = service.subscription(
-            engine, actor, claims.expires_at_s, asked.filter, live.request_id, live.push
-        )
         with engine.seats.taken(actor.tenant_id):
-            async with contextlib.aclosing(subscribed.frames(asked.cursor)) as frames:
+            frames = frames_of(live, actor, claims.expires_at_s, asked)
+            async with contextlib.aclosing(frames):
                 await live.send_all(frames)
+    except WebSocketDisconnect:
+        pass
     except ENDS as error:
         live.close(error)

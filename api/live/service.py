@@ -1,6 +1,7 @@
 """Use cases of live streams: tickets and subscriptions."""
 
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,10 +12,12 @@ from api.auth import Claims
 from api.bootstrap import Engine
 from api.call import Call
 from api.live.audience import Audience, Filter
-from api.live.schemas import AlertFilter
+from api.live.latest import LatestPace, LatestStream, LatestWanted
+from api.live.schemas import AlertFilter, Watch
 from api.live.subscription import Pace, Subscription
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms
-from domain.errors import UnauthenticatedError
+from domain.errors import InvalidRequestError, UnauthenticatedError
+from domain.measures import MEASURE_NAMES
 from domain.tenancy import Actor, Role
 from storage import tickets as stored
 
@@ -68,6 +71,30 @@ def is_welcome(engine: Engine, headers: Headers) -> bool:
     if origin is None or origin in engine.settings.live_origins:
         return True
     return urlsplit(origin).netloc == headers.get("host")
+
+
+def watch(engine: Engine, actor: Actor, ends_at_s: float, asked: Watch, request_id: str) -> LatestStream:
+    """A client's stream of latest values. Raises InvalidRequestError when it is too fast."""
+    settings = engine.settings
+    if asked.rate_hz > settings.live_rate_hz_max:
+        raise InvalidRequestError(
+            f"at most {settings.live_rate_hz_max} a second", field="rate_hz", limit=settings.live_rate_hz_max
+        )
+    measures = tuple(dict.fromkeys(asked.measures or MEASURE_NAMES))
+    if not set(measures) <= set(MEASURE_NAMES):
+        raise InvalidRequestError(f"measures are {', '.join(MEASURE_NAMES)}", field="measures")
+    return LatestStream(
+        call=Call(engine, actor, request_id),
+        wanted=LatestWanted(
+            packs=None if asked.packs is None else tuple(asked.packs),
+            group=asked.group,
+            measures=measures,
+            period_s=1 / asked.rate_hz,
+        ),
+        pace=LatestPace(settings.live_heartbeat_s, settings.live_members_s),
+        ends_at_s=time.monotonic() + ends_at_s - time.time(),
+        monotonic_s=time.monotonic,
+    )
 
 
 def subscription(

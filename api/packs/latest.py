@@ -21,10 +21,12 @@ from streams.state import NEVER_MS
 class LatestOfPacks:
     """The latest values of n packs: value float64[measures, n] and ts_ms int64[measures, n] where known bool[…].
 
+    number: int32[n], of the packs within the engine.
     unknown: those of the packs asked for that there are none of.
     """
 
     packs: tuple[str, ...]
+    number: Int32Array
     value: Float64Array
     ts_ms: Int64Array
     known: BoolArray
@@ -66,7 +68,7 @@ async def _latest(
         if len(elsewhere):
             known[measure, elsewhere] = False
             await _look_up(transaction, members.number, measure, elsewhere, value, ts_ms, known)
-    return LatestOfPacks(members.names, value, ts_ms, known, unknown)
+    return LatestOfPacks(members.names, members.number, value, ts_ms, known, unknown)
 
 
 async def _look_up(
