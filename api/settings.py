@@ -146,7 +146,21 @@ class Settings(BaseSettings):
     quarantine_export_items_max: int = Field(100_000, gt=0, description="items in one export; then 422")
     redrive_items_max: int = Field(10_000, gt=0, description="items judged again in one request")
 
-    trend_points_max: int = Field(5_000_000, gt=0, description="readings in one answer; then 422")
+    trend_points_max: int = Field(
+        5_000_000, ge=4, description="readings in one answer of trends, of all packs together; then 422"
+    )
+    trend_raw_readings_max: int = Field(
+        100_000,
+        gt=0,
+        description="readings, of all packs together, from which the points of a trend are chosen; beyond, they are"
+        " chosen from stored windows",
+    )
+    trend_analysis_points_max: int = Field(
+        1_000, ge=10, le=5_000, description="points of which slopes are made; of more, so many are taken"
+    )
+    trend_horizon_days_max: int = Field(
+        3_650, gt=0, description="how far behind the data a crossing is projected; beyond, there is no trend"
+    )
 
     aggregate_readings_max: int = Field(
         1_000_000,
@@ -157,7 +171,9 @@ class Settings(BaseSettings):
     aggregate_windows_max: int = Field(
         100_000, gt=0, description="windows in one answer, of all packs together; then 422"
     )
-    aggregate_packs_max: int = Field(100, gt=0, description="packs in one answer of aggregates; then 422")
+    aggregate_packs_max: int = Field(
+        100, gt=0, description="packs in one answer of aggregates or trends; then 422"
+    )
     answers_kept_bytes_max: int = Field(
         64 << 20,
         ge=0,

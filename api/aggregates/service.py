@@ -10,8 +10,8 @@ import numpy as np
 from aggregations.calendars import window_starts
 from aggregations.groups import FIGURES, PERCENTILES
 from aggregations.windows import measure_columns, pack_columns
-from api.aggregates.encode import Column, Table
 from api.ranges import require_range
+from api.series import Column, Table
 from api.settings import Settings
 from domain.clock import from_ms, to_ms
 from domain.errors import ForbiddenError, InvalidRequestError
