@@ -7,11 +7,12 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from aggregations.trends import Method
+from aggregations.trends_analysis import Direction
 from api import series
 from api.aggregates.schemas import GroupAggregate
 from api.call import Call
-from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, chosen_format, router
-from api.trends import schemas, service
+from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, answer, chosen_format, router
+from api.trends import analysis, schemas, service
 from domain.policy import Action
 
 routes = router("trends")
@@ -70,3 +71,27 @@ async def trend(
         packs, measures, starts, ends, points, method, step, zone, group, None if band is None else band.value
     )
     return series.answer(await service.read(call, asked), chosen)
+
+
+@routes.get("/trends/analysis", response_model=schemas.Analysis)
+async def trend_analysis(
+    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_READ))],
+    pack: Annotated[Name, Query(description="external id of the pack")],
+    measure: Annotated[str, Query(description="one measure", examples=["state_of_health_pct"])],
+    starts: Starts,
+    ends: Ends,
+    step: StepOf = None,
+    zone: ZoneOf = None,
+    threshold: Annotated[
+        float | None, Query(description="a value in the measure's unit", examples=[80])
+    ] = None,
+    direction: Annotated[
+        Direction | None, Query(description="which side of the threshold is across it; below without")
+    ] = None,
+) -> Response:
+    """Slopes of a pack's measure in from <= t < to, its crossings of a threshold, and the projected one.
+
+    Of readings, or with `step` of the means of windows.
+    """
+    asked = analysis.Question(pack, measure, starts, ends, step, zone, threshold, direction)
+    return answer(await analysis.read(call, asked))

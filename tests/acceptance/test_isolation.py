@@ -172,6 +172,12 @@ ROUTES: dict[tuple[str, str], Call] = {
         Action.TELEMETRY_READ,
         sent=lambda _: {"params": {"pack": "P-1", "measure": "voltage_v", "from": FROM, "to": TO}},
     ),
+    ("GET", "/v1/trends/analysis"): Call(
+        Action.TELEMETRY_READ,
+        sent=lambda _: {
+            "params": {"pack": "P-1", "measure": "voltage_v", "from": FROM, "to": TO, "threshold": 5}
+        },
+    ),
     ("GET", "/v1/aggregates"): Call(
         Action.TELEMETRY_READ,
         sent=lambda _: {
