@@ -11,6 +11,7 @@ import pyarrow.csv
 from starlette.responses import Response, StreamingResponse
 
 from api.routing import ARROW, CSV
+from api.spreadsheet import cell
 from domain.measures import MEASURES
 from domain.readings import BoolArray
 
@@ -35,7 +36,6 @@ _UNIT_OF_ENDING: Final = {
     "covered_s": "s",
     "ts": "ms",
 }
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """Ends an Arrow IPC stream (Arrow Columnar Format, "IPC Streaming Format")."""
 
@@ -208,19 +208,10 @@ def _as_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
         if pa.types.is_timestamp(column.type):
             columns.append(_rfc_3339(column))
         elif pa.types.is_string(column.type):
-            columns.append(pa.repeat(_no_formula(column[0].as_py()), len(column)))
+            columns.append(pa.repeat(cell(column[0].as_py()), len(column)))
         else:
             columns.append(column)
     return pa.RecordBatch.from_arrays(columns, batch.schema.names)
-
-
-def _no_formula(text: str) -> str:
-    """The text of a cell; what a spreadsheet would run begins with an apostrophe.
-
-    >>> _no_formula("=1+1"), _no_formula("P-1")
-    ("'=1+1", 'P-1')
-    """
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _rfc_3339(moments: pa.Array) -> pa.Array:

@@ -21,6 +21,7 @@ from aggregations.trends_analysis import (
 )
 from api.aggregates import service as aggregates
 from api.call import Call
+from api.ranges import require_range
 from api.settings import Settings
 from api.trends.service import too_many
 from domain.clock import from_ms
@@ -56,8 +57,7 @@ async def read(call: Call, asked: Question) -> dict[str, Any]:
     range, and too much.
     """
     aggregates.check_measures([asked.measure])
-    if asked.starts >= asked.ends:
-        raise InvalidRequestError("`from` is not before `to`", field="to")
+    require_range(asked.starts, asked.ends)
     if asked.zone is not None and asked.step is None:
         raise InvalidRequestError("a zone is of windows: say which step", field="zone")
     if asked.direction is not None and asked.threshold is None:
@@ -92,7 +92,9 @@ async def _readings(call: Call, asked: Question) -> _Series:
 async def _means(call: Call, asked: Question, step: str) -> _Series:
     """Means of windows, each in the middle between its first and its last reading."""
     windows = aggregates.ask(step, asked.zone or "UTC", asked.starts, asked.ends)
-    (table,) = await aggregates.read_packs(call, windows, [asked.pack], [asked.measure])
+    settings = call.engine.settings
+    async with call.snapshot() as transaction:
+        (table,) = await aggregates.pack_tables(transaction, settings, windows, [asked.pack], [asked.measure])
     first, last, mean = (
         table.columns[f"{asked.measure}_{figure}"] for figure in ("first_ts", "last_ts", "mean")
     )

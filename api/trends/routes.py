@@ -58,7 +58,7 @@ async def trend(
     step: StepOf = None,
     zone: ZoneOf = None,
     group: Annotated[
-        str | None, Query(max_length=300, description="all, site:NAME or model:NAME, by days")
+        str | None, Query(max_length=300, description="all, site:NAME, model:NAME or saved:NAME, by days")
     ] = None,
     band: Annotated[
         Band | None, Query(description="packs whose percentiles lie beside the pack, with the step P1D")

@@ -10,6 +10,7 @@ import numpy as np
 from aggregations.trends import POINTS_MIN, Method
 from api.aggregates import service as aggregates
 from api.call import Call
+from api.ranges import require_range
 from api.series import Column, Table
 from api.settings import Settings
 from api.trends.thinning import Thinner
@@ -61,8 +62,7 @@ async def read(call: Call, asked: Question) -> list[Table]:
 
 def _check(asked: Question, settings: Settings) -> None:
     aggregates.check_measures(asked.measures)
-    if asked.starts >= asked.ends:
-        raise InvalidRequestError("`from` is not before `to`", field="to")
+    require_range(asked.starts, asked.ends)
     is_windowed = asked.step is not None or asked.group is not None
     refused = {
         "group": asked.group is not None and bool(asked.packs),
