@@ -58,8 +58,10 @@ async def read(call: Call, asked: Question) -> dict[str, Any]:
     """
     aggregates.check_measures([asked.measure])
     require_range(asked.starts, asked.ends)
-    if asked.zone is not None and asked.step is None:
-        raise InvalidRequestError("a zone is of windows: say which step", field="zone")
+    if asked.zone is not None:
+        aggregates.zone_of(asked.zone)
+        if asked.step is None:
+            raise InvalidRequestError("a zone is of windows: say which step", field="zone")
     if asked.direction is not None and asked.threshold is None:
         raise InvalidRequestError("a direction is of a threshold: say which", field="direction")
     if asked.threshold is not None and not math.isfinite(asked.threshold):
@@ -91,7 +93,8 @@ async def _readings(call: Call, asked: Question) -> _Series:
 
 async def _means(call: Call, asked: Question, step: str) -> _Series:
     """Means of windows, each in the middle between its first and its last reading."""
-    windows = aggregates.ask(step, asked.zone or "UTC", asked.starts, asked.ends)
+    zone = "UTC" if asked.zone is None else asked.zone
+    windows = aggregates.ask(step, zone, asked.starts, asked.ends)
     settings = call.engine.settings
     async with call.snapshot() as transaction:
         (table,) = await aggregates.pack_tables(transaction, settings, windows, [asked.pack], [asked.measure])

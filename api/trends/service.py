@@ -63,6 +63,8 @@ async def read(call: Call, asked: Question) -> list[Table]:
 def _check(asked: Question, settings: Settings) -> None:
     aggregates.check_measures(asked.measures)
     require_range(asked.starts, asked.ends)
+    if asked.zone is not None:
+        aggregates.zone_of(asked.zone)
     is_windowed = asked.step is not None or asked.group is not None
     refused = {
         "group": asked.group is not None and bool(asked.packs),
@@ -91,7 +93,10 @@ _CONTRADICTIONS: Final = {
 
 
 def _windows_asked(asked: Question) -> aggregates.Asked:
-    return aggregates.ask(asked.step or DAY, asked.zone or "UTC", asked.starts, asked.ends)
+    step, zone = asked.step, asked.zone
+    return aggregates.ask(
+        DAY if step is None else step, "UTC" if zone is None else zone, asked.starts, asked.ends
+    )
 
 
 async def _windowed(transaction: Transaction, settings: Settings, asked: Question) -> list[Table]:

@@ -297,6 +297,8 @@ WRONG_TRENDS: list[tuple[dict[str, Any], str]] = [
     ({"method": "lttb"}, "method"),
     ({"zone": "UTC"}, "zone"),
     ({"step": "PT7M"}, "step"),
+    ({"step": ""}, "step"),
+    ({"step": "P1D", "zone": ""}, "zone"),
     ({"step": "P1D", "zone": "Mars/Olympus"}, "zone"),
     ({"group": "all"}, "group"),
     ({"group": "everything", "pack": None}, "group"),

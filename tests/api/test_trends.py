@@ -138,6 +138,28 @@ def test_points_of_long_times_come_from_windows_and_lose_no_spike(api: RunningAp
     assert (readings[1000][0], 999.125) in points_of(after, "voltage_v")
 
 
+@pytest.mark.parametrize("windows_max", [5, 20, 100])
+def test_points_of_longer_windows_lose_no_spike_either(api: RunningApi, windows_max: int) -> None:
+    tenant = api.tenant(f"longer-{windows_max}")
+    readings = some_readings(7, START, START + timedelta(days=2, hours=20), 60)
+    upload(api, tenant, "P", readings)
+    assert api.engine.counter.wait_until_counted(WAIT_S)
+    settings = api.engine.settings
+    with api.client(tenant) as client:
+        every = get(client, 10, pack="P")
+        try:
+            api.engine.settings = settings.model_copy(update={"aggregate_windows_max": windows_max})
+            told = get(client, 10, pack="P", points=4, method="min_max")
+        finally:
+            api.engine.settings = settings
+    for measure in MEASURES:
+        shown, line = points_of(told, measure), points_of(every, measure)
+        values = [value for _, value in line]
+        assert set(shown) <= set(line)
+        assert {min(values), max(values)} <= {value for _, value in shown}
+    assert told["source"] == "windows"
+
+
 def test_few_readings_over_a_long_time_are_taken_themselves(api: RunningApi) -> None:
     tenant = api.tenant("sparse")
     readings: list[Reading] = [
