@@ -189,6 +189,8 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
             close_after_s=settings.close_after_s,
             bulk_slice_readings=settings.bulk_slice_readings,
             correction_slice_readings=settings.correction_slice_readings,
+            silent_after_s=settings.silent_after_s,
+            skew_s_max=settings.live_skew_s_max,
             save_state_s=settings.save_state_s,
             stop_s_max=settings.stop_s_max,
             retry_after_s=settings.retry_after_s,

@@ -146,6 +146,19 @@ class Settings(BaseSettings):
     quarantine_export_items_max: int = Field(100_000, gt=0, description="items in one export; then 422")
     redrive_items_max: int = Field(10_000, gt=0, description="items judged again in one request")
 
+    silent_after_s: int = Field(
+        900,
+        ge=60,
+        le=7 * 86_400,
+        description="a pack whose last live reading arrived longer ago counts as silent",
+    )
+    live_skew_s_max: int = Field(
+        60,
+        ge=0,
+        description="a pack whose clock differs by more from the arrival of its newest reading is skewed",
+    )
+    live_groups_max: int = Field(1000, gt=0, description="groups in one answer of live aggregates; then 422")
+
     trend_points_max: int = Field(
         5_000_000, ge=4, description="readings in one answer of trends, of all packs together; then 422"
     )

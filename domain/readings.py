@@ -16,6 +16,9 @@ from domain.tenancy import TenantId
 ABSENT: Final = int(np.iinfo(np.int32).min)
 """Marks a measure that a reading doesn't carry, in arrays of thousandths."""
 
+NEVER_MS: Final = int(np.iinfo(np.int64).min)
+"""Time of what has never been."""
+
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]

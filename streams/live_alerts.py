@@ -14,7 +14,7 @@ from domain.tenancy import TenantId
 from kernels.sketch_columns import NONE, STATES
 from streams.live_sketch import LiveSketch
 
-KINDS: Final = (*Severity, "muted")
+KINDS: Final = (*map(str, Severity), "muted")
 """Columns of counts: alerts by severity, and those that a silence hides, of whichever."""
 
 _MUTED: Final = len(Severity)

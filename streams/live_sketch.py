@@ -61,6 +61,7 @@ class LiveSketch:
         numbers[columns.NOW_S], numbers[columns.SWEPT_S] = now_s, now_s - silent_after_s
         numbers[columns.SILENT_AFTER_S] = silent_after_s
         numbers[columns.SKEW_MS_MAX] = skew_s_max * MILLISECONDS_PER_SECOND
+        self._make_cells(1)
 
     @property
     def now_s(self) -> int:

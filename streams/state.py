@@ -6,12 +6,17 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.measures import MEASURES
-from domain.readings import ABSENT, Int32Array, LatestValues, NewReadings, PackStates, StoredReadings
+from domain.readings import (
+    ABSENT,
+    NEVER_MS,
+    Int32Array,
+    LatestValues,
+    NewReadings,
+    PackStates,
+    StoredReadings,
+)
 from kernels import latest as kernels
 from kernels.sketch_columns import Latest
-
-NEVER_MS = int(np.iinfo(np.int64).min)
-"""Time of what has never been."""
 
 _SMALLEST_CAPACITY = 1024
 

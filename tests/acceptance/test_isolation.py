@@ -184,6 +184,7 @@ ROUTES: dict[tuple[str, str], Call] = {
             "params": {"pack": "P-1", "measure": "voltage_v", "step": "P1Y", "from": FROM, "to": TO}
         },
     ),
+    ("GET", "/v1/aggregates/live"): Call(Action.TELEMETRY_READ),
     ("POST", "/v1/rules"): Call(Action.RULE_WRITE, 201, lambda of: {"json": rule(new_name(of))}),
     ("GET", "/v1/rules"): Call(Action.RULE_READ),
     ("GET", "/v1/rules/templates"): Call(Action.RULE_READ, sent=lambda _: {"params": {"chemistry": "LFP"}}),
