@@ -26,6 +26,7 @@ class Subject(StrEnum):
     PARTITIONS = "partitions"
     SOCKETS = "sockets"
     YEAR = "year"
+    LIVE = "live"
 
 
 def run(

@@ -14,6 +14,7 @@ from kernels.sketch_columns import (
     AGE_BIN,
     AGE_LEVELS,
     ARRIVALS_TYPE,
+    BARE,
     BIN_THOUSANDTHS,
     CELL_HIGH,
     CELL_LOW,
@@ -53,12 +54,7 @@ from kernels.sketch_columns import (
 # The functions without a signature are compiled into the ones that carry one.
 
 
-@njit(nogil=True, inline="always")
-def clamped(number, highest):  # type: ignore[no-untyped-def]
-    return min(max(number, 0), highest)
-
-
-@njit(nogil=True)
+@njit(**BARE)
 def skew_bin(skew_ms):  # type: ignore[no-untyped-def]
     """The bin of a signed number: exact below 8, then eight to each doubling; bins grow with the number."""
     size = abs(skew_ms)
@@ -72,7 +68,7 @@ def skew_bin(skew_ms):  # type: ignore[no-untyped-def]
     return SKEW_BIN + (SKEW_SIDE + place if skew_ms >= 0 else SKEW_SIDE - place)
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def age_bin(arrived_s, now_s):  # type: ignore[no-untyped-def]
     """The bin of an arrival: at the lowest level of which the newest 64 spans still reach it."""
     level = 0
@@ -82,7 +78,7 @@ def age_bin(arrived_s, now_s):  # type: ignore[no-untyped-def]
     return AGE_BIN + level * PAGE_BINS + (span & (PAGE_BINS - 1))
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def count(sketch, unit, chosen, change):  # type: ignore[no-untyped-def]
     """Add to a bin; a page is there only while one of its bins isn't empty."""
     column = chosen >> PAGE_BITS
@@ -99,9 +95,50 @@ def count(sketch, unit, chosen, change):  # type: ignore[no-untyped-def]
         sketch.numbers[SPARE_PAGES] += 1
 
 
-@njit(nogil=True)
-def weigh(sketch, which, change):  # type: ignore[no-untyped-def]
-    """Add a pack to the counts of its unit, or take it out, by what is remembered of it."""
+@njit(**BARE)
+def has_arrived(sketch, which, cell):  # type: ignore[no-untyped-def]
+    """Whether the holder at a cell has sent a live reading of the pack."""
+    pack = sketch.pack[which]
+    return pack["arrived_ms"] != NEVER_MS and pack["arrived_tenant"] == sketch.tenant[cell]
+
+
+@njit(**BARE)
+def share_bin(first, thousandths, bins):  # type: ignore[no-untyped-def]
+    """The bin of a share, rounded to tenths of a percent."""
+    if thousandths == ABSENT:
+        return NONE
+    return first + min(max((thousandths + BIN_THOUSANDTHS // 2) // BIN_THOUSANDTHS, 0), bins - 1)
+
+
+@njit(**BARE)
+def bins_of(sketch, which):  # type: ignore[no-untyped-def]
+    """The bins in which a pack is counted, by what is remembered of it; NONE where in none."""
+    pack = sketch.pack[which]
+    unit = pack["unit"]
+    if unit == NONE or unit % STATES == NEVER_SEEN:
+        return NONE, NONE, NONE, NONE
+    skew, age = NONE, NONE
+    if has_arrived(sketch, which, unit // STATES):
+        skew = skew_bin(pack["skew_ms"])
+        age = age_bin(pack["arrived_ms"] // 1000, sketch.numbers[NOW_S])
+    charge = share_bin(CHARGE_BIN, sketch.value[which, CHARGE], CHARGE_BINS)
+    health = share_bin(HEALTH_BIN, sketch.value[which, HEALTH], HEALTH_BINS)
+    return charge, health, skew, age
+
+
+@njit(**BARE)
+def recount(sketch, unit, before, now):  # type: ignore[no-untyped-def]
+    """Count a pack of a unit in a bin instead of another; either may be NONE."""
+    if before != now:
+        if before != NONE:
+            count(sketch, unit, before, -1)
+        if now != NONE:
+            count(sketch, unit, now, 1)
+
+
+@njit(**BARE)
+def sum_up(sketch, which, change):  # type: ignore[no-untyped-def]
+    """Add a pack to the sums of its unit, or take it out, by what is remembered of it."""
     pack = sketch.pack[which]
     unit = pack["unit"]
     sums = sketch.unit[unit]
@@ -112,22 +149,16 @@ def weigh(sketch, which, change):  # type: ignore[no-untyped-def]
     if charge != ABSENT:
         sums["charged"] += change
         sums["charge_sum"] += change * charge
-        tenth = (charge + BIN_THOUSANDTHS // 2) // BIN_THOUSANDTHS
-        count(sketch, unit, CHARGE_BIN + clamped(tenth, CHARGE_BINS - 1), change)
     if health != ABSENT:
         sums["healthy"] += change
         sums["health_sum"] += change * health
-        tenth = (health + BIN_THOUSANDTHS // 2) // BIN_THOUSANDTHS
-        count(sketch, unit, HEALTH_BIN + clamped(tenth, HEALTH_BINS - 1), change)
-    if pack["arrived_ms"] != NEVER_MS and pack["arrived_tenant"] == sketch.tenant[unit // STATES]:
+    if has_arrived(sketch, which, unit // STATES):
         sums["arrived"] += change
         if abs(pack["skew_ms"]) > sketch.numbers[SKEW_MS_MAX]:
             sums["beyond"] += change
-        count(sketch, unit, skew_bin(pack["skew_ms"]), change)
-        count(sketch, unit, age_bin(pack["arrived_ms"] // 1000, sketch.numbers[NOW_S]), change)
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def link(sketch, which):  # type: ignore[no-untyped-def]
     pack = sketch.pack[which]
     place = (pack["arrived_ms"] // 1000) & (len(sketch.ring) - 1)
@@ -138,7 +169,7 @@ def link(sketch, which):  # type: ignore[no-untyped-def]
     sketch.ring[place] = which
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def unlink(sketch, which):  # type: ignore[no-untyped-def]
     pack = sketch.pack[which]
     later, earlier = pack["later"], pack["earlier"]
@@ -150,7 +181,7 @@ def unlink(sketch, which):  # type: ignore[no-untyped-def]
         sketch.pack[earlier]["later"] = later
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def better(sketch, extreme, one, other):  # type: ignore[no-untyped-def]
     """Which of two packs, or of NONE, holds the extreme."""
     if min(one, other) == NONE:
@@ -167,7 +198,7 @@ def better(sketch, extreme, one, other):  # type: ignore[no-untyped-def]
     return one if difference > 0 or (difference == 0 and one < other) else other
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def candidate(sketch, extreme, unit, node):  # type: ignore[no-untyped-def]
     """The pack that wins at a node of a unit's tournament; leaves are the nodes from `capacity` on."""
     offset, capacity = unit["offset"], unit["capacity"]
@@ -184,7 +215,7 @@ def candidate(sketch, extreme, unit, node):  # type: ignore[no-untyped-def]
     return which if sketch.value[which, column] != ABSENT else NONE
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def play(sketch, extreme, unit, leaf, changed):  # type: ignore[no-untyped-def]
     """Play again what a leaf takes part in, up to where neither the winner nor its value is another one."""
     node = (unit["capacity"] + leaf) >> 1
@@ -198,7 +229,15 @@ def play(sketch, extreme, unit, leaf, changed):  # type: ignore[no-untyped-def]
         node >>= 1
 
 
-@njit(nogil=True)
+@njit(**BARE)
+def play_all(sketch, which):  # type: ignore[no-untyped-def]
+    """Play all of a pack's tournaments again."""
+    pack = sketch.pack[which]
+    for extreme in range(EXTREMES):
+        play(sketch, extreme, sketch.unit[pack["unit"]], pack["slot"], which)
+
+
+@njit(**BARE)
 def leave(sketch, which):  # type: ignore[no-untyped-def]
     """Give up a pack's slot; the unit's last pack takes it."""
     pack = sketch.pack[which]
@@ -217,7 +256,7 @@ def leave(sketch, which):  # type: ignore[no-untyped-def]
         play(sketch, extreme, unit, hole, moved)
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def enter(sketch, which):  # type: ignore[no-untyped-def]
     """Take a slot of the pack's unit, which has room."""
     pack = sketch.pack[which]
@@ -230,7 +269,7 @@ def enter(sketch, which):  # type: ignore[no-untyped-def]
         play(sketch, extreme, unit, place, which)
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def arrive(sketch, arrivals, row):  # type: ignore[no-untyped-def]
     """Remember that a live reading came, if the pack's present holder sent it."""
     pack = sketch.pack[arrivals.pack[row]]
@@ -261,46 +300,50 @@ def arrive(sketch, arrivals, row):  # type: ignore[no-untyped-def]
         sketch.rate[cell, column] += 1
 
 
-@njit(
-    types.void(SKETCH_TYPE, types.int32[::1], ARRIVALS_TYPE, types.int64, types.int64),
-    nogil=True,
-    cache=True,
-)
-def lift(sketch, packs, arrivals, first, end):  # type: ignore[no-untyped-def]
-    """Take packs out of all counts, and remember arrivals. Follow up with `units_of`, `make_room` and `settle`.
+@njit(**BARE)
+def lift_one(sketch, which):  # type: ignore[no-untyped-def]
+    """Take a counted pack out of the sums of its unit and out of its second, but not out of bins."""
+    sum_up(sketch, which, -1)
+    if sketch.pack[which]["unit"] % STATES == REPORTING:
+        unlink(sketch, which)
 
-    packs int32[n], each once. The arrivals from row `first` to `end` are of these packs.
-    """
+
+@njit(types.void(SKETCH_TYPE, types.int32[::1]), cache=True, **BARE)
+def lift(sketch, packs):  # type: ignore[no-untyped-def]
+    """Take packs int32[n], each once, out of all counts. Follow up with `units_of`, `make_room` and `settle`."""
     for which in packs:
         unit = sketch.pack[which]["unit"]
-        if unit != NONE:
-            weigh(sketch, which, -1)
-            if unit % STATES == REPORTING:
-                unlink(sketch, which)
-    for row in range(first, end):
-        arrive(sketch, arrivals, row)
+        if unit == NONE:
+            continue
+        lift_one(sketch, which)
+        for chosen in bins_of(sketch, which):
+            recount(sketch, unit, chosen, NONE)
 
 
-@njit(types.void(SKETCH_TYPE, types.int32[::1], LATEST_TYPE, types.int32[::1]), nogil=True, cache=True)
+@njit(**BARE)
+def unit_of(sketch, which, latest):  # type: ignore[no-untyped-def]
+    """The unit that a pack belongs to, NONE while nobody holds it."""
+    pack = sketch.pack[which]
+    cell = pack["cell"]
+    if cell == NONE:
+        return NONE
+    state = NEVER_SEEN
+    if has_arrived(sketch, which, cell):
+        due_s = sketch.numbers[NOW_S] - sketch.numbers[SILENT_AFTER_S]
+        state = REPORTING if pack["arrived_ms"] // 1000 > due_s else SILENT
+    elif latest.watermark_ms[which] != NEVER_MS and latest.watermark_ms[which] >= pack["since_ms"]:
+        state = SILENT
+    return STATES * cell + state
+
+
+@njit(types.void(SKETCH_TYPE, types.int32[::1], LATEST_TYPE, types.int32[::1]), cache=True, **BARE)
 def units_of(sketch, packs, latest, wanted):  # type: ignore[no-untyped-def]
     """Set wanted int32[n] to the unit that each pack belongs to, NONE while nobody holds it. O(n)."""
-    due_s = sketch.numbers[NOW_S] - sketch.numbers[SILENT_AFTER_S]
     for position in range(len(packs)):
-        which = packs[position]
-        pack = sketch.pack[which]
-        cell = pack["cell"]
-        wanted[position] = NONE
-        if cell == NONE:
-            continue
-        state = NEVER_SEEN
-        if pack["arrived_ms"] != NEVER_MS and pack["arrived_tenant"] == sketch.tenant[cell]:
-            state = REPORTING if pack["arrived_ms"] // 1000 > due_s else SILENT
-        elif latest.watermark_ms[which] != NEVER_MS and latest.watermark_ms[which] >= pack["since_ms"]:
-            state = SILENT
-        wanted[position] = STATES * cell + state
+        wanted[position] = unit_of(sketch, packs[position], latest)
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def move_slots(sketch, unit, start, capacity):  # type: ignore[no-untyped-def]
     before, had = unit["offset"], unit["capacity"]
     for place in range(unit["filled"]):
@@ -319,7 +362,7 @@ def move_slots(sketch, unit, start, capacity):  # type: ignore[no-untyped-def]
             sketch.winner[extreme, start + node] = better(sketch, extreme, left, right)
 
 
-@njit(types.int64(SKETCH_TYPE, types.int32[::1], types.int32[::1], types.int64), nogil=True, cache=True)
+@njit(types.int64(SKETCH_TYPE, types.int32[::1], types.int32[::1], types.int64), cache=True, **BARE)
 def make_room(sketch, units, more, first):  # type: ignore[no-untyped-def]
     """Give units room for so many more packs; returns how many have it, fewer than all when slots run out.
 
@@ -346,30 +389,45 @@ def make_room(sketch, units, more, first):  # type: ignore[no-untyped-def]
     return len(units)
 
 
+@njit(**BARE)
+def take_values(sketch, which, latest, row_of):  # type: ignore[no-untyped-def]
+    """Remember a pack's latest values; whether one of those that tournaments look at is another one."""
+    since_ms, changed = sketch.pack[which]["since_ms"], False
+    for column in range(VALUES):
+        row = row_of[column]
+        value = latest.thousandths[row, which] if latest.ts_ms[row, which] >= since_ms else ABSENT
+        if value != sketch.value[which, column]:
+            sketch.value[which, column] = value
+            changed = changed or column >= TEMPERATURE
+    return changed
+
+
+@njit(**BARE)
+def settle_one(sketch, which):  # type: ignore[no-untyped-def]
+    """Undo `lift_one`."""
+    sum_up(sketch, which, 1)
+    if sketch.pack[which]["unit"] % STATES == REPORTING:
+        link(sketch, which)
+
+
 @njit(
     types.void(SKETCH_TYPE, types.int32[::1], types.int32[::1], LATEST_TYPE, types.int64[::1]),
-    nogil=True,
     cache=True,
+    **BARE,
 )
 def settle(sketch, packs, wanted, latest, row_of):  # type: ignore[no-untyped-def]
-    """Count packs in their units, with their latest values; after `lift`, and `make_room` for those that move.
+    """Count lifted packs in the units `wanted`, with their latest values; those that move need room there.
 
     row_of int64[VALUES]: the rows of the counted values among all measures.
     """
     for position in range(len(packs)):
-        which = packs[position]
+        which, unit = packs[position], wanted[position]
         pack = sketch.pack[which]
-        before, unit = pack["unit"], wanted[position]
+        before = pack["unit"]
         moves = before != unit
         if moves and before != NONE and before % STATES != NEVER_SEEN:
             leave(sketch, which)
-        changed = False
-        for column in range(VALUES):
-            row = row_of[column]
-            value = latest.thousandths[row, which] if latest.ts_ms[row, which] >= pack["since_ms"] else ABSENT
-            if value != sketch.value[which, column]:
-                sketch.value[which, column] = value
-                changed = changed or column >= TEMPERATURE
+        changed = take_values(sketch, which, latest, row_of)
         pack["unit"] = unit
         if unit == NONE:
             continue
@@ -377,14 +435,64 @@ def settle(sketch, packs, wanted, latest, row_of):  # type: ignore[no-untyped-de
             if moves:
                 enter(sketch, which)
             elif changed:
-                for extreme in range(EXTREMES):
-                    play(sketch, extreme, sketch.unit[unit], pack["slot"], which)
-        weigh(sketch, which, 1)
-        if unit % STATES == REPORTING:
-            link(sketch, which)
+                play_all(sketch, which)
+        settle_one(sketch, which)
+        for chosen in bins_of(sketch, which):
+            recount(sketch, unit, NONE, chosen)
 
 
-@njit(types.int64(SKETCH_TYPE, types.int32[::1]), nogil=True, cache=True)
+@njit(
+    types.int64(
+        SKETCH_TYPE,
+        types.int32[::1],
+        ARRIVALS_TYPE,
+        types.int64,
+        LATEST_TYPE,
+        types.int64[::1],
+        types.int32[::1],
+        types.int32[::1],
+    ),
+    cache=True,
+    **BARE,
+)
+def follow(sketch, packs, arrivals, first, latest, row_of, moving, wanted):  # type: ignore[no-untyped-def]
+    """Count packs anew with their arrivals and latest values; returns how many must move to another unit.
+
+    packs int32[n], ascending and each once; the arrivals from row `first` on begin with the first of them. `moving`
+    int32[n] and `wanted` int32[n] become the packs that move and where to; they are lifted, and are to be settled. The
+    others are done, each at once while its memory is near, and in the bins alone that change.
+    """
+    row, left = first, 0
+    for which in packs:
+        pack = sketch.pack[which]
+        unit = pack["unit"]
+        charge, health, skew, age = bins_of(sketch, which)
+        if unit != NONE:
+            lift_one(sketch, which)
+        while row < len(arrivals.pack) and arrivals.pack[row] <= which:
+            if arrivals.pack[row] == which:
+                arrive(sketch, arrivals, row)
+            row += 1
+        belongs = unit_of(sketch, which, latest)
+        if belongs != unit or unit == NONE:
+            if unit != NONE:
+                for chosen in (charge, health, skew, age):
+                    recount(sketch, unit, chosen, NONE)
+            moving[left], wanted[left] = which, belongs
+            left += 1
+            continue
+        if take_values(sketch, which, latest, row_of) and unit % STATES != NEVER_SEEN:
+            play_all(sketch, which)
+        settle_one(sketch, which)
+        charge_now, health_now, skew_now, age_now = bins_of(sketch, which)
+        recount(sketch, unit, charge, charge_now)
+        recount(sketch, unit, health, health_now)
+        recount(sketch, unit, skew, skew_now)
+        recount(sketch, unit, age, age_now)
+    return left
+
+
+@njit(types.int64(SKETCH_TYPE, types.int32[::1]), cache=True, **BARE)
 def fall_silent(sketch, found):  # type: ignore[no-untyped-def]
     """The number of packs that have been silent too long and are counted as reporting, up to the length of `found`.
 
@@ -408,7 +516,7 @@ def fall_silent(sketch, found):  # type: ignore[no-untyped-def]
     return made
 
 
-@njit(types.void(SKETCH_TYPE, types.int64, types.int64), nogil=True, cache=True)
+@njit(types.void(SKETCH_TYPE, types.int64, types.int64), cache=True, **BARE)
 def age_level(sketch, now_s, level):  # type: ignore[no-untyped-def]
     """Let the span that the newest 64 of a level don't reach any more, at `now_s`, move up a level.
 

@@ -1,6 +1,6 @@
 """The columns of the live sketches, and where things stand in them."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numba
 import numpy as np
@@ -10,6 +10,11 @@ from numba import types
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
+
+BARE: Final[dict[str, Any]] = {"nogil": True, "_nrt": False}
+"""How functions that allocate nothing are compiled: without counts of references, which would take two thirds of the
+time, as each look at one of the many columns would change one.
+"""
 
 ABSENT: Final = np.iinfo(np.int32).min
 NEVER_MS: Final = np.iinfo(np.int64).min

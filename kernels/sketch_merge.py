@@ -1,13 +1,12 @@
 """Figures of groups of units of the live sketches, at a cost that grows with the units and not with their packs."""
 
-import numpy as np
 from numba import njit, types
 
 from kernels.sketch_columns import (
     ABSENT,
     AGE_BIN,
     AGE_LEVELS,
-    BINS,
+    BARE,
     CELL_HIGH,
     CELL_LOW,
     CHARGE,
@@ -41,13 +40,13 @@ from kernels.sketch_columns import (
 # The functions without a signature are compiled into the ones that carry one.
 
 
-@njit(nogil=True, inline="always")
+@njit(inline="always", **BARE)
 def rank_of(percent, packs):  # type: ignore[no-untyped-def]
     """The nearest rank, from 1: that of the smallest value that so many percent don't exceed."""
     return max((percent * packs + 99) // 100, 1)
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def quantiles_into(found, bins, first, length, packs, percents):  # type: ignore[no-untyped-def]
     """The bins, from 0, that hold the values of these ranks, ascending."""
     passed, place = 0, -1
@@ -59,7 +58,7 @@ def quantiles_into(found, bins, first, length, packs, percents):  # type: ignore
         found[position] = place
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def skew_of(place):  # type: ignore[no-untyped-def]
     """The middle of a bin of clock skew, in milliseconds."""
     place -= SKEW_SIDE
@@ -71,7 +70,7 @@ def skew_of(place):  # type: ignore[no-untyped-def]
     return size if place >= 0 else -size
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def ages_into(found, bins, now_s, packs, percents):  # type: ignore[no-untyped-def]
     """The ages in seconds of these ranks, ascending; each the middle of its span."""
     position, passed = 0, 0
@@ -86,7 +85,7 @@ def ages_into(found, bins, now_s, packs, percents):  # type: ignore[no-untyped-d
                 return
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def winner_of(sketch, extreme, number):  # type: ignore[no-untyped-def]
     """The pack that holds an extreme of a unit, NONE without."""
     unit = sketch.unit[number]
@@ -98,7 +97,7 @@ def winner_of(sketch, extreme, number):  # type: ignore[no-untyped-def]
     return which if value_of(sketch, extreme, which) != ABSENT else NONE
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def value_of(sketch, extreme, which):  # type: ignore[no-untyped-def]
     column = TEMPERATURE
     if extreme == HIGHEST_CELL:
@@ -108,7 +107,7 @@ def value_of(sketch, extreme, which):  # type: ignore[no-untyped-def]
     return sketch.value[which, column]
 
 
-@njit(nogil=True)
+@njit(**BARE)
 def add_unit(sketch, number, group, bins, merged):  # type: ignore[no-untyped-def]
     unit = sketch.unit[number]
     merged.packs[group, number % STATES] += unit["packs"]
@@ -138,19 +137,25 @@ def add_unit(sketch, number, group, bins, merged):  # type: ignore[no-untyped-de
 
 @njit(
     types.void(
-        SKETCH_TYPE, types.int32[::1], types.int64[::1], types.int64[::1], types.int64[::1], MERGED_TYPE
+        SKETCH_TYPE,
+        types.int32[::1],
+        types.int64[::1],
+        types.int64[::1],
+        types.int64[::1],
+        types.int64[::1],
+        MERGED_TYPE,
     ),
-    nogil=True,
     cache=True,
+    **BARE,
 )
-def merge(sketch, units, bounds, percents, late_percents, merged):  # type: ignore[no-untyped-def]
+def merge(sketch, units, bounds, percents, late_percents, bins, merged):  # type: ignore[no-untyped-def]
     """Set the figures of each group: of the units from bounds[k] to bounds[k + 1].
 
     units int32[u]; bounds int64[g + 1]. percents int64[q], of state of charge and of health, and late_percents
-    int64[r], of age and skew, ascending, 0 for the least. merged: zeros, NONE and ABSENT in the beginning.
+    int64[r], of age and skew, ascending, 0 for the least. bins int64[BINS]: room to work in. merged: zeros, NONE
+    and ABSENT in the beginning.
     Percentiles are of nearest rank. O(units * bins of their pages + groups * BINS).
     """
-    bins = np.zeros(BINS, np.int64)
     for group in range(len(bounds) - 1):
         bins[:] = 0
         for position in range(bounds[group], bounds[group + 1]):

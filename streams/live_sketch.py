@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from domain.clock import MILLISECONDS_PER_SECOND
-from domain.measures import MEASURE_INDEX, MEASURES
+from domain.measures import MEASURE_INDEX
 from domain.packs import Place
 from domain.readings import ABSENT, Int32Array, Int64Array, LastArrivals, LiveReadings
 from domain.tenancy import TenantId
@@ -33,14 +33,6 @@ _SECONDS_AT_ONCE: Final = 3600
 """Seconds that are let go by one by one; beyond, everything is counted anew."""
 _PAGES_A_PACK: Final = 4
 """Bins that a pack is counted in."""
-
-_NO_ARRIVALS = Arrivals(
-    np.empty(0, np.int32),
-    np.empty(0, np.int32),
-    np.empty(0, np.int64),
-    np.empty(0, np.int64),
-    np.empty((len(MEASURES), 0), np.int32),
-)
 
 
 class LiveSketch:
@@ -126,7 +118,7 @@ class LiveSketch:
         for start in range(0, len(pack), _PACKS_AT_ONCE):
             some = slice(start, start + _PACKS_AT_ONCE)
             with self._lock:
-                kernels.lift(self._sketch, pack[some], _NO_ARRIVALS, 0, 0)
+                kernels.lift(self._sketch, pack[some])
                 self._sketch.pack["cell"][pack[some]] = cell[some]
                 self._sketch.pack["since_ms"][pack[some]] = since_ms[some]
                 self._settle(pack[some], latest)
@@ -142,23 +134,30 @@ class LiveSketch:
             live.arrived_ms[order],
             np.ascontiguousarray(live.thousandths[:, order]),
         )
+        moving, wanted = np.empty(_PACKS_AT_ONCE, np.int32), np.empty(_PACKS_AT_ONCE, np.int32)
         for start in range(0, len(pack), _PACKS_AT_ONCE):
             some = pack[start : start + _PACKS_AT_ONCE]
             first = int(np.searchsorted(arrivals.pack, some[0], "left"))
-            end = int(np.searchsorted(arrivals.pack, some[-1], "right"))
             with self._lock:
-                kernels.lift(self._sketch, some, arrivals, first, end)
-                self._settle(some, latest)
+                self._make_pages(_PAGES_A_PACK * len(some))
+                left = kernels.follow(self._sketch, some, arrivals, first, latest, _ROW_OF, moving, wanted)
+                self._move(moving[:left].copy(), wanted[:left], latest)
 
     def _settle(self, pack: Int32Array, latest: Latest) -> None:
+        """Count packs that have been lifted, wherever they belong."""
         wanted = np.empty(len(pack), np.int32)
         kernels.units_of(self._sketch, pack, latest, wanted)
+        self._move(pack, wanted, latest)
+
+    def _move(self, pack: Int32Array, wanted: Int32Array, latest: Latest) -> None:
+        """Count packs that have been lifted in these units."""
+        if len(pack) == 0:
+            return
         moved = wanted != self._sketch.pack["unit"][pack]
-        if moved.any():
-            self._moved.append(pack[moved])
-            entered = wanted[moved]
-            entered = entered[(entered != NONE) & (entered % STATES != columns.NEVER_SEEN)]
-            self._make_slots(*np.unique(entered, return_counts=True))
+        entered = wanted[moved]
+        entered = entered[(entered != NONE) & (entered % STATES != columns.NEVER_SEEN)]
+        self._moved.append(pack[moved])
+        self._make_slots(*np.unique(entered, return_counts=True))
         self._make_pages(_PAGES_A_PACK * len(pack))
         kernels.settle(self._sketch, pack, wanted, latest, _ROW_OF)
 
@@ -180,7 +179,7 @@ class LiveSketch:
             if len(silent) == 0:
                 return
             with self._lock:
-                kernels.lift(self._sketch, silent, _NO_ARRIVALS, 0, 0)
+                kernels.lift(self._sketch, silent)
                 self._settle(silent, latest)
 
     def _pass_second(self, second: int) -> None:
@@ -212,8 +211,9 @@ class LiveSketch:
     ) -> Merged:
         """Figures of groups of units: the k-th is of units[bounds[k] : bounds[k + 1]]. See `kernels.sketch_merge`."""
         made = _nothing_merged(len(bounds) - 1, len(percents), len(late_percents))
+        bins = np.zeros(columns.BINS, np.int64)
         with self._lock:
-            merge(self._sketch, units, bounds, percents, late_percents, made)
+            merge(self._sketch, units, bounds, percents, late_percents, bins, made)
         return made
 
     def rates_of(self, cells: Int32Array, window_s: int) -> tuple[Int64Array, int]:
