@@ -1,8 +1,7 @@
 """Figures of groups of packs as they are now, from merged counts."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
@@ -37,8 +36,6 @@ LATE_PERCENTS: Final = np.array([50, 95, 100], np.int64)
 _BINS_PER_UNIT: Final = THOUSANDTHS_PER_UNIT / BIN_THOUSANDTHS
 CHARGE_BUCKET_PCT: Final = CHARGE_BUCKET_BINS / _BINS_PER_UNIT
 HEALTH_BUCKET_PCT: Final = HEALTH_BUCKET_BINS / _BINS_PER_UNIT
-
-Figure = TypeVar("Figure", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,46 +90,75 @@ def live_figures(merged: Merged, rates: Int64Array, window_s: int, alerts: Int64
 
     rates int64[g]: live readings within `window_s` seconds. alerts int64[g, kinds]: open ones.
     """
+    extremes = [_extremes(merged, extreme) for extreme in (HOTTEST, COLDEST, HIGHEST_CELL, LOWEST_CELL)]
+    columns = zip(
+        merged.packs.tolist(),
+        (rates / window_s if window_s > 0 else np.zeros(len(rates))).tolist(),
+        _spreads(merged, CHARGE, CHARGE_BUCKET_PCT, CHARGE_BUCKETS),
+        _spreads(merged, HEALTH, HEALTH_BUCKET_PCT, HEALTH_BUCKETS),
+        zip(*extremes, strict=True),
+        merged.arrived.tolist(),
+        merged.age_s.tolist(),
+        (merged.skew_ms / MILLISECONDS_PER_SECOND).tolist(),
+        merged.beyond.tolist(),
+        alerts.tolist(),
+        strict=True,
+    )
     return [
         LiveFigures(
-            reporting=int(merged.packs[group, REPORTING]),
-            silent=int(merged.packs[group, SILENT]),
-            never_seen=int(merged.packs[group, NEVER_SEEN]),
-            readings_per_s=float(rates[group]) / window_s if window_s > 0 else 0.0,
-            charge=_spread(merged, group, CHARGE, CHARGE_BUCKET_PCT, CHARGE_BUCKETS),
-            health=_spread(merged, group, HEALTH, HEALTH_BUCKET_PCT, HEALTH_BUCKETS),
-            hottest=_extreme(merged, group, HOTTEST),
-            coldest=_extreme(merged, group, COLDEST),
-            highest_cell=_extreme(merged, group, HIGHEST_CELL),
-            lowest_cell=_extreme(merged, group, LOWEST_CELL),
-            age_s=_if_any(merged.arrived[group], merged.age_s[group].tolist()),
-            skew_s=_if_any(merged.arrived[group], (merged.skew_ms[group] / MILLISECONDS_PER_SECOND).tolist()),
-            skewed=int(merged.beyond[group]),
-            alerts=tuple(alerts[group].tolist()),
+            reporting=packs[REPORTING],
+            silent=packs[SILENT],
+            never_seen=packs[NEVER_SEEN],
+            readings_per_s=rate,
+            charge=charge,
+            health=health,
+            hottest=hottest,
+            coldest=coldest,
+            highest_cell=highest_cell,
+            lowest_cell=lowest_cell,
+            age_s=tuple(age_s) if arrived else (),
+            skew_s=tuple(skew_s) if arrived else (),
+            skewed=beyond,
+            alerts=tuple(kinds),
         )
-        for group in range(len(merged.packs))
+        for (
+            packs,
+            rate,
+            charge,
+            health,
+            (hottest, coldest, highest_cell, lowest_cell),
+            arrived,
+            age_s,
+            skew_s,
+            beyond,
+            kinds,
+        ) in columns
     ]
 
 
-def _if_any(packs: int, found: Sequence[Figure]) -> tuple[Figure, ...]:
-    return tuple(found) if packs else ()
-
-
-def _spread(merged: Merged, group: int, measure: int, bucket_pct: float, buckets: int) -> Spread:
-    packs = int(merged.measured[group, measure])
-    mean = int(merged.sums[group, measure]) / packs / THOUSANDTHS_PER_UNIT if packs else None
-    quantiles = (merged.quantiles[group, measure] / _BINS_PER_UNIT).tolist()
-    return Spread(
-        packs,
-        mean,
-        _if_any(packs, quantiles),
-        bucket_pct,
-        tuple(merged.buckets[group, measure, :buckets].tolist()),
+def _spreads(merged: Merged, measure: int, bucket_pct: float, buckets: int) -> list[Spread]:
+    columns = zip(
+        merged.measured[:, measure].tolist(),
+        merged.sums[:, measure].tolist(),
+        (merged.quantiles[:, measure] / _BINS_PER_UNIT).tolist(),
+        merged.buckets[:, measure, :buckets].tolist(),
+        strict=True,
     )
+    return [
+        Spread(
+            packs,
+            total / packs / THOUSANDTHS_PER_UNIT if packs else None,
+            tuple(quantiles) if packs else (),
+            bucket_pct,
+            tuple(counts),
+        )
+        for packs, total, quantiles, counts in columns
+    ]
 
 
-def _extreme(merged: Merged, group: int, extreme: int) -> Extreme | None:
-    pack = int(merged.holder[group, extreme])
-    if pack == NONE:
-        return None
-    return Extreme(int(merged.extreme[group, extreme]) / THOUSANDTHS_PER_UNIT, pack)
+def _extremes(merged: Merged, extreme: int) -> list[Extreme | None]:
+    values = (merged.extreme[:, extreme] / THOUSANDTHS_PER_UNIT).tolist()
+    return [
+        None if pack == NONE else Extreme(value, pack)
+        for pack, value in zip(merged.holder[:, extreme].tolist(), values, strict=True)
+    ]

@@ -122,9 +122,9 @@ def add_unit(sketch, number, group, bins, merged):  # type: ignore[no-untyped-de
     for column in range(PAGES):
         page = sketch.page_of[number, column]
         if page != NONE:
-            counts = sketch.page[page]
+            first = column * PAGE_BINS
             for place in range(PAGE_BINS):
-                bins[column * PAGE_BINS + place] += counts[place]
+                bins[first + place] += sketch.page[page, place]
     for extreme in range(EXTREMES):
         which = winner_of(sketch, extreme, number)
         if which == NONE:
@@ -142,7 +142,7 @@ def add_unit(sketch, number, group, bins, merged):  # type: ignore[no-untyped-de
         types.int64[::1],
         types.int64[::1],
         types.int64[::1],
-        types.int64[::1],
+        types.int32[::1],
         MERGED_TYPE,
     ),
     cache=True,
@@ -152,7 +152,7 @@ def merge(sketch, units, bounds, percents, late_percents, bins, merged):  # type
     """Set the figures of each group: of the units from bounds[k] to bounds[k + 1].
 
     units int32[u]; bounds int64[g + 1]. percents int64[q], of state of charge and of health, and late_percents
-    int64[r], of age and skew, ascending, 0 for the least. bins int64[BINS]: room to work in. merged: zeros, NONE
+    int64[r], of age and skew, ascending, 0 for the least. bins int32[BINS]: room to work in. merged: zeros, NONE
     and ABSENT in the beginning.
     Percentiles are of nearest rank. O(units * bins of their pages + groups * BINS).
     """

@@ -211,7 +211,7 @@ class LiveSketch:
     ) -> Merged:
         """Figures of groups of units: the k-th is of units[bounds[k] : bounds[k + 1]]. See `kernels.sketch_merge`."""
         made = _nothing_merged(len(bounds) - 1, len(percents), len(late_percents))
-        bins = np.zeros(columns.BINS, np.int64)
+        bins = np.zeros(columns.BINS, np.int32)
         with self._lock:
             merge(self._sketch, units, bounds, percents, late_percents, bins, made)
         return made

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api.call import Call
 from api.live_aggregates import schemas, service
-from api.routing import Allowed, answer, router
+from api.routing import JSON, Allowed, router
 from domain.policy import Action
 
 routes = router("aggregates")
@@ -19,4 +19,4 @@ async def live(
     by: Annotated[schemas.By, Query(description="what the fleet is split by")] = schemas.By.FLEET,
 ) -> Response:
     """The fleet as it is now: packs by state, rates, distributions, extremes, open alerts, freshness, clock skew."""
-    return answer(await service.read(call, by))
+    return Response(await service.read(call, by), media_type=JSON)

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import orjson
 
 from aggregations.live import QUANTILES, Extreme, LiveFigures, Spread
 from api.call import Call
@@ -34,22 +35,31 @@ class _Groups:
     label_of: Callable[[Place], Label]
 
 
-async def read(call: Call, by: By) -> Row:
-    """The answer. Raises InvalidRequestError for too many groups, UnavailableError while the state is being loaded."""
+async def read(call: Call, by: By) -> bytes:
+    """The answer as JSON. Raises InvalidRequestError for too many groups, UnavailableError while state is loaded."""
     picture = call.engine.runner.live.picture
     settings = call.engine.settings
+    as_of_s = picture.as_of_s
     async with call.snapshot() as transaction:
         groups = await _groups(call, transaction, by, settings.live_groups_max)
         labels, figures = await asyncio.to_thread(_figures, call, picture, by, groups)
         holders = sorted({extreme.pack for one in figures for extreme in _extremes(one)})
         names = await stored.pack_names(transaction, holders) if holders else {}
-    return {
+    answer = {
         "by": by,
-        "as_of": _text(picture.as_of_s),
+        "as_of": _text(as_of_s),
         "silent_after_s": settings.silent_after_s,
         "clock_skew_s_max": settings.live_skew_s_max,
-        "items": [_item(label, one, names) for label, one in zip(labels, figures, strict=True)],
     }
+    # Of a thousand groups it takes too long for the event loop.
+    return await asyncio.to_thread(_encoded, answer, labels, figures, names)
+
+
+def _encoded(
+    answer: Row, labels: Sequence[Label], figures: Sequence[LiveFigures], names: dict[int, str]
+) -> bytes:
+    items = [_item(label, one, names) for label, one in zip(labels, figures, strict=True)]
+    return orjson.dumps(answer | {"items": items})
 
 
 def _text(moment_s: int) -> str:
