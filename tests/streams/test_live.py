@@ -307,3 +307,47 @@ def assert_same(found: LiveFigures, expected: dict[str, Any]) -> None:
 
 LivePictureMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestLivePicture = LivePictureMachine.TestCase
+
+
+def test_large_places_and_long_ages_equal_a_recount() -> None:
+    """More packs than are moved at once, and ages over many levels; a whole fleet falls silent and comes back."""
+    packs, silent_after_s = 9_000, 6 * 3600
+    random = np.random.default_rng(5)
+    picture, state = LivePicture(silent_after_s, SKEW_S_MAX, BEGAN_S * 1000), State()
+    fleet = naive_live.Fleet(silent_after_s, SKEW_S_MAX, BEGAN_S, BEGAN_S)
+    held: list[naive_live.Place] = [(1, "A", "M"), (1, "A", None), (1, "B", "M")]
+    chosen = np.minimum(random.integers(0, 12, packs), 2).astype(np.int32)
+    every = np.arange(packs, dtype=np.int32)
+    since_ms = np.full(packs, ALWAYS_MS, np.int64)
+    picture.hold(state, every, Holders(every, chosen, since_ms, tuple(map(place_of, held))))
+    for number, place in zip(every.tolist(), chosen.tolist(), strict=True):
+        fleet.pack(number).place = held[place]
+    for step in range(40):
+        fleet.now_s += int(random.integers(0, 3600))
+        picture.pass_time(state, fleet.now_s * 1000)
+        sending = every if step in (3, 30) else np.sort(random.choice(every[:2000], 300, replace=False))
+        arrived_ms = fleet.now_s * 1000
+        rows = []
+        for number in sending.tolist():
+            ts_ms = arrived_ms - int(random.exponential(5_000)) * (1000 if random.random() < 0.01 else 1)
+            found = {name: int(random.integers(low, high)) for name, (low, high) in RANGES.items()}
+            pack = fleet.pack(number)
+            if pack.largest_ms is None or ts_ms > pack.largest_ms:
+                pack.largest_ms = ts_ms
+            for name, value in found.items():
+                pack.values[name].setdefault(ts_ms, value)
+            pack.arrivals.append((1, arrived_ms - ts_ms, ts_ms, arrived_ms))
+            rows.append((number, 1, ts_ms, arrived_ms, found))
+            fleet.rate.append((held[chosen[number]], arrived_ms // 1000))
+        state.apply(new_readings([(number, ts_ms, found) for number, _, ts_ms, _, found in rows]))
+        picture.arrive(state, state.take_changed(), live_of(rows))
+        if step % 6 == 3:
+            picture.pass_time(state, fleet.now_s * 1000)
+            cells = np.array([cell for cell, _ in picture.cells_of(TenantId(1))], np.int32)
+            for place, found_there in zip(
+                held, picture.figures(cells, np.arange(3, dtype=np.int32), 3), strict=True
+            ):
+                assert_same(found_there, fleet.figures({place}))
+            by_state = picture.figures_by_state(cells)
+            for name, found_there in zip(("never_seen", "silent", "reporting"), by_state, strict=True):
+                assert_same(found_there, fleet.figures(set(held), name))
