@@ -9,12 +9,11 @@ from api.call import Call
 from domain.errors import InvalidRequestError
 from domain.groups import group_of
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
-from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array
+from domain.readings import NEVER_MS, BoolArray, Float64Array, Int32Array, Int64Array
 from storage import pack_groups
 from storage import packs as stored
 from storage.pack_groups import Members
 from storage.transactions import Transaction
-from streams.state import NEVER_MS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
