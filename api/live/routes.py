@@ -67,7 +67,7 @@ async def alerts_live(
     engine: Engine = socket.app.state.engine
 
     def frames(live: LiveSocket, actor: Actor, ends_at_s: float, asked: schemas.Subscribe) -> Frames:
-        subscribed = service.subscription(engine, actor, ends_at_s, asked.filter, live.request_id, live.push)
+        subscribed = service.subscription(engine, actor, ends_at_s, asked.filter, live.request_id, live)
         return subscribed.frames(asked.cursor)
 
     await _serve(socket, engine, allowed, schemas.Subscribe, frames)

@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from api.call import Call
 from api.live.audience import Audience, Filter
 from api.live.latest import LatestPace, LatestStream, LatestWanted
 from api.live.schemas import AlertFilter, Watch
-from api.live.subscription import Pace, Subscription
+from api.live.subscription import Pace, Sink, Subscription
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms
 from domain.errors import InvalidRequestError, UnauthenticatedError
 from domain.measures import MEASURE_NAMES
@@ -70,7 +69,10 @@ def is_welcome(engine: Engine, headers: Headers) -> bool:
     origin = headers.get("origin")
     if origin is None or origin in engine.settings.live_origins:
         return True
-    return urlsplit(origin).netloc == headers.get("host")
+    try:
+        return urlsplit(origin).netloc == headers.get("host")
+    except ValueError:
+        return False
 
 
 def watch(engine: Engine, actor: Actor, ends_at_s: float, asked: Watch, request_id: str) -> LatestStream:
@@ -103,7 +105,7 @@ def subscription(
     ends_at_s: float,
     wanted: AlertFilter,
     request_id: str,
-    push: Callable[[bytes], bool] | None = None,
+    sink: Sink | None = None,
 ) -> Subscription:
     """A client's subscription to alerts."""
     settings = engine.settings
@@ -120,5 +122,5 @@ def subscription(
         transactions=engine.transactions,
         pace=Pace(settings.live_heartbeat_s, settings.live_snapshot_alerts),
         request_id=request_id,
-        push=push,
+        sink=sink,
     )

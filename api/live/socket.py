@@ -69,7 +69,18 @@ class LiveSocket:
         self._first_s_max = first_s_max
         self._send_s_max = send_s_max
         self.request_id = uuid.uuid4().hex
-        self.push = self._wire.push
+
+    def push(self, frames: bytes, /) -> bool:
+        """Write whole frames at once; whether the client keeps up."""
+        return self._wire.push(frames)
+
+    async def drained(self) -> None:
+        """Return when the client has taken enough of what was written, or has left. Raises TooSlowError."""
+        try:
+            async with asyncio.timeout(self._send_s_max):
+                await self._wire.drained()
+        except TimeoutError as error:
+            raise TooSlowError from error
 
     async def first(self, shape: type[First]) -> First:
         """The client's first frame. Raises InvalidRequestError, BodyUnreadableError, WebSocketDisconnect."""
@@ -101,12 +112,8 @@ class LiveSocket:
 
     async def _send_all(self, frames: AsyncGenerator[Frame]) -> None:
         async for frame in frames:
-            if not self._wire.push(frame.message):
-                try:
-                    async with asyncio.timeout(self._send_s_max):
-                        await self._wire.drained()
-                except TimeoutError as error:
-                    raise TooSlowError from error
+            if not self.push(frame.message):
+                await self.drained()
 
     async def _until_left(self) -> None:
         if (await self._socket.receive())["type"] != "websocket.disconnect":

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from api.alerts.shown import Row, shown
 from api.live import cursors
@@ -27,6 +28,16 @@ class Pace:
     snapshot_alerts: int
 
 
+class Sink(Protocol):
+    """A way to a client that doesn't wait."""
+
+    def push(self, frames: bytes, /) -> bool:
+        """Write whole frames at once; whether the client keeps up."""
+
+    async def drained(self) -> None:
+        """Return when the client has caught up. Raises TooSlowError when it doesn't in time."""
+
+
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
 
@@ -35,8 +46,8 @@ def _now_s() -> float:
 class Subscription:
     """What one client gets.
 
-    ends_at_s: when its credential ends. push: writes frames to the client at once, and says whether it keeps up; with
-    it the hub writes to the client itself as long as that has read everything.
+    ends_at_s: when its credential ends. sink: through it the hub writes to the client itself, as long as the client
+    keeps up.
     """
 
     audience: Audience
@@ -45,7 +56,7 @@ class Subscription:
     transactions: Transactions
     pace: Pace
     request_id: str
-    push: Callable[[bytes], bool] | None = None
+    sink: Sink | None = None
     _position: Positions = field(default_factory=dict)
     _quiet_since_s: float = 0.0
 
@@ -113,17 +124,16 @@ class Subscription:
         """Wait for what is new, a heartbeat or the end of the credential; the place in the feed afterwards."""
         due_s = self._quiet_since_s + self.pace.heartbeat_s - _now_s()
         wait_s = max(min(due_s, self.ends_at_s - self.hub.now_s()), 0)
-        if self.push is not None and self.hub.has_reached(self._position):
-            return await self._park(feed, wait_s)
+        if self.sink is not None and self.hub.has_reached(self._position):
+            return await self._park(self.sink, feed, wait_s)
         place = feed.behind
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await changed.wait()
         return place
 
-    async def _park(self, feed: Feed, wait_s: float) -> int:
-        assert self.push is not None  # noqa: S101 - asked by its only caller
-        parked = Parked(self.push, self.ends_at_s, feed.behind, self._position, self._quiet_since_s)
+    async def _park(self, sink: Sink, feed: Feed, wait_s: float) -> int:
+        parked = Parked(sink.push, self.ends_at_s, feed.behind, self._position, self._quiet_since_s)
         feed.park(self.audience, parked)
         try:
             async with asyncio.timeout(wait_s):
@@ -135,6 +145,7 @@ class Subscription:
         self._quiet_since_s = parked.pushed_at_s
         if parked.called.is_set():
             self._position = parked.position
+            await sink.drained()
             return parked.place
         self._position = self.hub.positions
         return feed.behind

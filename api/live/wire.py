@@ -73,9 +73,23 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         # `close` would wait for a buffer that a client which doesn't read never empties.
         self.close_timer = self.loop.call_later(_END_S_MAX, self.transport.abort)
 
+    def shutdown(self) -> None:
+        """Close because the server stops, which mustn't wait for a client that doesn't read."""
+        super().shutdown()
+        self.loop.call_later(_END_S_MAX, self.transport.abort)
+
 
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP, whose connections can be cut."""
+
+    def shutdown(self) -> None:
+        """End after the answer because the server stops, which mustn't wait for a client that doesn't read."""
+        super().shutdown()
+        self.loop.call_later(_END_S_MAX, self._cut_when_stuck)
+
+    def _cut_when_stuck(self) -> None:
+        if self.flow.write_paused:
+            self.transport.abort()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
