@@ -1,7 +1,7 @@
 """Latest values of chosen packs as they change, at a chosen pace: what came in between is passed over."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,11 @@ from api.call import Call
 from api.live.frames import Frame
 from api.packs.latest import LatestOfPacks, of_group, of_packs
 from domain.errors import ForbiddenError, UnauthenticatedError
-from domain.measures import MEASURE_INDEX
+from domain.measures import MEASURE_INDEX, MEASURES
 from domain.policy import Action, decide
 from domain.readings import BoolArray, Int32Array, Int64Array
 
-Values = dict[str, tuple[tuple[float | None, int | None], ...]]
-"""Of each pack the value and time of each measure wanted."""
+_NOTHING = np.empty((len(MEASURES), 0), np.int64), np.empty((len(MEASURES), 0), np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class LatestStream:
     ends_at_s: float
     monotonic_s: Callable[[], float]
     _number: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))
-    _seen: tuple[Int64Array, Int32Array] | None = None
+    _seen: tuple[Int64Array, Int32Array] = _NOTHING
 
     async def frames(self) -> AsyncGenerator[Frame]:
         """A snapshot, then the packs that changed, without end.
@@ -59,23 +58,20 @@ class LatestStream:
         lets the actor read telemetry no more, UnauthenticatedError when the credential has ended, UnavailableError.
         """
         self._check()
-        found = await self._read()
-        shown = self._values(found)
+        shown = await self._read()
         read_s = told_s = self.monotonic_s()
-        yield Frame("snapshot", None, self._data(shown, found.unknown))
+        yield Frame("snapshot", None, self._data(shown, np.arange(len(shown.packs)), unknown=shown.unknown))
         while True:
             await asyncio.sleep(max(0.0, min(self.wanted.period_s, self.ends_at_s - self.monotonic_s())))
             self._check()
             now_s = self.monotonic_s()
             if self._moved() or now_s - read_s >= self.pace.members_s:
-                values = self._values(await self._read())
-                read_s = now_s
-                changed = {pack: one for pack, one in values.items() if shown.get(pack) != one}
-                gone = [pack for pack in shown if pack not in values]
-                shown = values
-                if changed or gone:
+                before, shown, read_s = shown, await self._read(), now_s
+                changed = np.flatnonzero(self._differ(before, shown))
+                gone = sorted(set(before.packs) - set(shown.packs))
+                if len(changed) or gone:
                     told_s = now_s
-                    yield Frame("telemetry", None, self._data(changed, gone=gone))
+                    yield Frame("telemetry", None, self._data(shown, changed, gone=gone))
             if now_s - told_s >= self.pace.heartbeat_s:
                 told_s = now_s
                 yield Frame("heartbeat", None, None)
@@ -87,45 +83,59 @@ class LatestStream:
         if not decision.allowed:
             raise ForbiddenError(decision.reason)
 
+    def _remembered(self) -> tuple[Int64Array, Int32Array]:
+        return self.call.engine.runner.latest_of_packs(self._number)
+
     def _moved(self) -> bool:
         """Whether the writer has newer values of these packs, or others since a correction."""
-        before = self._seen
-        ts_ms, thousandths = self._seen = self.call.engine.runner.latest_of_packs(self._number)
-        return before is None or not (
-            np.array_equal(before[0], ts_ms) and np.array_equal(before[1], thousandths)
-        )
+        ts_ms, thousandths = self._remembered()
+        return not (np.array_equal(self._seen[0], ts_ms) and np.array_equal(self._seen[1], thousandths))
 
     async def _read(self) -> LatestOfPacks:
-        # What the writer changes from here on is seen at the next look.
-        self._seen = None
+        # Taken before: what the writer changes while the store is read is seen at the next look.
+        seen = self._remembered()
         if self.wanted.group is not None:
             found = await of_group(self.call, self.wanted.group)
         else:
             found = await of_packs(self.call, self.wanted.packs or ())
-        if not np.array_equal(self._number, found.number):
-            self._number = found.number
+        if np.array_equal(self._number, found.number):
+            self._seen = seen
+        else:
+            # Nothing is known of the newcomers before they were read: the next look reads once more.
+            self._number, self._seen = found.number, _NOTHING
         return found
 
-    def _values(self, found: LatestOfPacks) -> Values:
-        rows = [MEASURE_INDEX[name] for name in self.wanted.measures]
-        columns = [
-            list(
-                zip(
-                    _or_none(found.value[row], found.known[row]),
-                    _or_none(found.ts_ms[row], found.known[row]),
-                    strict=True,
-                )
-            )
-            for row in rows
-        ]
-        return dict(zip(found.packs, zip(*columns, strict=True), strict=True))
+    @property
+    def _rows(self) -> list[int]:
+        return [MEASURE_INDEX[name] for name in self.wanted.measures]
 
-    def _data(self, values: Values, unknown: tuple[str, ...] = (), gone: list[str] | None = None) -> Any:
-        columns: dict[str, Any] = {"pack": list(values)}
-        for place, name in enumerate(self.wanted.measures):
-            columns[name] = [one[place][0] for one in values.values()]
-            columns[f"{name}_ts"] = [one[place][1] for one in values.values()]
-        return {"columns": columns, "unknown": list(unknown), "gone": gone or []}
+    def _differ(self, before: LatestOfPacks, after: LatestOfPacks) -> BoolArray:
+        """Which of the packs have other values than before, or weren't there: bool[n]."""
+        places = {pack: place for place, pack in enumerate(before.packs)}
+        place = np.array([places.get(pack, -1) for pack in after.packs], np.int64)
+        differ, there = place < 0, np.flatnonzero(place >= 0)
+        place = place[there]
+        for row in self._rows:
+            known, was_known = after.known[row][there], before.known[row][place]
+            same = (after.value[row][there] == before.value[row][place]) & (
+                after.ts_ms[row][there] == before.ts_ms[row][place]
+            )
+            differ[there] |= (known != was_known) | (known & ~same)
+        return differ
+
+    def _data(
+        self,
+        found: LatestOfPacks,
+        which: Int64Array,
+        unknown: Sequence[str] = (),
+        gone: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        columns: dict[str, Any] = {"pack": [found.packs[place] for place in which.tolist()]}
+        for name, row in zip(self.wanted.measures, self._rows, strict=True):
+            known = found.known[row][which]
+            columns[name] = _or_none(found.value[row][which], known)
+            columns[f"{name}_ts"] = _or_none(found.ts_ms[row][which], known)
+        return {"columns": columns, "unknown": list(unknown), "gone": list(gone)}
 
 
 def _or_none(values: np.ndarray[Any, np.dtype[Any]], known: BoolArray) -> list[Any]:

@@ -14,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from api.packs.latest import of_packs
 from tests.running import RunningApi, running_api
 
 Row = dict[str, Any]
@@ -143,3 +144,37 @@ def test_what_cannot_be_watched_is_named(client: httpx.Client, first: Row, words
     frame = closed.value.rcvd
     assert frame is not None
     assert (frame.code, words in frame.reason) == (4400, True), frame.reason
+
+
+def test_store_is_not_read_while_nothing_changes(
+    client: httpx.Client, brisk: RunningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(client, "P-1", voltage_v=350)
+    reads: list[int] = []
+
+    async def counted(*given: Any) -> Any:
+        reads.append(1)
+        return await of_packs(*given)
+
+    monkeypatch.setattr("api.live.latest.of_packs", counted)
+    with watching(client, packs=["P-1"], measures=["voltage_v"]) as socket:
+        received(socket, "snapshot")
+        for _ in range(2):
+            received(socket, "heartbeat")
+        idle = len(reads)
+        send(client, "P-1", voltage_v=351)
+        assert values_of(received(socket, "telemetry"), "voltage_v") == {"P-1": 351}
+    # Ten looks a second for a second: the first read, one more for the newcomers, and one each 0.2 s for members.
+    assert idle <= 2 + 1 / brisk.engine.settings.live_members_s + 2
+
+
+def test_value_that_is_corrected_or_deleted_is_told(client: httpx.Client) -> None:
+    ts_ms = send(client, "P-1", voltage_v=350)
+    moment = datetime.fromtimestamp(ts_ms / 1000, UTC)
+    span = {"from": moment.isoformat(), "to": (moment + timedelta(milliseconds=1)).isoformat()}
+    with watching(client, packs=["P-1"], measures=["voltage_v"]) as socket:
+        received(socket, "snapshot")
+        asked = {"kind": "delete_range", "pack": "P-1", "reason": "a test"} | span
+        assert client.post("/v1/corrections", json=asked).is_success
+        gone = received(socket, "telemetry")
+    assert (values_of(gone, "voltage_v"), gone["gone"]) == ({"P-1": None}, [])
