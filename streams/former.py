@@ -18,6 +18,7 @@ def withhold(
 
     A value that is stored now passes, and is a duplicate. One that was stored and is not any more is taken out of
     its reading: silently when a correction put another in its place, with its bit set when nothing is stored now.
+    What readings before it bring counts as stored, as if each had been committed alone.
     """
     deleted = np.zeros(len(readings), np.uint32)
     if len(former) == 0:
@@ -35,6 +36,8 @@ def withhold(
             identity = pack, ts_ms, measure
             fate = fates.get(identity, {}).get(value)
             if fate is None or (identity, value) in now:
+                if value != ABSENT:
+                    taken.add(identity)
                 continue
             thousandths[measure, row] = ABSENT
             if fate or identity not in taken:

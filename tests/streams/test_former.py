@@ -46,3 +46,15 @@ def test_what_came_last_and_what_stands_now_decide(
     left, marks = withhold(batch, there, gone)
     found = "deleted" if marks[0] else "passes" if left.thousandths[0, 0] == again else "silent"
     assert found == outcome
+
+
+def test_value_that_came_before_it_in_the_group_stands_in_its_place() -> None:
+    pack, ts_ms = same_moment(2)
+    gone = FormerReadings(pack, ts_ms, np.array([0, 1], np.int32), columns([5, 6]))
+    nothing = StoredReadings(*same_moment(0), columns([]))
+    for again, marked in (([7, 5], [0, 0]), ([5, 7], [1, 0]), ([5, 7, 5], [1, 0, 0])):
+        pack, ts_ms = same_moment(len(again))
+        none = np.zeros(len(again), np.int32)
+        batch = ReadingBatch(none, none, none, pack, ts_ms, columns(again))
+        _, marks = withhold(batch, nothing, gone)
+        assert marks.tolist() == marked, again
