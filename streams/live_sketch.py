@@ -218,10 +218,10 @@ class LiveSketch:
 
     def rates_of(self, cells: Int32Array, window_s: int) -> tuple[Int64Array, int]:
         """Live readings of each cell, int64[n], that arrived in the last full seconds, and of how many seconds."""
-        now_s, second = self.now_s, self._sketch.rate_s
-        window_s = min(window_s, now_s - self._rates_since_s)
-        chosen = (second < now_s) & (second >= now_s - window_s)
         with self._lock:
+            now_s, second = self.now_s, self._sketch.rate_s
+            window_s = min(window_s, now_s - self._rates_since_s)
+            chosen = (second < now_s) & (second >= now_s - window_s)
             return self._sketch.rate[cells][:, chosen].sum(axis=1, dtype=np.int64), window_s
 
     def forget_rates(self) -> None:
