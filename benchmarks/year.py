@@ -109,6 +109,8 @@ def _count(field: Field, packs: int, first_ms: int, days: int) -> None:
         with connection.transaction():
             connection.execute("TRUNCATE quarters, pack_days, group_days, days_to_fold, groups_to_fold")
             connection.execute("UPDATE window_marks SET counted_before = %s", (from_ms(first_ms),))
+            ended = (from_ms(first_ms + days * DAY_MS),)
+            connection.execute("UPDATE partitions SET closed_before = %s", ended)
             connection.execute("DELETE FROM day_marks")
         deadline_s = time.monotonic() + _COUNTED_S_MAX
         while (connection.execute(_WAITING).fetchone() or (True,))[0]:
