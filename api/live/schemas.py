@@ -1,12 +1,13 @@
 """Shapes of live streams."""
 
-from typing import Annotated, Self
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.alerts.schemas import SeverityName
+from api.packs.schemas import PacksOrGroup
 from api.routing import Name, Strict
 
 EVENTS = (
@@ -40,20 +41,13 @@ class Subscribe(Strict):
     filter: Annotated[AlertFilter, Field(default_factory=lambda: AlertFilter.model_validate({}))]
 
 
-class Watch(Strict):
-    """The first frame of a client that wants latest values: of packs, or of a group."""
+class Watch(PacksOrGroup):
+    """The first frame of a client that wants latest values."""
 
     ticket: Annotated[str, Field(min_length=1, max_length=200)]
     packs: Annotated[list[Name], Field(min_length=1)] | None = None
-    group: Annotated[str, Field(max_length=300)] | None = None
     measures: Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
     rate_hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if (self.packs is None) == (self.group is None):
-            raise ValueError("give either packs or a group")
-        return self
 
 
 class StreamAsked(BaseModel):

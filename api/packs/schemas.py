@@ -70,12 +70,8 @@ class PackDetail(Pack):
     latest: dict[str, LatestValue]
 
 
-class LatestAsked(Strict):
+class PacksOrGroup(Strict):
     """The packs themselves, or a group of them."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"packs": ["P-1", "P-2"]}, {"group": "saved:night shift"}]}
-    )
 
     packs: Annotated[list[Name] | None, Field(description="external ids")] = None
     group: Annotated[
@@ -87,6 +83,14 @@ class LatestAsked(Strict):
         if (self.packs is None) == (self.group is None):
             raise ValueError("give either packs or a group")
         return self
+
+
+class LatestAsked(PacksOrGroup):
+    """Whose latest values are looked up."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"packs": ["P-1", "P-2"]}, {"group": "saved:night shift"}]}
+    )
 
 
 class LatestOfPacks(BaseModel):
