@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,16 @@ from storage.database import INGEST_ROLE
 from storage.registry import create_tenant
 
 READY_S_MAX = 30.0
+WAIT_S_MAX = 20.0
+
+
+def until(asked: Callable[[], Any]) -> Any:
+    """What is asked, once it is true."""
+    deadline_s = time.monotonic() + WAIT_S_MAX
+    while not (found := asked()):
+        assert time.monotonic() < deadline_s, "it did not come true in time"
+        time.sleep(0.05)
+    return found
 
 
 def free_port() -> int:

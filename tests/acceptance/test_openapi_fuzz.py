@@ -5,7 +5,6 @@ ones each time; a failure prints the example.
 """
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from tests.acceptance.test_answers import ENDLESS
-from tests.acceptance.test_isolation import ROUTES, Holding, hold, named
+from tests.acceptance.test_isolation import ROUTES, Holding, named
 from tests.running import RunningApi
 
 TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
@@ -34,13 +33,6 @@ bounded = settings(
 )
 
 Operations = dict[tuple[str, str], Any]
-
-
-@pytest.fixture(scope="module")
-def own(api: RunningApi) -> Iterator[Holding]:
-    holding = hold(api, "alpha", "alpha", 111.111)
-    yield holding
-    holding.admin.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,14 @@
 """Ranges, zones, steps, cursors and limits are read in one way by every route of OpenAPI that has them."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.acceptance.test_answers import READS
-from tests.acceptance.test_isolation import ROUTES, Holding, call_route, correction, hold, silence
+from tests.acceptance.test_isolation import ROUTES, Holding, call_route, correction, silence
 from tests.running import RunningApi
 
 FROM, TO = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
@@ -31,13 +31,6 @@ WRONG: dict[str, list[str]] = {
     "limit": ["0", "-1", "1001", "x", "1e2", "", "9" * 30],
 }
 TEXT_OF_AN_EMPTY_RANGE = "`from` is not before `to`"
-
-
-@pytest.fixture(scope="module")
-def own(api: RunningApi) -> Iterator[Holding]:
-    holding = hold(api, "alpha", "alpha", 111.111)
-    yield holding
-    holding.admin.close()
 
 
 @pytest.fixture(scope="module")

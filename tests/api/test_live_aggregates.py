@@ -1,8 +1,7 @@
 """Live aggregates over HTTP: who is counted where, what moves a pack, and what survives a restart."""
 
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ import pytest
 from api.bootstrap import DatabaseAccess
 from storage.database import INGEST_ROLE
 from storage.registry import hand_over
-from tests.running import RunningApi, running_api
-
-WAIT_S_MAX = 20.0
+from tests.running import WAIT_S_MAX, RunningApi, running_api, until
 
 Row = dict[str, Any]
 
@@ -56,15 +53,6 @@ def fleet(client: httpx.Client) -> Row:
 
 def packs(item: Row) -> tuple[int, int, int]:
     return item["packs"]["reporting"], item["packs"]["silent"], item["packs"]["never_seen"]
-
-
-def until(asked: Callable[[], Any]) -> Any:
-    """What is asked, once it is true."""
-    deadline_s = time.monotonic() + WAIT_S_MAX
-    while not (found := asked()):
-        assert time.monotonic() < deadline_s, "it did not come true in time"
-        time.sleep(0.05)
-    return found
 
 
 def register(client: httpx.Client) -> None:

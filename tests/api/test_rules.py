@@ -1,7 +1,6 @@
 """Alert rules over HTTP: what they find live, what a preview says of the same readings, and what hides or ends it."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,9 +9,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests.running import RunningApi
+from tests.running import WAIT_S_MAX, RunningApi, until
 
-WAIT_S_MAX = 20.0
 FROM, TO = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
 
 Row = dict[str, Any]
@@ -51,15 +49,6 @@ def alerts(client: httpx.Client, **asked: Any) -> list[Row]:
 
 def hot(temperature_c: float, pack: str = "P-1", ts: str | None = None) -> Row:
     return {"pack": pack, "ts": ts or now(), "temperature_c": temperature_c}
-
-
-def until(asked: Callable[[], Any]) -> Any:
-    """What is asked, once it is true."""
-    deadline_s = time.monotonic() + WAIT_S_MAX
-    while not (found := asked()):
-        assert time.monotonic() < deadline_s, "it did not come true in time"
-        time.sleep(0.05)
-    return found
 
 
 @contextmanager
