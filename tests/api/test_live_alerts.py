@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,7 +118,9 @@ def event_of(frame: Row) -> tuple[str, str]:
 
 
 def listen(socket: ClientConnection) -> None:
-    while True:
+    """Listen until the other side closes; one that goes on is given up."""
+    deadline_s = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline_s:
         socket.recv(WAIT_S)
 
 
@@ -341,3 +344,18 @@ def test_connections_beyond_the_limit_are_refused(brisk: RunningApi) -> None:
         with tenant.socket() as fourth:
             assert closed_with(fourth)[0] == 4429
         assert tenant.client.get("/v1/alerts/stream").status_code == 429
+
+
+def test_who_comes_while_others_listen_gets_nothing_that_a_snapshot_or_cursor_has_passed(
+    brisk: RunningApi,
+) -> None:
+    with tenant_of(brisk) as tenant, tenant.socket() as listening:
+        received(listening)
+        tenant.flap(1)
+        tenant.send(60, "P-2")
+        heard = [frame for frame in until_quiet(listening) if frame["type"] == "alert"]
+        assert len(heard) == 3
+        with tenant.socket() as late:
+            assert [frame["type"] for frame in until_quiet(late)] == ["snapshot"]
+        with tenant.socket({"cursor": heard[0]["cursor"]}) as back:
+            assert [event_of(frame) for frame in until_quiet(back)] == [event_of(one) for one in heard[1:]]
