@@ -1,6 +1,7 @@
 """Latest values of packs as they change, over a socket."""
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,8 +59,10 @@ def watching(client: httpx.Client, **first: Any) -> Iterator[ClientConnection]:
 
 def received(socket: ClientConnection, kind: str) -> Row:
     """The data of the next frame of a kind."""
+    deadline_s = time.monotonic() + WAIT_S
     while (frame := json.loads(socket.recv(WAIT_S)))["type"] != kind:
         assert frame["type"] == "heartbeat", frame
+        assert time.monotonic() < deadline_s, f"no {kind} came"
     return dict(frame["data"] or {})
 
 
