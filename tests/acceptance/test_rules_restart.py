@@ -137,9 +137,17 @@ def test_e12_pack_of_which_all_was_set_aside_does_not_keep_the_state_from_being_
         answer = client.post("/v1/telemetry", json={"pack": "P-1", "ts": far, "temperature_c": 20})
         assert answer.json()["quarantined"] == 1
         (alert,) = client.get("/v1/alerts").json()["items"]
+    with psycopg.connect(database.admin) as connection:
+        saved = connection.execute(
+            "SELECT count(*) FROM bpm.pack_state JOIN bpm.packs USING (pack_id) JOIN bpm.tenants USING (tenant_id)"
+            " WHERE name = 'ahead'"
+        ).fetchone()
+    assert saved == (1,)
     with running_api(database, tmp_path) as api, api.client("ahead") as client:
         assert client.get(f"/v1/alerts/{alert['id']}").json()["state"] == "open"
-        near = {"pack": "P-1", "ts": datetime.now(UTC).isoformat(), "temperature_c": 20}
+        # Its rule time lies before that of the one set aside, which moved no clock.
+        earlier = datetime.fromisoformat(alert["raised_at"]) - timedelta(seconds=5)
+        near = {"pack": "P-1", "ts": earlier.isoformat(), "temperature_c": 20}
         assert client.post("/v1/telemetry", json=near).json()["accepted"] == 1
         ended = client.get(f"/v1/alerts/{alert['id']}").json()
         assert (ended["state"], ended["cleared_at"] >= ended["raised_at"]) == ("cleared", True)
