@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -307,6 +308,22 @@ def assert_same(found: LiveFigures, expected: dict[str, Any]) -> None:
 
 LivePictureMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestLivePicture = LivePictureMachine.TestCase
+
+
+@pytest.mark.parametrize("steps", [(90,), (91,), (89, 1), (88, 1, 1), (1,) * 92, (45, 44, 1, 1)])
+def test_pack_falls_silent_in_the_second_of_the_limit_however_time_goes_by(steps: tuple[int, ...]) -> None:
+    machine, elapsed_s = LivePictureMachine(), 0
+    machine.register(held=[(1, "A", "M")])
+    machine.send(sent=[(0, 0, {"temperature_c": 20_000})], live=True, stranger=False)
+    cells = np.array([cell for cell, _ in machine.picture.cells_of(TenantId(1))], np.int32)
+    for seconds in steps:
+        machine.pass_time(seconds=seconds)
+        elapsed_s += seconds
+        _, silent, reporting = machine.picture.figures_by_state(cells)
+        assert (silent.silent, reporting.reporting) == (
+            int(elapsed_s >= SILENT_AFTER_S),
+            int(elapsed_s < SILENT_AFTER_S),
+        )
 
 
 def test_large_places_and_long_ages_equal_a_recount() -> None:
