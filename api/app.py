@@ -22,6 +22,7 @@ from api.deliveries.routes import routes as deliveries
 from api.groups.routes import routes as groups
 from api.key_aliases.routes import routes as key_aliases
 from api.live.routes import routes as live
+from api.live_aggregates.routes import routes as live_aggregates
 from api.metrics import Metrics
 from api.models.routes import routes as models
 from api.operation.routes import ASSETS_PATH
@@ -105,6 +106,7 @@ def create_app(engine: Engine) -> FastAPI:
         key_aliases,
         trends,
         aggregates,
+        live_aggregates,
         packs,
         groups,
         models,

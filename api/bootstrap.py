@@ -13,7 +13,7 @@ from api.answer_cache import AnswerCache
 from api.auth import Claims, TokenVerifier, make_verifier
 from api.delivering.outside import Outside, make_outside
 from api.key_aliases.cache import AliasCache
-from api.live.hub import Hub
+from api.live.hub import Hub, HubLimits
 from api.live.seats import Seats
 from api.metrics import Metrics
 from api.packs.cache import PackCache
@@ -182,39 +182,15 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         wait_s_max=settings.database_wait_s_max,
     )
     reached = _failpoint(settings)
-    runner = EmbeddedRunner(
-        PartitionStore(access.as_role(INGEST_ROLE, settings), PARTITION_ZERO, _CONNECT_TIMEOUT_S),
-        RunnerLimits(
-            queue_readings_max=settings.queue_readings_max,
-            queue_bytes_max=settings.queue_bytes_max,
-            bulk_readings_min=settings.bulk_readings_min,
-            group_readings_max=settings.group_readings_max,
-            recover_s_max=settings.recover_s_max,
-            close_after_s=settings.close_after_s,
-            bulk_slice_readings=settings.bulk_slice_readings,
-            correction_slice_readings=settings.correction_slice_readings,
-            save_state_s=settings.save_state_s,
-            stop_s_max=settings.stop_s_max,
-            retry_after_s=settings.retry_after_s,
-        ),
-        PipelineLimits(settings.late_after_s, settings.receipt_items_max),
-        clock,
-        time.monotonic,
-        reached,
-    )
-    counter = Counter(
-        CountingStore(
-            access.as_role(INGEST_ROLE, settings),
-            PARTITION_ZERO,
-            CountingLimits(settings.count_notes_max, settings.count_packs_max),
-            _CONNECT_TIMEOUT_S,
-        ),
-        wait_s=settings.count_wait_s,
-        stop_s_max=settings.stop_s_max,
-        reached=reached,
-    )
+    runner = _runner(settings, access, clock, reached)
+    counter = _counter(settings, access, reached)
     registry = Registry(directory)
-    metrics = Metrics(runner.queued_readings, lambda: counter.trouble is not None)
+    seats = Seats(
+        settings.live_connections_max,
+        settings.live_tenant_connections_max,
+        settings.live_waiting_connections_max,
+    )
+    metrics = Metrics(runner.queued_readings, lambda: counter.trouble is not None, lambda: seats.taken_by_all)
     sweeper = Sweeper(
         directory,
         clock,
@@ -238,18 +214,67 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         counter=counter,
         metrics=metrics,
         sweeper=sweeper,
-        hub=Hub(
-            access.as_role(INGEST_ROLE, settings),
-            directory,
-            poll_s=settings.live_poll_s,
-            wait_s_max=settings.database_wait_s_max,
-            events_max=settings.live_feed_events_max,
-        ),
-        seats=Seats(settings.live_connections_max, settings.live_tenant_connections_max),
+        hub=_hub(settings, access, directory),
+        seats=seats,
         outside=outside,
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},
+    )
+
+
+def _runner(
+    settings: Settings, access: DatabaseAccess, clock: AnchoredClock, reached: Callable[[Stage], None]
+) -> EmbeddedRunner:
+    return EmbeddedRunner(
+        PartitionStore(access.as_role(INGEST_ROLE, settings), PARTITION_ZERO, _CONNECT_TIMEOUT_S),
+        RunnerLimits(
+            queue_readings_max=settings.queue_readings_max,
+            queue_bytes_max=settings.queue_bytes_max,
+            bulk_readings_min=settings.bulk_readings_min,
+            group_readings_max=settings.group_readings_max,
+            recover_s_max=settings.recover_s_max,
+            close_after_s=settings.close_after_s,
+            bulk_slice_readings=settings.bulk_slice_readings,
+            correction_slice_readings=settings.correction_slice_readings,
+            silent_after_s=settings.silent_after_s,
+            skew_s_max=settings.live_skew_s_max,
+            save_state_s=settings.save_state_s,
+            stop_s_max=settings.stop_s_max,
+            retry_after_s=settings.retry_after_s,
+        ),
+        PipelineLimits(settings.late_after_s, settings.receipt_items_max),
+        clock,
+        time.monotonic,
+        reached,
+    )
+
+
+def _counter(settings: Settings, access: DatabaseAccess, reached: Callable[[Stage], None]) -> Counter:
+    return Counter(
+        CountingStore(
+            access.as_role(INGEST_ROLE, settings),
+            PARTITION_ZERO,
+            CountingLimits(settings.count_notes_max, settings.count_packs_max),
+            _CONNECT_TIMEOUT_S,
+        ),
+        wait_s=settings.count_wait_s,
+        stop_s_max=settings.stop_s_max,
+        reached=reached,
+    )
+
+
+def _hub(settings: Settings, access: DatabaseAccess, directory: Pool) -> Hub:
+    return Hub(
+        access.as_role(INGEST_ROLE, settings),
+        directory,
+        HubLimits(
+            poll_s=settings.live_poll_s,
+            wait_s_max=settings.database_wait_s_max,
+            feed_events_max=settings.live_feed_events_max,
+            store_reads_max=settings.live_store_reads_max,
+        ),
+        time.time,
     )
 
 

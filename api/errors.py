@@ -37,6 +37,9 @@ STATUS: dict[type[errors.BpmError], int] = {
 
 MEDIA_TYPE = "application/problem+json"
 
+DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+"""The database doesn't answer as it should; it may again."""
+
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _RETRY_AFTER_S = "1"
 _NAME_CHARACTERS_MAX = 100
@@ -145,7 +148,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.BpmError, on_bpm_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_exception_handler(psycopg.OperationalError, on_database_error)
-    app.add_exception_handler(psycopg.InterfaceError, on_database_error)
-    app.add_exception_handler(PoolTimeout, on_database_error)
+    for kind in DATABASE_ERRORS:
+        app.add_exception_handler(kind, on_database_error)
     app.add_exception_handler(Exception, on_unexpected)

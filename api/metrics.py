@@ -14,7 +14,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """Counters of one engine."""
 
-    def __init__(self, queued_readings: Callable[[], int], counting_fails: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        queued_readings: Callable[[], int],
+        counting_fails: Callable[[], bool],
+        live_connections: Callable[[], int],
+    ) -> None:
         self._registry = CollectorRegistry()
         self._readings = Counter(
             "bpm_readings_total", "Readings answered, by outcome", ["outcome"], registry=self._registry
@@ -43,6 +48,9 @@ class Metrics:
         Gauge(
             "bpm_queued_readings", "Readings that wait to be committed", registry=self._registry
         ).set_function(queued_readings)
+        Gauge(
+            "bpm_live_connections", "Sockets and event streams that are subscribed", registry=self._registry
+        ).set_function(live_connections)
         Gauge(
             "bpm_counting_fails", "1 while quarter-hours can't be counted, else 0", registry=self._registry
         ).set_function(lambda: float(counting_fails()))

@@ -163,7 +163,34 @@ class Settings(BaseSettings):
     quarantine_export_items_max: int = Field(100_000, gt=0, description="items in one export; then 422")
     redrive_items_max: int = Field(10_000, gt=0, description="items judged again in one request")
 
-    trend_points_max: int = Field(5_000_000, gt=0, description="readings in one answer; then 422")
+    silent_after_s: int = Field(
+        900,
+        ge=60,
+        le=7 * 86_400,
+        description="a pack whose last live reading arrived longer ago counts as silent",
+    )
+    live_skew_s_max: int = Field(
+        60,
+        ge=0,
+        description="a pack whose clock differs by more from the arrival of its newest reading is skewed",
+    )
+    live_groups_max: int = Field(1000, gt=0, description="groups in one answer of live aggregates; then 422")
+
+    trend_points_max: int = Field(
+        5_000_000, ge=4, description="readings in one answer of trends, of all packs together; then 422"
+    )
+    trend_raw_readings_max: int = Field(
+        100_000,
+        gt=0,
+        description="readings, of all packs together, from which the points of a trend are chosen; beyond, they are"
+        " chosen from stored windows",
+    )
+    trend_analysis_points_max: int = Field(
+        1_000, ge=10, le=5_000, description="points of which slopes are made; of more, so many are taken"
+    )
+    trend_horizon_days_max: int = Field(
+        3_650, gt=0, description="how far behind the data a crossing is projected; beyond, there is no trend"
+    )
 
     aggregate_readings_max: int = Field(
         1_000_000,
@@ -174,7 +201,9 @@ class Settings(BaseSettings):
     aggregate_windows_max: int = Field(
         100_000, gt=0, description="windows in one answer, of all packs together; then 422"
     )
-    aggregate_packs_max: int = Field(100, gt=0, description="packs in one answer of aggregates; then 422")
+    aggregate_packs_max: int = Field(
+        100, gt=0, description="packs in one answer of aggregates or trends; then 422"
+    )
     answers_kept_bytes_max: int = Field(
         64 << 20,
         ge=0,
@@ -213,8 +242,27 @@ class Settings(BaseSettings):
     live_snapshot_alerts: int = Field(
         500, gt=0, le=1000, description="open alerts in one frame of a snapshot"
     )
+    live_rate_hz_max: float = Field(
+        10.0, gt=0, description="frames a second of latest values; faster is refused by 4400"
+    )
+    live_members_s: float = Field(
+        5.0, gt=0, description="who is in a group may be this old in a stream of latest values"
+    )
     live_connections_max: int = Field(
         5000, gt=0, description="live connections of a process; then 4429 or 429"
+    )
+    live_waiting_connections_max: int = Field(
+        1000, gt=0, description="sockets that wait for their first frame; the handshake is answered by 429"
+    )
+    live_frame_bytes_max: int = Field(
+        65_536, gt=0, description="a message of a client; the socket is closed with 1009"
+    )
+    live_store_reads_max: int = Field(
+        4, gt=0, description="live clients that read from the database at once; more wait"
+    )
+    live_origins: frozenset[str] = Field(
+        frozenset(),
+        description="origins of pages that may open sockets, besides the engine's own, as a JSON list; else 403",
     )
     live_tenant_connections_max: int = Field(
         2500, gt=0, description="live connections of a tenant in a process; then 4429 or 429"

@@ -25,15 +25,20 @@ class Subject(StrEnum):
     RULES = "rules"
     PARTITIONS = "partitions"
     SOCKETS = "sockets"
+    YEAR = "year"
+    LIVE = "live"
 
 
 def run(
     subjects: Annotated[
-        list[Subject] | None, typer.Argument(help="What to measure; everything by default.")
+        list[Subject] | None,
+        typer.Argument(help="What to measure; everything by default, but the year, which takes an hour."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few rounds of little data, to see that it works.")
     ] = False,
+    packs: Annotated[int, typer.Option("--packs", min=1, help="Packs of the year.")] = 100,
+    days: Annotated[int, typer.Option("--days", min=1, help="Days of the year.")] = 365,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all figures to this file too.")
     ] = None,
@@ -50,8 +55,9 @@ def run(
         highlight=False,
     )
     reports: list[Report] = []
-    for subject in subjects or list(Subject):
-        for report in importlib.import_module(f"benchmarks.{subject}").measure(quick=quick):
+    for subject in subjects or [one for one in Subject if one is not Subject.YEAR]:
+        scale = {"packs": packs, "days": days} if subject is Subject.YEAR else {}
+        for report in importlib.import_module(f"benchmarks.{subject}").measure(quick=quick, **scale):
             show(report, console)
             reports.append(report)
     if json_file is not None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel, TypeAdapter
 
-from api.trends import encode
+from api.series import Column, Table, arrow_chunks, csv_chunks, json_chunks
 from benchmarks.copying import copy_binary
 from benchmarks.fleet import FleetReadings, arrow_body, copy_rows, make_readings, pack_name
 from benchmarks.ingest_field import ARROW, JSON, STEP_MS, Field, ingest_field
@@ -42,8 +42,13 @@ class _Series:
     ts_ms: Int64Array
     columns: Float64Array
 
-    def values(self) -> Float64Array:
-        return self.columns
+    def table(self) -> Table:
+        values = zip(MEASURES_ASKED, self.columns, strict=True)
+        return Table(
+            "pack",
+            pack_name(0),
+            {"ts": Column(self.ts_ms)} | {name: Column(column) for name, column in values},
+        )
 
 
 class _Row(BaseModel):
@@ -86,7 +91,7 @@ def _milliseconds(way: Callable[[], bytes]) -> Callable[[], float]:
 
 
 def _ways_to_encode(series: _Series) -> dict[str, Callable[[], bytes]]:
-    names, pack = MEASURES_ASKED, pack_name(0)
+    names = MEASURES_ASKED
 
     def rows() -> list[_Row]:
         columns = zip(series.ts_ms.tolist(), *series.columns.tolist(), strict=True)
@@ -108,9 +113,9 @@ def _ways_to_encode(series: _Series) -> dict[str, Callable[[], bytes]]:
 
     adapter = TypeAdapter(list[_Row])
     return {
-        "our Arrow": lambda: b"".join(encode.arrow_chunks(pack, names, series)),
-        "our JSON": lambda: b"".join(encode.json_chunks(pack, names, series)),
-        "our CSV": lambda: b"".join(encode.csv_chunks(names, series)),
+        "our Arrow": lambda: b"".join(arrow_chunks([series.table()])),
+        "our JSON": lambda: b"".join(json_chunks([series.table()])),
+        "our CSV": lambda: b"".join(csv_chunks([series.table()])),
         FLOOR: arrow_alone,
         "orjson, NumPy columns": lambda: orjson.dumps(
             columns_as(lambda column: column), option=orjson.OPT_SERIALIZE_NUMPY

@@ -67,6 +67,20 @@ class SavedRuleState:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenAlert:
+    """An alert that is open, with the tenure under which it was raised; None where it is about no pack."""
+
+    tenant_id: TenantId
+    rule: int
+    version: int
+    subject: Subject
+    onset_ms: int
+    severity: Severity
+    muted: bool
+    tenure: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClearByHand:
     """An open alert that somebody clears: which one, and who under which request."""
 

@@ -1,7 +1,8 @@
 """Packs, their models and sites, and whose a pack was when."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
+from uuid import UUID
 
 from domain.measures import MEASURES, Measure
 from domain.tenancy import PackNumber, TenantId
@@ -60,6 +61,14 @@ class Tenure:
     site: str | None
     limits: Limits
     number: int = 0
+
+
+class Place(NamedTuple):
+    """Where packs stand: their tenant, site and model, None where they have none."""
+
+    tenant_id: TenantId
+    site_id: UUID | None
+    model_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
+from domain.packs import Place
 from domain.quarantine import PLAIN_ORIGIN, ItemOrigin
 from domain.receipts import Mode, QuarantinedItem, Receipt
 from domain.tenancy import TenantId
 
 ABSENT: Final = int(np.iinfo(np.int32).min)
 """Marks a measure that a reading doesn't carry, in arrays of thousandths."""
+
+NEVER_MS: Final = int(np.iinfo(np.int64).min)
+"""Time of what has never been."""
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
@@ -332,6 +336,50 @@ class RuleClocks:
             np.empty(by_measure, np.int64),
             np.empty(by_measure, np.int32),
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LastArrivals:
+    """The last live arrivals of p packs.
+
+    pack int32[p]; tenant int32[p], whose they were; arrived_ms int64[p], of the last one; newest_ts_ms int64[p], the
+    newest live event time, and skew_ms int64[p], its arrival minus it.
+    """
+
+    pack: Int32Array
+    tenant: Int32Array
+    arrived_ms: Int64Array
+    newest_ts_ms: Int64Array
+    skew_ms: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+    @staticmethod
+    def none() -> "LastArrivals":
+        of_int32, of_int64 = np.empty(0, np.int32), np.empty(0, np.int64)
+        return LastArrivals(of_int32, of_int32, of_int64, of_int64, of_int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Holders:
+    """Where p packs are now.
+
+    pack int32[p]; place int32[p], a row of `places`; since_ms int64[p]: what was measured before belongs to a holder
+    before, ALWAYS_MS where there was none.
+    """
+
+    pack: Int32Array
+    place: Int32Array
+    since_ms: Int64Array
+    places: tuple[Place, ...]
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+    @staticmethod
+    def none() -> "Holders":
+        return Holders(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64), ())
 
 
 @dataclass(frozen=True, slots=True)

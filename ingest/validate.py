@@ -227,7 +227,9 @@ def _judge_measures(
     limits_of = code_of_tenure[tenure_of]
     problems.add(np.asarray(np.isnan(raw.values).all(axis=0)), QuarantineReason.NO_MEASURE)
     # As they would be stored: a float4 hardly ever is the decimal that a limit is.
-    thousandths = np.rint(raw.values * THOUSANDTHS_PER_UNIT)
+    with np.errstate(over="ignore"):
+        # The largest numbers there are become infinite, and lie outside of every limit.
+        thousandths = np.rint(raw.values * THOUSANDTHS_PER_UNIT)
     # First whether anything is outside of all limits together, because nearly always nothing is.
     if not _any_outside(thousandths, list(distinct), limits_of):
         return

@@ -208,6 +208,16 @@ def settle(state, packs, slot):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
+def end(out, row, state, packs, slot, kind, reason, rule_ms, value):  # type: ignore[no-untyped-def]
+    """End a state, at its onset at the earliest.
+
+    A reading that was set aside may have begun it at a time to which the clock hasn't come yet.
+    """
+    emit(out, row, state, kind, reason, max(rule_ms, state.onset_ms), value)
+    settle(state, packs, slot)
+
+
+@njit(nogil=True)
 def leave(out, row, state, packs, slot, reason, rule_ms):  # type: ignore[no-untyped-def]
     """End a state for another reason than a measurement."""
     kind = TO_CLEARED
@@ -215,8 +225,7 @@ def leave(out, row, state, packs, slot, reason, rule_ms):  # type: ignore[no-unt
         kind = TO_DROPPED
     elif state.status == PROVISIONAL:
         kind = TO_WITHDRAWN
-    emit(out, row, state, kind, reason, rule_ms, 0)
-    settle(state, packs, slot)
+    end(out, row, state, packs, slot, kind, reason, rule_ms, 0)
 
 
 @njit(nogil=True)
@@ -254,8 +263,7 @@ def calm(out, row, state, version, is_clear, rule_ms, value, packs, slot):  # ty
             return
     elif not is_clear:
         return
-    emit(out, row, state, TO_CLEARED, MEASURED, rule_ms, value)
-    settle(state, packs, slot)
+    end(out, row, state, packs, slot, TO_CLEARED, MEASURED, rule_ms, value)
 
 
 @njit(nogil=True, inline="always")

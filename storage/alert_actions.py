@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from domain.alerts import AlertAction, AlertActionKind
+from domain.alerts import AlertAction, AlertActionKind, ClearByHand
 from domain.errors import KeyReusedError, NotFoundError
 from storage.alerting import notify
 from storage.partition_queries import PartitionQueries
@@ -31,20 +31,25 @@ def write_action(queries: PartitionQueries, action: AlertAction, at: datetime) -
     }
     queries.rows("alerting.insert_action", row)
     queries.rows("alerting.show_action", row)
+    audit(queries, action, str(action.kind))
+    notify(queries, seq)
+
+
+def audit(queries: PartitionQueries, done: AlertAction | ClearByHand, what: str) -> None:
+    """Write who did what with an alert into the audit log."""
     queries.rows(
         "records.audit",
         {
-            "tenant_id": action.tenant_id,
-            "subject": action.subject,
-            "action": f"alerts.{action.kind}",
+            "tenant_id": done.tenant_id,
+            "subject": done.subject,
+            "action": f"alerts.{what}",
             "resource": "alerts",
-            "resource_id": str(action.alert_id),
+            "resource_id": str(done.alert_id),
             "before": None,
             "after": None,
-            "request_id": action.request_id,
+            "request_id": done.request_id,
         },
     )
-    notify(queries, seq)
 
 
 def _known(queries: PartitionQueries, action: AlertAction) -> bool:

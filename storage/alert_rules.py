@@ -27,6 +27,9 @@ Clock = Callable[[], int]
 """Milliseconds since 1970 as the engine sees them; asked for once the tenant's row is held."""
 
 
+_ALL_MAX = 2**31 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class NewVersion:
     """What a version of a rule says."""
@@ -90,6 +93,16 @@ async def get(transaction: Transaction, rule_id: UUID) -> DictRow:
     if row is None:
         raise NotFoundError("there is no such rule")
     return row
+
+
+async def every(transaction: Transaction) -> list[DictRow]:
+    """All rules by name, as far as the actor sees them."""
+    return await transaction.rows("rules.list", {"id": None, "after": None, "limit": _ALL_MAX})
+
+
+async def hold(transaction: Transaction) -> None:
+    """Let nobody else change rules until commit."""
+    await transaction.rows("rules.raise_version")
 
 
 async def page(transaction: Transaction, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:

@@ -35,7 +35,7 @@ from kernels import pgcopy
 from kernels.identity import sorted_order
 from kernels.touched import touched_windows
 from storage import quarantine
-from storage.alert_actions import write_action
+from storage.alert_actions import audit, write_action
 from storage.alerting import quarantined_since, rules_of, scopes_of, write_changes
 from storage.database import int4s, int8s, query, times
 from storage.partition_queries import PartitionQueries
@@ -137,19 +137,7 @@ class GroupTransaction:
 
     def note_cleared(self, asked: ClearByHand) -> None:
         """Write who cleared an alert into the audit log."""
-        self._queries.rows(
-            "records.audit",
-            {
-                "tenant_id": asked.tenant_id,
-                "subject": asked.subject,
-                "action": "alerts.cleared",
-                "resource": "alerts",
-                "resource_id": str(asked.alert_id),
-                "before": None,
-                "after": None,
-                "request_id": asked.request_id,
-            },
-        )
+        audit(self._queries, asked, "cleared")
 
     def committed(self, keys: Sequence[tuple[TenantId, UUID]]) -> dict[tuple[TenantId, UUID], CommittedBatch]:
         """Those of the batches that were committed before, with their receipts."""

@@ -1,6 +1,6 @@
 """The store of one partition, for its only writer (rules E7 to E9, E12)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -10,13 +10,17 @@ import numpy.typing as npt
 import psycopg
 from psycopg.rows import dict_row
 
-from domain.alerts import SavedRuleState
+from domain.alert_rules import TenureScope
+from domain.alerts import OpenAlert, SavedRuleState
 from domain.clock import from_ms, to_ms
 from domain.corrections import Correction, Reached
 from domain.errors import FencedError
 from domain.measures import MEASURES
 from domain.readings import (
+    NEVER_MS,
+    Holders,
     Int32Array,
+    LastArrivals,
     LatestValues,
     LiveReadings,
     NewReadings,
@@ -25,7 +29,8 @@ from domain.readings import (
     StoredReadings,
 )
 from domain.windows import quarter_of
-from storage.alerting import live_after, load_clocks, load_states
+from storage import live
+from storage.alerting import live_after, load_clocks, load_states, scopes_of
 from storage.correcting import corrected_reading, held_then, latest_of, next_unfinished, replace_slice
 from storage.database import adapt_columns, int4s, int8s
 from storage.days import partition_of
@@ -111,6 +116,26 @@ class PartitionStore:
         """Rule clocks as saved, where the rules stand, and the live readings committed after the clocks were saved."""
         queries = self._required()
         return load_clocks(queries), load_states(queries), live_after(queries, self._applied_batch_no)
+
+    def holders(self) -> tuple[Holders, str]:
+        """Where all packs are now, and the snapshot that said so."""
+        return live.holders(self._required())
+
+    def holders_since(self, snapshot: str) -> tuple[Int32Array, Holders, str]:
+        """The packs of which a tenure changed after a snapshot, where they are now, and the snapshot of this look."""
+        return live.holders_since(self._required(), snapshot)
+
+    def last_arrivals(self) -> LastArrivals:
+        """The last live arrivals as they were saved."""
+        return live.last_arrivals(self._required())
+
+    def open_alerts(self) -> list[OpenAlert]:
+        """All alerts that are open."""
+        return live.open_alerts(self._required())
+
+    def tenure_scopes(self, tenures: Sequence[int]) -> list[TenureScope]:
+        """Where the packs of some tenures stand."""
+        return scopes_of(self._required(), np.array(tenures, np.int32))
 
     def corrected_packs(self) -> Int32Array:
         """The packs that have superseded readings."""
@@ -224,8 +249,11 @@ class PartitionStore:
         if self._required().one("partition.epoch")["epoch"] != self._epoch:
             raise FencedError(f"partition {self._partition_no} has been taken over by another process")
 
-    def save_state(self, states: PackStates, clocks: RuleClocks) -> None:
-        """Save packs' states, which hold every reading committed so far, and the rule clocks of some of them."""
+    def save_state(self, states: PackStates, clocks: RuleClocks, arrivals: LastArrivals) -> None:
+        """Save packs' states, which hold every reading committed so far, and of some of them clocks and last arrivals.
+
+        The arrivals are of the same packs as the clocks, NEVER_MS where there was none.
+        """
         with self._owned():
             parameters = {
                 "pack": int4s(states.pack),
@@ -238,6 +266,11 @@ class PartitionStore:
                 "rule_clock_ms": int8s(clocks.clock_ms),
                 "rule_last_ts_ms": int8s(clocks.last_ts_ms.T.ravel()),
                 "rule_last": int4s(clocks.last.T.ravel()),
+                "live_tenant": int4s(arrivals.tenant),
+                "live_arrived_ms": int8s(arrivals.arrived_ms),
+                "live_newest_ts_ms": int8s(arrivals.newest_ts_ms),
+                "live_skew_ms": int8s(arrivals.skew_ms),
+                "never_ms": NEVER_MS,
                 "measures": len(MEASURES),
             }
             self._required().rows("partition.save_state", parameters)

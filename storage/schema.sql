@@ -45,6 +45,17 @@ $$;
 
 ALTER FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) OWNER TO bpm_owner;
 
+CREATE FUNCTION bpm.note_tenure_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.changed_xid := pg_current_xact_id();
+    RETURN NEW;
+END
+$$;
+
+ALTER FUNCTION bpm.note_tenure_change() OWNER TO bpm_owner;
+
 CREATE FUNCTION bpm.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -630,7 +641,11 @@ CREATE TABLE bpm.pack_state (
     rule_tenure_no integer,
     rule_clock_ms bigint,
     rule_last_ts_ms bigint[],
-    rule_last integer[]
+    rule_last integer[],
+    live_tenant_id integer,
+    live_arrived_ms bigint,
+    live_newest_ts_ms bigint,
+    live_skew_ms bigint
 );
 
 ALTER TABLE bpm.pack_state OWNER TO bpm_owner;
@@ -638,6 +653,8 @@ ALTER TABLE bpm.pack_state OWNER TO bpm_owner;
 COMMENT ON TABLE bpm.pack_state IS 'Cache of what follows from readings, so that a restart need not read them all.';
 
 COMMENT ON COLUMN bpm.pack_state.rule_clock_ms IS 'The rule clock, with whose readings moved it, and the last live values; NULL before the first live reading.';
+
+COMMENT ON COLUMN bpm.pack_state.live_arrived_ms IS 'When the last live reading arrived, and whose it was; the newest live event time, and its arrival minus it. NULL before.';
 
 CREATE TABLE bpm.packs (
     tenant_id integer NOT NULL,
@@ -850,6 +867,7 @@ CREATE TABLE bpm.tenures (
     site_id uuid,
     model_id uuid,
     tenure_no integer NOT NULL,
+    changed_xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
     CONSTRAINT tenures_check CHECK ((held_from < held_to))
 );
 
@@ -858,6 +876,8 @@ ALTER TABLE ONLY bpm.tenures FORCE ROW LEVEL SECURITY;
 ALTER TABLE bpm.tenures OWNER TO bpm_owner;
 
 COMMENT ON COLUMN bpm.tenures.tenure_no IS 'Short name of the tenure, never reused; windows are kept by it.';
+
+COMMENT ON COLUMN bpm.tenures.changed_xid IS 'Transaction that wrote the row last. After a restore elsewhere it may be anything, until the row changes again.';
 
 CREATE VIEW bpm.shown_alerts WITH (security_invoker='true') AS
  SELECT alerts.tenant_id,
@@ -1280,6 +1300,8 @@ CREATE INDEX superseded_readings_pack_ts ON bpm.superseded_readings USING btree 
 
 CREATE INDEX tenures_by_pack ON bpm.tenures USING btree (pack_id, held_from);
 
+CREATE INDEX tenures_changed ON bpm.tenures USING btree (changed_xid);
+
 CREATE UNIQUE INDEX tenures_one_open ON bpm.tenures USING btree (pack_id) WHERE (held_to = 'infinity'::timestamp with time zone);
 
 COMMENT ON INDEX bpm.tenures_one_open IS 'A pack has one holder at a time, of whichever tenant.';
@@ -1289,6 +1311,8 @@ CREATE UNIQUE INDEX tickets_digest ON bpm.tickets USING btree (digest);
 CREATE INDEX tickets_expired ON bpm.tickets USING btree (tenant_id, expires_at);
 
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.refuse_change();
+
+CREATE TRIGGER tenures_note_change BEFORE UPDATE ON bpm.tenures FOR EACH ROW EXECUTE FUNCTION bpm.note_tenure_change();
 
 ALTER TABLE ONLY bpm.alert_actions
     ADD CONSTRAINT alert_actions_tenant_id_alert_id_fkey FOREIGN KEY (tenant_id, alert_id) REFERENCES bpm.alerts(tenant_id, id);

@@ -1,7 +1,9 @@
 """A pack's windows as requests see them: one snapshot, equal to a recount of its readings (rule E16)."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,24 @@ async def pack_windows(
         return put_together(bounds_ms, quarters, counted, days)
 
     return PackWindows(await asyncio.to_thread(together), len(readings), complete=True)
+
+
+async def readings_within(
+    transaction: Transaction, packs: Sequence[int], starts: datetime, ends: datetime, readings_max: int
+) -> int:
+    """How many readings of the packs starts <= t < ends needs, with margins; at most one above the limit."""
+    found = await transaction.one("windows.counted_before")
+    assert found is not None  # noqa: S101 - an aggregate gives a row
+    margin = timedelta(seconds=found["gap_s_max"])
+    asked = {
+        "packs": list(packs),
+        "starts": starts - margin,
+        "ends": ends + margin,
+        "limit": readings_max + 1,
+    }
+    row = await transaction.one("windows.count_readings", asked)
+    assert row is not None  # noqa: S101 - an aggregate gives a row
+    return int(row["readings"])
 
 
 def _or_empty(columns: tuple[Any, ...]) -> tuple[Int64Array, Int64Array, Int32Array]:

@@ -179,11 +179,13 @@ def silenced(made: Sequence[AlertTransition], book: RuleBook) -> tuple[AlertTran
 
 def _silenced(one: AlertTransition, book: RuleBook) -> AlertTransition:
     site = None if one.tenure is None else book.site_of(one.tenure)
+    # A silence counts from its onset, whether the timer or the next reading finds it.
+    moment = one.onset_ms if one.kind is TransitionKind.PROVISIONAL else one.rule_ms
     hiding = [
         silence
         for silence in book.silences
         if silence.tenant_id == one.tenant_id
-        and silence.from_ms <= one.rule_ms < silence.to_ms
+        and silence.from_ms <= moment < silence.to_ms
         and silence.rule in (None, one.rule)
         and silence.pack in (None, one.subject.pack)
         and silence.site_id in (None, site)

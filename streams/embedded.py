@@ -29,6 +29,7 @@ from streams.commands import Command
 from streams.corrector import Corrector
 from streams.intake import Intake, Waiting
 from streams.limits import RunnerLimits
+from streams.live import Live
 from streams.parts import parts_of, whole_result
 from streams.ports import Group, Stage, Store
 from streams.ruling import Ruling
@@ -69,6 +70,7 @@ class EmbeddedRunner:
         self._corrector = Corrector(store, limits.correction_slice_readings)
         self._corrections_due = True
         self._ruling = Ruling(store)
+        self.live = Live(store, limits.silent_after_s, limits.skew_s_max, limits.retry_after_s)
         self._up_since_ms = 0
         self._commands: deque[Command] = deque()
         self._saved_at_s = 0.0
@@ -257,6 +259,7 @@ class EmbeddedRunner:
         if outcome is not None and ruled is not None:
             state.apply(outcome.rows)
             self._ruling.apply(ruled)
+            self.live.committed(state, outcome.live, self._ruling.take_happened(), self._clock.now_ms())
         for waiting, answer in answers:
             self._answer(waiting, answer)
 
@@ -308,6 +311,7 @@ class EmbeddedRunner:
 
     def _forget(self, why: str) -> None:
         self._state = None
+        self.live.forget()
         self._corrector.forget()
         self._corrections_due = True
         self._trouble = why
@@ -323,8 +327,11 @@ class EmbeddedRunner:
             self._follow_clock()
             self._close_quarters()
             self._time_out()
+            self.live.follow_holders(self._state)
         self._obey()
         self._correct(self._state)
+        if self._state is not None:
+            self.live.turn(self._state, self._ruling.take_happened(), self._clock.now_ms())
         if now_s - self._saved_at_s >= self._limits.save_state_s:
             self._save_state()
 
@@ -377,7 +384,7 @@ class EmbeddedRunner:
                 self._store.take_over()
                 state = State.restored(*self._store.load())
                 state.mark_corrected(self._store.corrected_packs())
-                self._ruling.load()
+                self.live.load(state, self._ruling.load(), self._clock.now_ms())
                 self._state = state
                 self._up_since_ms = self._clock.now_ms()
                 self._check_clock_against_store()
@@ -398,11 +405,13 @@ class EmbeddedRunner:
         if self._state is None:
             return
         self._saved_at_s = self._monotonic_s()
-        touched, clocks = self._state.touched(), self._ruling.touched()
+        clocks = self._ruling.touched()
+        # A pack of which only readings were set aside so far has a rule clock and no state.
+        touched = self._state.touched(clocks.pack)
         if len(touched.pack) == 0:
             return
         try:
-            self._store.save_state(touched, clocks)
+            self._store.save_state(touched, clocks, self.live.arrivals_of(clocks.pack))
         except Exception:
             log.exception("saving the state failed; it is loaded again")
             self._forget("saving the state failed; it is being loaded again")

@@ -17,13 +17,15 @@ def withhold(
     """The readings without the values that were superseded, and a bit mask of those that were deleted.
 
     A value that is stored now passes, and is a duplicate. One that was stored and is not any more is taken out of
-    its reading: silently when a correction replaced it, with its bit set when it was deleted last.
+    its reading: silently when a correction put another in its place, with its bit set when nothing is stored now.
+    What readings before it bring counts as stored, as if each had been committed alone.
     """
     deleted = np.zeros(len(readings), np.uint32)
     if len(former) == 0:
         return readings, deleted
     fates = _fates(former)
     now = {(identity, value) for identity, value, _ in _values(stored, np.zeros(len(stored), np.int32))}
+    taken = {identity for identity, _ in now}
     thousandths = readings.thousandths.copy()
     times = {(pack, ts_ms) for pack, ts_ms, _ in fates}
     for row in np.flatnonzero(np.isin(readings.pack, former.pack)).tolist():
@@ -34,9 +36,11 @@ def withhold(
             identity = pack, ts_ms, measure
             fate = fates.get(identity, {}).get(value)
             if fate is None or (identity, value) in now:
+                if value != ABSENT:
+                    taken.add(identity)
                 continue
             thousandths[measure, row] = ABSENT
-            if fate:
+            if fate or identity not in taken:
                 deleted[row] |= np.uint32(1 << measure)
     return replace(readings, thousandths=thousandths), deleted
 

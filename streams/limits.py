@@ -15,6 +15,7 @@ class RunnerLimits:
     close_after_s: how long after its end a quarter-hour is closed.
     bulk_slice_readings: bulk readings committed together, between live ones.
     correction_slice_readings: stored readings that a correction changes in one transaction.
+    silent_after_s, skew_s_max: what the live picture calls silent, and skewed.
     save_state_s: time between savings of the state. retry_after_s: what refused clients are told.
     """
 
@@ -26,6 +27,8 @@ class RunnerLimits:
     close_after_s: int
     bulk_slice_readings: int
     correction_slice_readings: int
+    silent_after_s: int
+    skew_s_max: int
     save_state_s: float
     stop_s_max: float
     retry_after_s: int

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from domain.errors import NotFoundError
+from domain.errors import ConflictError, NotFoundError
 from domain.readings import Int32Array, Int64Array
 from kernels.rule_records import (
     BY_HAND,
@@ -137,7 +137,7 @@ def cleared_by_hand(memory: RuleMemory, rule: int, pack: int, onset_ms: int, now
     """The outcome that clears the open alert of a rule and pack with this onset.
 
     A breach that goes on is a new alert, with the next reading as its onset. Raises NotFoundError when no such
-    alert is open. The memory stays as it is.
+    alert is open, ConflictError for a silence that goes on. The memory stays as it is.
     """
     gathered, states = memory.gather(np.array([pack], np.int32))
     chosen = np.flatnonzero(
@@ -147,6 +147,9 @@ def cleared_by_hand(memory: RuleMemory, rule: int, pack: int, onset_ms: int, now
     )
     if len(chosen) == 0:
         raise NotFoundError("no such alert is open")
+    if (states["status"][chosen] == PROVISIONAL).any():
+        # The timer would raise it again at once: the silence goes on.
+        raise ConflictError("only the pack's next reading ends its silence: mute it, to see it no more")
     made = _made(states[chosen], TO_CLEARED, BY_HAND, now_ms)
     _settle(states, chosen)
     return RuleOutcome(gathered, states, len(states), made)

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.alert_rules import Rule, Silence, TenureScope
-from domain.alerts import AlertAction, AlertChanges, ClearByHand, SavedRuleState, SetAside
+from domain.alerts import AlertAction, AlertChanges, ClearByHand, OpenAlert, SavedRuleState, SetAside
 from domain.corrections import Correction, Reached
 from domain.readings import (
     Found,
+    Holders,
     Int32Array,
+    LastArrivals,
     LatestValues,
     LiveReadings,
     LookUps,
@@ -92,6 +94,16 @@ class Store(Protocol):
 
     def load_rules(self) -> tuple[RuleClocks, list[SavedRuleState], LiveReadings]: ...
 
+    def holders(self) -> tuple[Holders, str]: ...
+
+    def holders_since(self, snapshot: str) -> tuple[Int32Array, Holders, str]: ...
+
+    def last_arrivals(self) -> LastArrivals: ...
+
+    def open_alerts(self) -> list[OpenAlert]: ...
+
+    def tenure_scopes(self, tenures: Sequence[int]) -> list[TenureScope]: ...
+
     def corrected_packs(self) -> Int32Array: ...
 
     def next_correction(self) -> Correction | None: ...
@@ -116,7 +128,7 @@ class Store(Protocol):
 
     def check(self) -> None: ...
 
-    def save_state(self, states: PackStates, clocks: RuleClocks) -> None: ...
+    def save_state(self, states: PackStates, clocks: RuleClocks, arrivals: LastArrivals) -> None: ...
 
     def clock_confirmed_at_ms(self) -> int | None: ...
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from domain.alert_rules import GROWTH_WINDOW_S_MAX, MissingData, Rule, Silence
-from domain.alerts import AlertAction, ClearByHand
+from domain.alerts import AlertAction, AlertChanges, AlertTransition, ClearByHand
 from domain.clock import MILLISECONDS_PER_SECOND
 from domain.readings import Int32Array, LiveReadings, Outcome, RuleClocks
 from domain.tenancy import TenantId, TenantVersions
@@ -26,6 +26,7 @@ class Ruled:
 
     readings: RuleOutcome
     growth: GrowthOutcome | None
+    transitions: tuple[AlertTransition, ...]
 
 
 @dataclass(slots=True)
@@ -49,13 +50,24 @@ class Ruling:
         self._growth = GrowthMemory()
         self._book = RuleBook([])
         self._tenants: dict[TenantId, _TenantRules] = {}
+        self._happened: list[AlertTransition] = []
 
-    def load(self) -> None:
-        """Remember what the store says of the last commit, and nothing else."""
+    def load(self) -> LiveReadings:
+        """Remember what the store says of the last commit, and nothing else.
+
+        Gives the live readings that were committed since the clocks were saved.
+        """
         clocks, states, later = self._store.load_rules()
         self._memory = RuleMemory.restored(clocks, states, later)
         self._growth = GrowthMemory.restored(states)
         self._book, self._tenants = RuleBook([]), {}
+        self._happened = []
+        return later
+
+    def take_happened(self) -> list[AlertTransition]:
+        """The transitions that were committed since this was asked last, in their order."""
+        happened, self._happened = self._happened, []
+        return happened
 
     def touched(self) -> RuleClocks:
         """Clocks and last values that changed since `saved` was last called."""
@@ -82,13 +94,14 @@ class Ruling:
             changes = changes.joined(growth.changes)
         if changes:
             group.write_alerts(changes)
-        return Ruled(readings, growth)
+        return Ruled(readings, growth, changes.transitions)
 
     def apply(self, ruled: Ruled) -> None:
         """Remember what a group changed; after COMMIT."""
         ruled.readings.apply(self._memory)
         if ruled.growth is not None:
             ruled.growth.apply(self._growth)
+        self._happened += ruled.transitions
 
     def time_out(self, now_ms: int, up_since_ms: int) -> None:
         """Raise provisional alerts for packs that have been silent too long, in a transaction of its own (E19)."""
@@ -98,10 +111,12 @@ class Ruling:
                 return
             self._learn(group, self._memory.tenure[self._memory.clock_ms != NEVER_MS])
             found = overdue(now_ms, self._memory, self._book, up_since_ms)
+            changes = AlertChanges() if found is None else found.changes(self._book)
             if found is not None:
-                group.write_alerts(found.changes(self._book))
+                group.write_alerts(changes)
         if found is not None:
             found.apply(self._memory)
+            self._happened += changes.transitions
 
     def clear(self, asked: ClearByHand, now_ms: int) -> None:
         """Clear an open alert by hand, in a transaction of its own. Raises NotFoundError when it isn't open."""
@@ -111,15 +126,17 @@ class Ruling:
             self._follow(group, group.versions_with_rules(), now_ms)
             if pack is None:
                 cleared = growth_cleared_by_hand(self._growth, rule, onset_ms, now_ms, self._book)
-                group.write_alerts(cleared.changes)
+                changes = cleared.changes
             else:
                 cleared = cleared_by_hand(self._memory, rule, pack, onset_ms, now_ms)
-                group.write_alerts(cleared.changes(self._book))
+                changes = cleared.changes(self._book)
+            group.write_alerts(changes)
             group.note_cleared(asked)
         if isinstance(cleared, RuleOutcome):
             cleared.apply(self._memory)
         else:
             cleared.apply(self._growth)
+        self._happened += changes.transitions
 
     def act(self, action: AlertAction, now_ms: int) -> None:
         """Write what somebody did with an alert, in a transaction of its own. Raises NotFoundError."""

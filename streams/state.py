@@ -6,11 +6,17 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.measures import MEASURES
-from domain.readings import ABSENT, LatestValues, NewReadings, PackStates, StoredReadings
+from domain.readings import (
+    ABSENT,
+    NEVER_MS,
+    Int32Array,
+    LatestValues,
+    NewReadings,
+    PackStates,
+    StoredReadings,
+)
 from kernels import latest as kernels
-
-NEVER_MS = int(np.iinfo(np.int64).min)
-"""Time of what has never been."""
+from kernels.sketch_columns import Latest
 
 _SMALLEST_CAPACITY = 1024
 
@@ -32,6 +38,7 @@ class State:
         self._latest = np.full((len(MEASURES), 0), ABSENT, np.int32)
         self._touched = np.zeros(0, np.bool_)
         self._corrected = np.zeros(0, np.bool_)
+        self._changed: list[Int32Array] = []
 
     @staticmethod
     def restored(saved: PackStates, later: StoredReadings) -> "State":
@@ -72,6 +79,7 @@ class State:
             self._latest,
         )
         self._touched[rows.pack] = True
+        self._changed.append(rows.pack)
 
     def mark_corrected(self, pack: npt.NDArray[np.int32]) -> None:
         """Remember that these packs have superseded readings."""
@@ -99,6 +107,16 @@ class State:
         self._latest_ts_ms[:, latest.pack] = np.where(absent, NEVER_MS, latest.ts_ms)
         self._latest[:, latest.pack] = latest.thousandths
         self._touched[latest.pack] = True
+        self._changed.append(latest.pack)
+
+    def take_changed(self) -> Int32Array:
+        """The packs that were changed since this was asked last, ascending and each once."""
+        changed, self._changed = self._changed, []
+        return np.unique(np.concatenate(changed)) if changed else np.empty(0, np.int32)
+
+    def latest(self) -> Latest:
+        """Watermarks and latest values of all packs, as kernels take them; not copied."""
+        return Latest(self.watermark_ms, self._latest_ts_ms, self._latest)
 
     def latest_of(self, pack: int) -> list[LatestValue | None]:
         """The latest value of each measure of MEASURES; None where the pack never sent one."""
@@ -129,8 +147,11 @@ class State:
             kernels.mark_not_newer(pack, ts_ms, self.watermark_ms, marked)
         return marked
 
-    def touched(self) -> PackStates:
-        """The states of the packs changed since `saved` was last called."""
+    def touched(self, also: npt.NDArray[np.int32]) -> PackStates:
+        """The states of the packs changed since `saved` was last called, and of some more."""
+        if len(also):
+            self.make_room(int(also.max()))
+            self._touched[also] = True
         pack = np.flatnonzero(self._touched).astype(np.int32)
         return PackStates(pack, self.watermark_ms[pack], self._latest_ts_ms[:, pack], self._latest[:, pack])
 

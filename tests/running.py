@@ -3,24 +3,33 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
-from api.app import create_app
 from api.auth import development_token
 from api.bootstrap import DatabaseAccess, Engine, make_engine
+from api.serving import web_server
 from api.settings import Environment, Settings
 from domain.tenancy import Role
 from storage.database import INGEST_ROLE
 from storage.registry import create_tenant
 
 READY_S_MAX = 30.0
+WAIT_S_MAX = 20.0
+
+
+def until(asked: Callable[[], Any]) -> Any:
+    """What is asked, once it is true."""
+    deadline_s = time.monotonic() + WAIT_S_MAX
+    while not (found := asked()):
+        assert time.monotonic() < deadline_s, "it did not come true in time"
+        time.sleep(0.05)
+    return found
 
 
 def free_port() -> int:
@@ -59,10 +68,7 @@ def running_api(access: DatabaseAccess, data_dir: Path, **settings: Any) -> Iter
     port = free_port()
     given = Settings(env=Environment.DEVELOPMENT, port=port, data_dir=data_dir, **settings)
     engine = make_engine(given, access)
-    config = uvicorn.Config(
-        create_app(engine), host="127.0.0.1", port=port, log_level="warning", access_log=False
-    )
-    server = uvicorn.Server(config)
+    server = web_server(engine)
     thread = threading.Thread(target=server.run, name="api", daemon=True)
     thread.start()
     try:

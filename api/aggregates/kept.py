@@ -6,9 +6,9 @@ from typing import Final
 
 from starlette.responses import Response
 
-from api.aggregates.encode import Table
 from api.aggregates.service import Asked, group_table, pack_tables
 from api.call import Call
+from api.series import Table
 from domain.clock import to_ms
 from domain.errors import InvalidRequestError
 from domain.groups import GroupKind, group_of

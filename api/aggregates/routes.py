@@ -5,27 +5,19 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
-from api.aggregates import encode, kept, schemas, service
+from api import series
+from api.aggregates import kept, schemas, service
 from api.call import Call
 from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, chosen_format, router
 from domain.policy import Action
 
 routes = router("aggregates")
 
-_ENCODERS = {JSON: encode.json_body, CSV: encode.csv_body, ARROW: encode.arrow_body}
-
 
 @routes.get(
     "/aggregates",
     response_model=schemas.Aggregate | schemas.Aggregates | schemas.GroupAggregate,
-    responses={
-        200: {
-            "content": {
-                CSV: {"schema": {"type": "string"}},
-                ARROW: {"schema": {"type": "string", "format": "binary"}},
-            }
-        }
-    },
+    responses=series.RESPONSES,
 )
 async def aggregates(
     request: Request,
@@ -49,6 +41,4 @@ async def aggregates(
     chosen = chosen_format(request, JSON, CSV, ARROW)
     asked = service.ask(step, zone, starts, ends)
     question = kept.Question(asked, tuple(dict.fromkeys(pack)), group, tuple(dict.fromkeys(measure)), chosen)
-    return await kept.answer(
-        call, question, lambda tables: Response(_ENCODERS[chosen](tables), media_type=chosen)
-    )
+    return await kept.answer(call, question, lambda tables: series.answer(tables, chosen))

@@ -10,7 +10,8 @@ import numpy as np
 from aggregations.calendars import window_starts
 from aggregations.groups import FIGURES, PERCENTILES
 from aggregations.windows import measure_columns, pack_columns
-from api.aggregates.encode import Column, Table
+from api.ranges import require_range
+from api.series import Column, Table
 from api.settings import Settings
 from domain.clock import from_ms, to_ms
 from domain.errors import ForbiddenError, InvalidRequestError
@@ -23,7 +24,7 @@ from storage.groups import GroupDays, PackGroup, group_days
 from storage.pack_groups import members_of
 from storage.records import MODELS, SITES
 from storage.transactions import Transaction
-from storage.windows import PackWindows, pack_windows
+from storage.windows import PackWindows, pack_windows, readings_within
 
 YEAR_FIRST, YEAR_LAST = 1970, 2261
 """The years whose moments are milliseconds and microseconds in 64 bits, with a margin."""
@@ -46,8 +47,7 @@ class Asked:
 
 def ask(step: str, zone: str, starts: datetime, ends: datetime) -> Asked:
     """What is asked. Raises InvalidRequestError for an unknown step or zone, and for an empty or too wide range."""
-    if starts >= ends:
-        raise InvalidRequestError("`from` is not before `to`", field="to")
+    require_range(starts, ends)
     for field, moment in (("from", starts), ("to", ends)):
         if not YEAR_FIRST <= moment.year <= YEAR_LAST:
             raise InvalidRequestError(f"years are {YEAR_FIRST} to {YEAR_LAST}", field=field, limit=YEAR_LAST)
@@ -57,9 +57,12 @@ def ask(step: str, zone: str, starts: datetime, ends: datetime) -> Asked:
 def zone_of(name: str) -> ZoneInfo:
     """The zone of an IANA name. Raises InvalidRequestError."""
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidRequestError("this is no IANA zone, such as Europe/Zurich", field="zone") from error
+        # Files of these names say what the machine's own zone is, or that it has none.
+        if name not in ("localtime", "posixrules", "Factory"):
+            return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    raise InvalidRequestError("this is no IANA zone, such as Europe/Zurich", field="zone")
 
 
 async def pack_tables(
@@ -74,7 +77,9 @@ async def pack_tables(
     check_packs(settings, packs)
     windows_max = settings.aggregate_windows_max // len(packs)
     if asked.least_windows > windows_max:
-        raise _too_short(asked, windows_max)
+        short = asked.step.least_s < QUARTER_S
+        fits = short and await _short_steps_fit(transaction, settings, asked, packs)
+        raise _too_short(asked, windows_max, 0 if fits else QUARTER_S)
     labels_ms = window_starts(asked.step, asked.zone, to_ms(asked.starts), to_ms(asked.ends))
     bounds_ms = labels_ms.copy()
     bounds_ms[0], bounds_ms[-1] = to_ms(asked.starts), to_ms(asked.ends)
@@ -84,7 +89,7 @@ async def pack_tables(
         known = await stored_packs.get_by_name(transaction, pack)
         found = await pack_windows(transaction, known["pack_id"], bounds_ms, readings_left)
         if not found.complete and asked.step.least_s < QUARTER_S:
-            raise _too_short(asked, windows_max)
+            raise _too_short(asked, windows_max, QUARTER_S)
         if not found.complete:
             raise over_budget(settings)
         readings_left -= found.readings
@@ -102,11 +107,20 @@ def over_budget(settings: Settings) -> InvalidRequestError:
     )
 
 
-def _too_short(asked: Asked, windows_max: int) -> InvalidRequestError:
-    """Names the smallest step that fits: one of at least 15 minutes needs no reading that was counted."""
+async def _short_steps_fit(
+    transaction: Transaction, settings: Settings, asked: Asked, packs: Sequence[str]
+) -> bool:
+    """Whether all readings may be read of which steps under 15 minutes are made."""
+    numbers = [(await stored_packs.get_by_name(transaction, pack))["pack_id"] for pack in packs]
+    readings_max = settings.aggregate_readings_max
+    return await readings_within(transaction, numbers, asked.starts, asked.ends, readings_max) <= readings_max
+
+
+def _too_short(asked: Asked, windows_max: int, least_s: int) -> InvalidRequestError:
+    """Names the smallest step that fits, of at least `least_s`: one of 15 minutes needs no reading that was counted."""
     for step in STEPS.values():
         wide_enough = Asked(step, asked.zone, asked.starts, asked.ends).least_windows <= windows_max
-        if step.least_s >= asked.step.least_s and wide_enough and step.least_s >= QUARTER_S:
+        if step.least_s >= asked.step.least_s and wide_enough and step.least_s >= least_s:
             return InvalidRequestError(
                 f"too much for one answer: ask for {step.text} or longer, or for a shorter range",
                 field="step",
@@ -137,7 +151,7 @@ async def group_table(
     if asked.step.text != "P1D":
         raise InvalidRequestError("groups are answered by days", field="step", limit="P1D")
     if asked.least_windows > settings.aggregate_windows_max:
-        raise _too_short(asked, settings.aggregate_windows_max)
+        raise _too_short(asked, settings.aggregate_windows_max, QUARTER_S)
     wanted = group_of(group)
     if wanted.kind in (GroupKind.ALL, GroupKind.MODEL) and transaction.actor.sites is not None:
         raise ForbiddenError("this group reaches all sites; the credential is limited to some", field="group")

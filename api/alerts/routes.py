@@ -78,6 +78,9 @@ async def comment(
 
 @routes.post("/alerts/{id}/clear", response_model=schemas.AlertDetail)
 async def clear(record_id: RecordId, call: Writer) -> Response:
-    """Clear an open alert by hand. A breach that goes on is a new alert with the next reading."""
+    """Clear an open alert by hand. A breach that goes on is a new alert with the next reading.
+
+    One about missing data can't be cleared while the pack is silent: mute it instead.
+    """
     row = await service.clear(call, record_id)
     return answer(row, headers=etag(row["version"]))

@@ -147,7 +147,10 @@ async def act(
 
 
 async def clear(call: Call, alert_id: UUID) -> Row:
-    """The alert, cleared by hand. Raises NotFoundError, ConflictError when it isn't open, UnavailableError."""
+    """The alert, cleared by hand.
+
+    Raises NotFoundError, ConflictError when it isn't open or is about a silence that goes on, UnavailableError.
+    """
     async with call.snapshot() as transaction:
         row = await stored.get(transaction, alert_id)
     if row["state"] != AlertState.OPEN:

@@ -8,10 +8,10 @@ from typing import NoReturn
 
 import uvicorn
 
-from api.app import create_app
 from api.auth import make_verifier
 from api.bootstrap import DatabaseAccess, Engine, make_engine, prepare_database
 from api.cli.context import SERVICE_LOGIN, Exit, console, embedded
+from api.serving import web_server
 from api.settings import Environment, Settings
 from domain.errors import DatabaseRefusedError
 from storage.embedded_postgres import EmbeddedPostgres
@@ -61,18 +61,10 @@ def _serve_on(
     for name in prepare_database(access, service_login):
         console.print(f"migrated: {name}")
     engine = make_engine(settings, access)
-    config = uvicorn.Config(
-        create_app(engine),
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        timeout_graceful_shutdown=10,
-    )
+    web = web_server(engine)
     # uvicorn's choice of loop, which `asyncio.run` alone would pass over.
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        return runner.run(_serve(uvicorn.Server(config), engine, server, began_s))
+    with asyncio.Runner(loop_factory=web.config.get_loop_factory()) as runner:
+        return runner.run(_serve(web, engine, server, began_s))
 
 
 async def _serve(web: uvicorn.Server, engine: Engine, server: EmbeddedPostgres | None, began_s: float) -> int:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from api.call import Call
 from api.corrections import schemas
+from api.ranges import require_range
 from domain.clock import from_ms, to_ms
 from domain.corrections import CorrectionKind, CorrectionStatus
 from domain.errors import InvalidRequestError, NotFoundError
@@ -58,8 +59,7 @@ async def _asked(call: Call, transaction: Transaction, new: schemas.NewCorrectio
         return stored.NewCorrection(kind, new.reason, _ALL, import_id=new.imported)
     pack = await stored_packs.get_by_name(transaction, new.pack)
     if isinstance(new, schemas.DeleteRange):
-        if new.starts >= new.ends:
-            raise InvalidRequestError("`from` is not before `to`", field="to")
+        require_range(new.starts, new.ends)
         chosen = _ALL if new.measures is None else _chosen(new.measures, "measures")
         return stored.NewCorrection(kind, new.reason, chosen, pack["pack_id"], new.starts, new.ends)
     chosen = _chosen(list(new.values), "values")

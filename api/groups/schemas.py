@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.routing import Name, Strict
 
@@ -14,6 +14,10 @@ Packs = Annotated[list[Name], Field(description="external ids of packs")]
 class NewGroup(Strict):
     """A name for some packs, by which they are asked for together: `saved:NAME`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "night shift", "packs": ["P-1", "P-2"]}]}
+    )
+
     name: Name
     description: Description = ""
     packs: Packs = Field(default_factory=list)
@@ -21,6 +25,8 @@ class NewGroup(Strict):
 
 class GroupChange(Strict):
     """What changes. Packs that are members already, or are none, are passed over."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"add": ["P-3"], "remove": ["P-1"]}]})
 
     name: Name = ""
     description: Description = ""

@@ -6,10 +6,12 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import orjson
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
 
 from api.alerts.shown import Row, shown
 
-FrameType = Literal["snapshot", "alert", "heartbeat", "lagged"]
+FrameType = Literal["snapshot", "alert", "telemetry", "heartbeat", "lagged"]
 
 _OF_EVENT = ("kind", "reason", "at", "subject", "assignee", "comment")
 _BESIDE_ALERT = frozenset({"partition_no", "seq", "event_value", *_OF_EVENT})
@@ -24,17 +26,17 @@ class Frame:
     data: Any
 
     @cached_property
-    def text(self) -> str:
-        """As a message of a WebSocket."""
-        return orjson.dumps(
-            {"type": self.kind, "cursor": self.cursor, "data": self.data}, default=str
-        ).decode()
+    def message(self) -> bytes:
+        """As a WebSocket's message, with its header: the bytes that every client gets."""
+        content = {"type": self.kind, "cursor": self.cursor, "data": self.data}
+        return WebSocketFrame(Opcode.TEXT, orjson.dumps(content, default=str)).serialize(mask=False)
 
     @cached_property
-    def event(self) -> str:
+    def event(self) -> bytes:
         """As a Server-Sent Event."""
-        name = f"id: {self.cursor}\n" if self.cursor is not None else ""
-        return f"{name}event: {self.kind}\ndata: {orjson.dumps(self.data, default=str).decode()}\n\n"
+        name = b"" if self.cursor is None else b"id: %s\n" % self.cursor.encode()
+        data = orjson.dumps(self.data, default=str)
+        return b"%sevent: %s\ndata: %s\n\n" % (name, self.kind.encode(), data)
 
 
 class Facts(NamedTuple):

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import DictRow, dict_row
 
 from api.live import cursors
-from api.live.frames import AlertEvent, Frame, event_of
+from api.live.feed import Feed, Published
+from api.live.frames import Frame, event_of
 from domain.errors import UnavailableError
 from domain.tenancy import TenantId
 from storage.alert_log import Positions, events_of_all, positions
@@ -21,76 +22,51 @@ log = logging.getLogger(__name__)
 _PAGE_EVENTS = 1000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Published:
-    """An event with its frame."""
+@dataclass(frozen=True, slots=True)
+class HubLimits:
+    """poll_s: time between looks when no notification comes. wait_s_max: wait for the log at a beginning.
 
-    event: AlertEvent
-    frame: Frame
-
-
-class Feed:
-    """The newest events of a tenant. Those who are subscribed keep only how far they have come in it.
-
-    before: the positions behind which every event of the tenant, as far as the hub has read, stands in the feed.
+    feed_events_max: newest events of a tenant that are kept. store_reads_max: clients that read the store at once.
     """
 
-    def __init__(self, before: Positions, events_max: int) -> None:
-        self.before = before
-        self.subscribers = 0
-        self.changed = asyncio.Event()
-        self._events: deque[Published] = deque(maxlen=events_max)
-        self._events_max = events_max
-        self._first = 0
-
-    @property
-    def first(self) -> int:
-        """The place of the oldest event that the feed still has."""
-        return self._first
-
-    @property
-    def behind(self) -> int:
-        """The place of the next event."""
-        return self._first + len(self._events)
-
-    def append(self, published: Published) -> None:
-        """Add an event; the oldest is let go when there is no room."""
-        if len(self._events) == self._events_max:
-            oldest = self._events[0].event
-            self.before[oldest.partition_no] = oldest.seq
-            self._first += 1
-        self._events.append(published)
-
-    def wake(self) -> None:
-        """Wake all who wait for a change."""
-        changed, self.changed = self.changed, asyncio.Event()
-        changed.set()
-
-    def after(self, place: int) -> list[Published]:
-        """The events from a place on that the feed still has."""
-        count = min(self.behind - place, len(self._events))
-        return [self._events[index] for index in range(-count, 0)]
+    poll_s: float
+    wait_s_max: float
+    feed_events_max: int
+    store_reads_max: int
 
 
 class Hub:
-    """Reads what is new when it is notified, and every `poll_s` in any case: a lost notification only delays."""
+    """Reads what is new when it is notified, and every `poll_s` in any case: a lost notification only delays.
 
-    def __init__(
-        self, conninfo: str, pool: Pool, *, poll_s: float, wait_s_max: float, events_max: int
-    ) -> None:
+    now_s: the wall clock by which credentials end.
+    """
+
+    def __init__(self, conninfo: str, pool: Pool, limits: HubLimits, now_s: Callable[[], float]) -> None:
+        self.now_s = now_s
+        self.ending = False
+        self.reading = asyncio.Semaphore(limits.store_reads_max)
         self._conninfo = conninfo
         self._pool = pool
-        self._wait_s_max = wait_s_max
-        self._poll_s = poll_s
-        self._events_max = events_max
+        self._limits = limits
         self._feeds: dict[TenantId, Feed] = {}
         self._positions: Positions | None = None
         self._task: asyncio.Task[None] | None = None
         self._known = asyncio.Event()
 
+    @property
+    def positions(self) -> Positions:
+        """How far the hub has read: all of it has been published."""
+        return dict(self._positions or {})
+
     def start(self) -> None:
         """Begin to read."""
         self._task = asyncio.create_task(self._run())
+
+    def end_subscriptions(self) -> None:
+        """Let every subscription end, before the server waits for its connections."""
+        self.ending = True
+        for feed in self._feeds.values():
+            feed.call_all()
 
     async def stop(self) -> None:
         """End reading."""
@@ -101,16 +77,16 @@ class Hub:
     async def join(self, tenant: TenantId) -> Feed:
         """The tenant's feed, to which everything from now on is added until `leave`.
 
-        Raises UnavailableError when the alert log can't be read.
+        Raises UnavailableError when the alert log can't be read, or the engine stops.
         """
         try:
-            async with asyncio.timeout(self._wait_s_max):
+            async with asyncio.timeout(self._limits.wait_s_max):
                 await self._known.wait()
         except TimeoutError as error:
             raise UnavailableError("the alert log can't be read now") from error
         feed = self._feeds.get(tenant)
         if feed is None:
-            feed = self._feeds[tenant] = Feed(dict(self._positions or {}), self._events_max)
+            feed = self._feeds[tenant] = Feed(self.positions, self._limits.feed_events_max, self.now_s)
         feed.subscribers += 1
         return feed
 
@@ -120,6 +96,11 @@ class Hub:
         feed.subscribers -= 1
         if feed.subscribers == 0:
             del self._feeds[tenant]
+
+    def has_reached(self, position: Positions) -> bool:
+        """Whether the hub has read as far as a client has."""
+        known = self._positions or {}
+        return all(seq <= known.get(partition_no, 0) for partition_no, seq in position.items())
 
     async def reached(self) -> Positions:
         """How far the sequences have come by now."""
@@ -135,13 +116,16 @@ class Hub:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     while True:
                         await self._read(connection)
-                        async for _ in connection.notifies(timeout=self._poll_s, stop_after=1):
+                        async for _ in connection.notifies(timeout=self._limits.poll_s, stop_after=1):
                             pass
             except (psycopg.Error, OSError) as error:
                 log.warning("the alert log can't be read now: %s", type(error).__name__)
-                await asyncio.sleep(self._poll_s)
+            except Exception:
+                # A hub that ended would leave its clients waiting for what never comes.
+                log.exception("the alert log could not be handed on; it is read again")
+            await asyncio.sleep(self._limits.poll_s)
 
-    async def _read(self, connection: psycopg.AsyncConnection[dict[str, object]]) -> None:
+    async def _read(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         """Publish what was committed since."""
         reached = await positions(connection)
         if self._positions is None or not self._feeds:
@@ -151,17 +135,21 @@ class Hub:
         for partition_no, until in reached.items():
             while (after := self._positions.get(partition_no, 0)) < until:
                 rows = await events_of_all(connection, partition_no, after, until, _PAGE_EVENTS)
-                for row in rows:
-                    self._publish(TenantId(row["tenant_id"]), row)
-                self._positions[partition_no] = until if len(rows) < _PAGE_EVENTS else rows[-1]["seq"]
-        for feed in self._feeds.values():
-            feed.wake()
+                last = until if len(rows) < _PAGE_EVENTS else rows[-1]["seq"]
+                self._publish(rows, partition_no, last)
 
-    def _publish(self, tenant: TenantId, row: dict[str, object]) -> None:
-        feed = self._feeds.get(tenant)
-        if feed is None or self._positions is None:
-            return
-        event = event_of(row)
-        self._positions[event.partition_no] = event.seq
-        if event.seq > feed.before.get(event.partition_no, 0):
-            feed.append(Published(event, Frame("alert", cursors.encode(self._positions), event.data)))
+    def _publish(self, rows: list[DictRow], partition_no: int, last: int) -> None:
+        """Hand a page of events on and move to its end, in one go: who joins finds either all of it or nothing."""
+        known = self.positions
+        found: dict[TenantId, list[Published]] = {}
+        for row in rows:
+            tenant = TenantId(row["tenant_id"])
+            feed = self._feeds.get(tenant)
+            known[partition_no] = row["seq"]
+            if feed is not None and row["seq"] > feed.before.get(partition_no, 0):
+                event = event_of(row)
+                frame = Frame("alert", cursors.encode(known), event.data)
+                found.setdefault(tenant, []).append(Published(event, frame))
+        self._positions = known | {partition_no: last}
+        for tenant, new in found.items():
+            self._feeds[tenant].publish(new, self.positions)

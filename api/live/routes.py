@@ -1,26 +1,28 @@
 """Routes of live streams."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Query, Request, WebSocket, WebSocketDisconnect
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from api.bootstrap import Engine
 from api.call import Call
 from api.live import schemas, service
 from api.live.frames import Frame
-from api.live.socket import LiveSocket, TooSlowError
+from api.live.socket import ENDS, LiveSocket
+from api.live.stream import MEDIA_TYPE, EventStream, begin
 from api.routing import Allowed, AllowedInFrame, answer, router
-from domain.errors import BpmError
 from domain.policy import Action
+from domain.tenancy import Actor
 
 routes = router("live")
 
-HTTP_CREATED = 201
-EVENT_STREAM = "text/event-stream"
+Frames = AsyncGenerator[Frame]
+Asked = TypeVar("Asked", schemas.Subscribe, schemas.Watch)
+
+HTTP_OK, HTTP_CREATED, HTTP_FORBIDDEN, HTTP_BUSY = 200, 201, 403, 429
 
 Listener = Annotated[Call, Depends(Allowed(Action.ALERT_READ))]
 
@@ -34,8 +36,9 @@ async def ticket(request: Request, call: Annotated[Call, Depends(Allowed(Action.
 
 @routes.get(
     "/alerts/stream",
-    response_class=StreamingResponse,
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+    status_code=HTTP_OK,
+    response_class=EventStream,
+    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": schemas.EVENTS}}}},
 )
 async def alert_stream(
     request: Request,
@@ -50,27 +53,10 @@ async def alert_stream(
         sites=asked.site, severities=asked.severity, rules=asked.rule, packs=asked.pack
     )
     subscribed = service.subscription(engine, call.actor, claims.expires_at_s, wanted, call.request_id)
+    held = contextlib.AsyncExitStack()
+    held.enter_context(engine.seats.taken(call.actor.tenant_id))
     frames = subscribed.frames(asked.cursor if last_event_id is None else last_event_id)
-    stack = contextlib.AsyncExitStack()
-    stack.enter_context(engine.seats.taken(call.actor.tenant_id))
-    stack.push_async_callback(frames.aclose)
-    try:
-        # The first frame comes before the answer begins, so that what is wrong with the cursor can be said by it.
-        first = await anext(frames)
-    except BaseException:
-        await stack.aclose()
-        raise
-    return StreamingResponse(_events(first, frames, stack), media_type=EVENT_STREAM)
-
-
-async def _events(
-    first: Frame, frames: AsyncGenerator[Frame], stack: contextlib.AsyncExitStack
-) -> AsyncIterator[str]:
-    async with stack:
-        yield first.event
-        with contextlib.suppress(BpmError):
-            async for frame in frames:
-                yield frame.event
+    return await begin(frames, held, engine.settings.live_send_s_max)
 
 
 @routes.websocket("/alerts/live")
@@ -79,40 +65,56 @@ async def alerts_live(
 ) -> None:
     """Alerts over a WebSocket, after a first frame with a ticket."""
     engine: Engine = socket.app.state.engine
+
+    def frames(live: LiveSocket, actor: Actor, ends_at_s: float, asked: schemas.Subscribe) -> Frames:
+        subscribed = service.subscription(engine, actor, ends_at_s, asked.filter, live.request_id, live)
+        return subscribed.frames(asked.cursor)
+
+    await _serve(socket, engine, allowed, schemas.Subscribe, frames)
+
+
+@routes.websocket("/telemetry/live")
+async def telemetry_live(
+    socket: WebSocket, allowed: Annotated[AllowedInFrame, Depends(AllowedInFrame(Action.TELEMETRY_READ))]
+) -> None:
+    """Latest values of packs over a WebSocket, after a first frame with a ticket."""
+    engine: Engine = socket.app.state.engine
+
+    def frames(live: LiveSocket, actor: Actor, ends_at_s: float, asked: schemas.Watch) -> Frames:
+        return service.watch(engine, actor, ends_at_s, asked, live.request_id).frames()
+
+    await _serve(socket, engine, allowed, schemas.Watch, frames)
+
+
+async def _serve(
+    socket: WebSocket,
+    engine: Engine,
+    allowed: AllowedInFrame,
+    shape: type[Asked],
+    frames_of: Callable[[LiveSocket, Actor, float, Asked], Frames],
+) -> None:
+    if not service.is_welcome(engine, socket.headers):
+        await socket.send_denial_response(Response(status_code=HTTP_FORBIDDEN))
+        return
+    if engine.seats.strangers_wait:
+        await socket.send_denial_response(Response(status_code=HTTP_BUSY, headers={"Retry-After": "1"}))
+        return
+    settings = engine.settings
     await socket.accept()
     live = LiveSocket(
-        socket, first_s_max=engine.settings.live_first_frame_s_max, send_s_max=engine.settings.live_send_s_max
+        socket, first_s_max=settings.live_first_frame_s_max, send_s_max=settings.live_send_s_max
     )
     try:
-        asked = await live.first(schemas.Subscribe)
-        claims = await service.claims_of_ticket(engine, asked.ticket)
-        actor = await engine.actor_of_claims(claims)
+        with engine.seats.waiting():
+            asked = await live.first(shape)
+            claims = await service.claims_of_ticket(engine, asked.ticket)
+            actor = await engine.actor_of_claims(claims)
         allowed.check(actor)
-        subscribed = service.subscription(engine, actor, claims.expires_at_s, asked.filter, live.request_id)
         with engine.seats.taken(actor.tenant_id):
-            await _push(live, subscribed.frames(asked.cursor))
-    except (BpmError, TooSlowError) as error:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await live.close(error)
+            frames = frames_of(live, actor, claims.expires_at_s, asked)
+            async with contextlib.aclosing(frames):
+                await live.send_all(frames)
     except WebSocketDisconnect:
         pass
-
-
-async def _push(live: LiveSocket, frames: AsyncGenerator[Frame]) -> None:
-    """Send frames until there are no more, or the client has left."""
-
-    async def send_all() -> None:
-        async with contextlib.aclosing(frames):
-            async for frame in frames:
-                await live.send(frame)
-
-    sending, leaving = asyncio.create_task(send_all()), asyncio.create_task(live.until_left())
-    try:
-        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-        if not sending.done():
-            sending.cancel()
-        results = await asyncio.gather(sending, leaving, return_exceptions=True)
-    if isinstance(results[0], Exception) and not isinstance(results[0], WebSocketDisconnect):
-        raise results[0]
+    except ENDS as error:
+        live.close(error)

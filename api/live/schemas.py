@@ -7,14 +7,21 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.alerts.schemas import SeverityName
+from api.packs.schemas import PacksOrGroup
 from api.routing import Name, Strict
+
+EVENTS = (
+    'id: MDo0MQ\nevent: snapshot\ndata: {"alerts":[],"more":false}\n\n'
+    'id: MDo0Mg\nevent: alert\ndata: {"event":{"kind":"raised"},"alert":{"severity":"critical"}}\n\n'
+)
+"""How a stream may begin; events and alerts have more fields."""
 
 
 class Ticket(BaseModel):
     """With which one socket can be opened, once."""
 
-    ticket: str
-    expires_at: str
+    ticket: Annotated[str, Field(examples=["5NnNQzH0xkWg3lqGmUoXyTq2uT0V1lS0a3Vb8n0cJxE"])]
+    expires_at: Annotated[str, Field(examples=["2026-01-31T12:00:30+00:00"])]
 
 
 class AlertFilter(Strict):
@@ -32,6 +39,15 @@ class Subscribe(Strict):
     ticket: Annotated[str, Field(min_length=1, max_length=200)]
     cursor: Annotated[str, Field(max_length=2000)] | None = None
     filter: Annotated[AlertFilter, Field(default_factory=lambda: AlertFilter.model_validate({}))]
+
+
+class Watch(PacksOrGroup):
+    """The first frame of a client that wants latest values."""
+
+    ticket: Annotated[str, Field(min_length=1, max_length=200)]
+    packs: Annotated[list[Name], Field(min_length=1)] | None = None
+    measures: Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
+    rate_hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
 
 class StreamAsked(BaseModel):

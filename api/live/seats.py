@@ -9,12 +9,19 @@ from domain.tenancy import TenantId
 
 
 class Seats:
-    """How many live connections there may be, of all and of one tenant."""
+    """How many live connections there may be: of all, of one tenant, and of those who haven't said who they are."""
 
-    def __init__(self, of_all_max: int, of_tenant_max: int) -> None:
+    def __init__(self, of_all_max: int, of_tenant_max: int, of_strangers_max: int) -> None:
         self._of_all_max = of_all_max
         self._of_tenant_max = of_tenant_max
+        self._of_strangers_max = of_strangers_max
         self._taken: Counter[TenantId] = Counter()
+        self._strangers = 0
+
+    @property
+    def taken_by_all(self) -> int:
+        """How many live connections there are."""
+        return self._taken.total()
 
     @contextmanager
     def taken(self, tenant: TenantId) -> Iterator[None]:
@@ -26,3 +33,19 @@ class Seats:
             yield
         finally:
             self._taken[tenant] -= 1
+            if self._taken[tenant] == 0:
+                del self._taken[tenant]
+
+    @property
+    def strangers_wait(self) -> bool:
+        """Whether no connection more may wait for its first frame."""
+        return self._strangers >= self._of_strangers_max
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A place to wait for a first frame; ask `strangers_wait` before."""
+        self._strangers += 1
+        try:
+            yield
+        finally:
+            self._strangers -= 1

@@ -1,16 +1,22 @@
 """Use cases of live streams: tickets and subscriptions."""
 
 import secrets
-from datetime import UTC, datetime
+import time
 from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
 
 from api.auth import Claims
 from api.bootstrap import Engine
 from api.call import Call
-from api.live.schemas import AlertFilter
-from api.live.subscription import Filter, Pace, Subscription
+from api.live.audience import Audience, Filter
+from api.live.latest import LatestPace, LatestStream, LatestWanted
+from api.live.schemas import AlertFilter, Watch
+from api.live.subscription import Pace, Sink, Subscription
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms
-from domain.errors import UnauthenticatedError
+from domain.errors import InvalidRequestError, UnauthenticatedError
+from domain.measures import MEASURE_NAMES
 from domain.tenancy import Actor, Role
 from storage import tickets as stored
 
@@ -54,23 +60,67 @@ async def claims_of_ticket(engine: Engine, ticket: str) -> Claims:
     )
 
 
+def is_welcome(engine: Engine, headers: Headers) -> bool:
+    """Whether a socket may be opened from where the browser says that the page comes from.
+
+    A page of another site could open sockets too, with nothing but a ticket between it and the alerts; programs that
+    are no browsers name no origin.
+    """
+    origin = headers.get("origin")
+    if origin is None or origin in engine.settings.live_origins:
+        return True
+    try:
+        return urlsplit(origin).netloc == headers.get("host")
+    except ValueError:
+        return False
+
+
+def watch(engine: Engine, actor: Actor, ends_at_s: float, asked: Watch, request_id: str) -> LatestStream:
+    """A client's stream of latest values. Raises InvalidRequestError when it is too fast."""
+    settings = engine.settings
+    if asked.rate_hz > settings.live_rate_hz_max:
+        raise InvalidRequestError(
+            f"at most {settings.live_rate_hz_max} a second", field="rate_hz", limit=settings.live_rate_hz_max
+        )
+    measures = tuple(dict.fromkeys(asked.measures or MEASURE_NAMES))
+    if not set(measures) <= set(MEASURE_NAMES):
+        raise InvalidRequestError(f"measures are {', '.join(MEASURE_NAMES)}", field="measures")
+    return LatestStream(
+        call=Call(engine, actor, request_id),
+        wanted=LatestWanted(
+            packs=None if asked.packs is None else tuple(asked.packs),
+            group=asked.group,
+            measures=measures,
+            period_s=1 / asked.rate_hz,
+        ),
+        pace=LatestPace(settings.live_heartbeat_s, settings.live_members_s),
+        ends_at_s=time.monotonic() + ends_at_s - time.time(),
+        monotonic_s=time.monotonic,
+    )
+
+
 def subscription(
-    engine: Engine, actor: Actor, ends_at_s: float, wanted: AlertFilter, request_id: str
+    engine: Engine,
+    actor: Actor,
+    ends_at_s: float,
+    wanted: AlertFilter,
+    request_id: str,
+    sink: Sink | None = None,
 ) -> Subscription:
     """A client's subscription to alerts."""
     settings = engine.settings
+    chosen = Filter(
+        frozenset(wanted.sites),
+        frozenset(wanted.severities),
+        frozenset(wanted.rules),
+        frozenset(wanted.packs),
+    )
     return Subscription(
-        actor=actor,
+        audience=Audience(actor, chosen),
         ends_at_s=ends_at_s,
-        wanted=Filter(
-            frozenset(wanted.sites),
-            frozenset(wanted.severities),
-            frozenset(wanted.rules),
-            frozenset(wanted.packs),
-        ),
         hub=engine.hub,
         transactions=engine.transactions,
         pace=Pace(settings.live_heartbeat_s, settings.live_snapshot_alerts),
-        now_s=lambda: datetime.now(UTC).timestamp(),
         request_id=request_id,
+        sink=sink,
     )

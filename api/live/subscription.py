@@ -1,42 +1,23 @@
 """One client's way through the alerts: a snapshot or what it missed, then what happens, each once and in order."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
-from uuid import UUID
+from typing import Protocol
 
 from api.alerts.shown import Row, shown
 from api.live import cursors
+from api.live.audience import Audience
+from api.live.feed import Feed, Parked
 from api.live.frames import AlertEvent, Facts, Frame, event_of, facts_of
-from api.live.hub import Feed, Hub
-from domain.errors import ForbiddenError, UnauthenticatedError
-from domain.policy import Action, decide
-from domain.tenancy import Actor
+from api.live.hub import Hub
+from domain.errors import UnauthenticatedError, UnavailableError
 from storage import alerts as stored
 from storage.alert_log import Positions, events_of_tenant, positions_of_tenant
 from storage.transactions import Transaction, Transactions
 
 _PAGE_EVENTS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which alerts are wanted: those with one of each that isn't empty."""
-
-    sites: frozenset[str] = frozenset()
-    severities: frozenset[str] = frozenset()
-    rules: frozenset[UUID] = frozenset()
-    packs: frozenset[str] = frozenset()
-
-    def wants(self, facts: Facts) -> bool:
-        """Whether an alert of these facts is among those wanted."""
-        return (
-            (not self.sites or facts.site in self.sites)
-            and (not self.severities or facts.severity in self.severities)
-            and (not self.rules or facts.rule_id in self.rules)
-            and (not self.packs or facts.pack in self.packs)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,58 +28,86 @@ class Pace:
     snapshot_alerts: int
 
 
+class Sink(Protocol):
+    """A way to a client that doesn't wait."""
+
+    def push(self, frames: bytes, /) -> bool:
+        """Write whole frames at once; whether the client keeps up."""
+
+    async def drained(self) -> None:
+        """Return when the client has caught up. Raises TooSlowError when it doesn't in time."""
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
 @dataclass(slots=True, eq=False)
 class Subscription:
     """What one client gets.
 
-    now_s is asked whether the credential, which ends at ends_at_s, still counts.
+    ends_at_s: when its credential ends. sink: through it the hub writes to the client itself, as long as the client
+    keeps up.
     """
 
-    actor: Actor
+    audience: Audience
     ends_at_s: float
-    wanted: Filter
     hub: Hub
     transactions: Transactions
     pace: Pace
-    now_s: Callable[[], float]
     request_id: str
+    sink: Sink | None = None
     _position: Positions = field(default_factory=dict)
+    _quiet_since_s: float = 0.0
 
     async def frames(self, cursor: str | None) -> AsyncGenerator[Frame]:
         """Frames without end: what came after the cursor, or a snapshot and what came after it.
 
         Raises InvalidRequestError for a cursor that is none, ForbiddenError when the policy lets the actor see alerts
-        no more, UnauthenticatedError when the credential has ended.
+        no more, UnauthenticatedError when the credential has ended, UnavailableError when the engine stops.
         """
         self._position = {} if cursor is None else cursors.decode(cursor)
         self._check()
-        feed = await self.hub.join(self.actor.tenant_id)
+        tenant = self.audience.actor.tenant_id
+        feed = await self.hub.join(tenant)
         try:
             if cursor is None or await self._is_ahead():
                 async for frame in self._snapshot():
                     yield frame
-            place: int | None = None
-            while True:
-                if place is None or place < feed.first:
-                    async for frame in self._catch_up(feed, lagged=place is not None):
-                        yield frame
-                    place = feed.first
-                changed, new = feed.changed, feed.after(place)
-                place += len(new)
-                for published in new:
-                    if self._takes(published.event):
-                        yield published.frame
-                if place == feed.behind and not await self._wait(changed):
-                    yield Frame("heartbeat", cursors.encode(self._position), None)
+            self._quiet_since_s = _now_s()
+            async for frame in self._following(feed):
+                yield frame
+                self._quiet_since_s = _now_s()
         finally:
-            self.hub.leave(self.actor.tenant_id)
+            self.hub.leave(tenant)
+
+    async def _following(self, feed: Feed) -> AsyncIterator[Frame]:
+        place: int | None = None
+        while True:
+            self._check()
+            if place is None or place < feed.first:
+                # Both of one moment: while the store is read, the feed goes on and may let go of more.
+                first, until = feed.first, dict(feed.before)
+                async for frame in self._catch_up(until, lagged=place is not None):
+                    yield frame
+                place = first
+                continue
+            changed, new = feed.changed, feed.after(place)
+            place += len(new)
+            for published in new:
+                if self._takes(published.event):
+                    yield published.frame
+            if place == feed.behind:
+                place = await self._wait(feed, changed)
+            if _now_s() >= self._quiet_since_s + self.pace.heartbeat_s:
+                yield Frame("heartbeat", cursors.encode(self._position), None)
 
     def _check(self) -> None:
-        if self.now_s() >= self.ends_at_s:
+        if self.hub.ending:
+            raise UnavailableError("the engine is stopping")
+        if self.hub.now_s() >= self.ends_at_s:
             raise UnauthenticatedError("the credential has ended")
-        decision = decide(self.actor, Action.ALERT_READ)
-        if not decision.allowed:
-            raise ForbiddenError(decision.reason)
+        self.audience.check()
 
     def _takes(self, event: AlertEvent) -> bool:
         """Move on to an event of the feed; whether it is to be shown."""
@@ -109,21 +118,42 @@ class Subscription:
 
     def _shows(self, facts: Facts) -> bool:
         self._check()
-        return self.actor.sees_site(facts.site) and self.wanted.wants(facts)
+        return self.audience.gets(facts)
 
-    async def _wait(self, changed: asyncio.Event) -> bool:
-        """Whether something happened before a heartbeat is due or the credential ends."""
-        wait_s = min(self.pace.heartbeat_s, self.ends_at_s - self.now_s())
-        try:
-            async with asyncio.timeout(max(wait_s, 0)):
+    async def _wait(self, feed: Feed, changed: asyncio.Event) -> int:
+        """Wait for what is new, a heartbeat or the end of the credential; the place in the feed afterwards."""
+        due_s = self._quiet_since_s + self.pace.heartbeat_s - _now_s()
+        wait_s = max(min(due_s, self.ends_at_s - self.hub.now_s()), 0)
+        if self.sink is not None and self.hub.has_reached(self._position):
+            return await self._park(self.sink, feed, wait_s)
+        place = feed.behind
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
                 await changed.wait()
+        return place
+
+    async def _park(self, sink: Sink, feed: Feed, wait_s: float) -> int:
+        parked = Parked(sink.push, self.ends_at_s, feed.behind, self._position, self._quiet_since_s)
+        feed.park(self.audience, parked)
+        try:
+            async with asyncio.timeout(wait_s):
+                await parked.called.wait()
         except TimeoutError:
-            self._check()
-            return False
-        return True
+            pass
+        finally:
+            feed.leave(self.audience, parked)
+        self._quiet_since_s = parked.pushed_at_s
+        if parked.called.is_set():
+            self._position = parked.position
+            await sink.drained()
+            return parked.place
+        self._position = self.hub.positions
+        return feed.behind
 
     async def _is_ahead(self) -> bool:
         """Whether the cursor points behind all that there is: the store was put back since, from a backup."""
+        if self.hub.has_reached(self._position):
+            return False
         reached = await self.hub.reached()
         return any(seq > reached.get(partition_no, 0) for partition_no, seq in self._position.items())
 
@@ -131,20 +161,25 @@ class Subscription:
         """The open alerts of one snapshot of the store, in pages; the last has the cursor."""
         pages: list[list[Row]] = []
         after: str | None = None
+        # What the hub had read before is in the snapshot, also where others' events came after the tenant's last.
+        known = self.hub.positions
         async with self._snapshot_of_store() as transaction:
-            self._position = await positions_of_tenant(transaction)
+            own = await positions_of_tenant(transaction)
             while not pages or after is not None:
                 chosen = stored.AlertFilter(state="open")
                 rows, after = await stored.page(transaction, chosen, after, self.pace.snapshot_alerts)
                 pages.append([shown(row) for row in rows if self._shows(facts_of(row))])
+        self._position = {
+            number: max(own.get(number, 0), known.get(number, 0)) for number in own.keys() | known.keys()
+        }
         for number, alerts in enumerate(pages, start=1):
+            self._check()
             more = number < len(pages)
             cursor = None if more else cursors.encode(self._position)
             yield Frame("snapshot", cursor, {"alerts": alerts, "more": more})
 
-    async def _catch_up(self, feed: Feed, *, lagged: bool) -> AsyncIterator[Frame]:
+    async def _catch_up(self, until: Positions, *, lagged: bool) -> AsyncIterator[Frame]:
         """From the store what the feed has let go of; when the client was too slow for it, counted and said first."""
-        until = dict(feed.before)
         if lagged:
             missed = 0
             async for events in self._stored(dict(self._position), until):
@@ -152,6 +187,7 @@ class Subscription:
             yield Frame("lagged", cursors.encode(self._position), {"events": missed})
         async for events in self._stored(self._position, until):
             for event in events:
+                self._check()
                 self._position[event.partition_no] = event.seq
                 yield Frame("alert", cursors.encode(self._position), event.data)
 
@@ -164,5 +200,11 @@ class Subscription:
                 yield [event_of(row) for row in rows if self._shows(facts_of(row))]
                 position[partition_no] = last if len(rows) < _PAGE_EVENTS else rows[-1]["seq"]
 
-    def _snapshot_of_store(self) -> AbstractAsyncContextManager[Transaction]:
-        return self.transactions.begin(self.actor, self.request_id, read_only=True)
+    @contextlib.asynccontextmanager
+    async def _snapshot_of_store(self) -> AsyncIterator[Transaction]:
+        """A snapshot; few are read at once, so that many clients who come together leave connections to requests."""
+        async with (
+            self.hub.reading,
+            self.transactions.begin(self.audience.actor, self.request_id, read_only=True) as transaction,
+        ):
+            yield transaction

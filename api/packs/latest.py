@@ -9,22 +9,23 @@ from api.call import Call
 from domain.errors import InvalidRequestError
 from domain.groups import group_of
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
-from domain.readings import BoolArray, Float64Array, Int32Array, Int64Array
+from domain.readings import NEVER_MS, BoolArray, Float64Array, Int32Array, Int64Array
 from storage import pack_groups
 from storage import packs as stored
 from storage.pack_groups import Members
 from storage.transactions import Transaction
-from streams.state import NEVER_MS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LatestOfPacks:
     """The latest values of n packs: value float64[measures, n] and ts_ms int64[measures, n] where known bool[…].
 
+    number: int32[n], of the packs within the engine.
     unknown: those of the packs asked for that there are none of.
     """
 
     packs: tuple[str, ...]
+    number: Int32Array
     value: Float64Array
     ts_ms: Int64Array
     known: BoolArray
@@ -66,7 +67,7 @@ async def _latest(
         if len(elsewhere):
             known[measure, elsewhere] = False
             await _look_up(transaction, members.number, measure, elsewhere, value, ts_ms, known)
-    return LatestOfPacks(members.names, value, ts_ms, known, unknown)
+    return LatestOfPacks(members.names, members.number, value, ts_ms, known, unknown)
 
 
 async def _look_up(

@@ -3,7 +3,7 @@
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.routing import Moment, Name, Strict
 
@@ -70,7 +70,7 @@ class PackDetail(Pack):
     latest: dict[str, LatestValue]
 
 
-class LatestAsked(Strict):
+class PacksOrGroup(Strict):
     """The packs themselves, or a group of them."""
 
     packs: Annotated[list[Name] | None, Field(description="external ids")] = None
@@ -83,6 +83,14 @@ class LatestAsked(Strict):
         if (self.packs is None) == (self.group is None):
             raise ValueError("give either packs or a group")
         return self
+
+
+class LatestAsked(PacksOrGroup):
+    """Whose latest values are looked up."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"packs": ["P-1", "P-2"]}, {"group": "saved:night shift"}]}
+    )
 
 
 class LatestOfPacks(BaseModel):

@@ -13,6 +13,7 @@ import numpy as np
 from api.call import Call
 from api.quarantine.schemas import Redrive
 from api.quarantine.service import require_whole_tenant
+from api.ranges import require_range
 from api.telemetry.service import commit, known_packs, require_clock
 from domain.clock import to_ms
 from domain.errors import BodyUnreadableError, ConflictError, InFlightError
@@ -120,6 +121,7 @@ def _wanted(asked: Redrive) -> stored.Wanted:
     if asked.filter is None:
         return stored.Wanted(ids=asked.ids)
     given = asked.filter
+    require_range(given.starts, given.ends)
     return stored.Wanted(None, given.reason, given.source, given.pack, given.starts, given.ends)
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from api.call import Call
 from api.quarantine import encode
 from api.quarantine.schemas import Asked
+from api.ranges import require_range
 from api.routing import CSV
 from domain.errors import ForbiddenError, InvalidRequestError
 from storage import quarantine as stored
@@ -18,7 +19,8 @@ _PAGE_ITEMS = 100
 
 
 def wanted(asked: Asked) -> stored.Wanted:
-    """The filter that a request names."""
+    """The filter that a request names. Raises InvalidRequestError for an empty range."""
+    require_range(asked.starts, asked.ends)
     return stored.Wanted(None, asked.reason, asked.source, asked.pack, asked.starts, asked.ends)
 
 

@@ -6,13 +6,40 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
-from api.routing import Allowed, IfMatch, PageOf, RecordId, answer, etag, listed, router, version_of
-from api.rules import schemas, service
+from api.errors import problem
+from api.routing import (
+    Allowed,
+    IfMatch,
+    PageOf,
+    RecordId,
+    answer,
+    engine_of,
+    etag,
+    listed,
+    read_body,
+    router,
+    version_of,
+)
+from api.rules import exchange, schemas, service
+from api.yaml_text import YAML
+from domain.errors import InvalidRequestError, UnsupportedFormatError
 from domain.policy import Action
 
 routes = router("rules")
 
-HTTP_CREATED = 201
+HTTP_OK, HTTP_CREATED, HTTP_INVALID = 200, 201, 422
+
+YAML_TYPES = (YAML, "application/x-yaml", "text/yaml")
+"""The type by its name, and as it was sent before it had one (RFC 9512)."""
+
+_RULES_FILE = {
+    "schema": {
+        "type": "object",
+        "required": ["rules"],
+        "properties": {"rules": {"type": "array", "items": {"$ref": "#/components/schemas/NewRule"}}},
+    }
+}
+YAML_BODY = {"requestBody": {"required": True, "content": {YAML: _RULES_FILE}}}
 
 Reader = Annotated[Call, Depends(Allowed(Action.RULE_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.RULE_WRITE))]
@@ -36,6 +63,44 @@ async def page(request: Request, asked: Annotated[PageOf, Query()], call: Reader
 async def templates(request: Request, chemistry: schemas.ChemistryName, call: Reader) -> Response:  # noqa: ARG001
     """List rules to begin with for packs of a chemistry."""
     return listed(request, service.templates_for(chemistry), None)
+
+
+@routes.get(
+    "/rules/export",
+    response_class=Response,
+    responses={HTTP_OK: {"content": {YAML: _RULES_FILE}}},
+)
+async def export(call: Reader) -> Response:
+    """All rules as YAML, which can be kept as a file and imported again."""
+    return Response(await exchange.export(call), media_type=YAML)
+
+
+@routes.post("/rules/import", response_model=schemas.RulesImported, openapi_extra=YAML_BODY)
+async def import_rules(
+    request: Request,
+    call: Writer,
+    dry_run: Annotated[bool, Query(description="only say what would be done")] = False,
+) -> Response:
+    """Take rules from YAML, all or none, by their names: a new one is created, one that says otherwise gets its next
+    version, and one that says the same stays, as do those that the file doesn't name.
+    """
+    body = await read_yaml_body(request)
+    result = await exchange.import_rules(call, body, dry_run=dry_run)
+    if not result.problems:
+        return answer(result.model_dump())
+    first, count = result.problems[0], len(result.problems)
+    detail = f"{count} of {result.rules} rules are wrong, and nothing was done; rule {first.place}: {first.problem}"
+    return problem(
+        request, HTTP_INVALID, InvalidRequestError.code, "A rule is wrong", detail, field=first.field,
+        **result.model_dump(),
+    )  # fmt: skip
+
+
+async def read_yaml_body(request: Request) -> bytes:
+    """The YAML body. Raises UnsupportedFormatError for another type, BodyTooLargeError."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in YAML_TYPES:
+        raise UnsupportedFormatError(f"send the body as {YAML}", field="Content-Type")
+    return await read_body(request, engine_of(request).settings.record_body_bytes_max)
 
 
 @routes.post("/rules/preview", response_model=schemas.PreviewAnswer)

@@ -194,6 +194,26 @@ class TemplatePage(BaseModel):
     next_cursor: str | None
 
 
+class RuleProblem(BaseModel):
+    """What is wrong with a rule of a file; `place` counts from 0."""
+
+    place: int
+    name: str | None
+    field: str | None
+    problem: str
+
+
+class RulesImported(BaseModel):
+    """What an import of rules did, or would do: all rules or none."""
+
+    dry_run: bool
+    rules: int
+    created: int
+    changed: Annotated[int, Field(description="those that got their next version")]
+    unchanged: int
+    problems: list[RuleProblem]
+
+
 class Preview(Strict):
     """A rule, and the span of stored readings over which it is to run."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from api.call import Call
+from api.ranges import require_range
 from api.rules import schemas
 from domain.alert_rules import (
     Condition,
@@ -54,15 +55,20 @@ _SHOWN = (
 
 async def create(call: Call, new: schemas.NewRule) -> Row:
     """The new rule. Raises InvalidRequestError, NotFoundError (scope), ConflictError (name, number of rules)."""
-    said = stored.NewVersion(
-        new.enabled, Severity(new.severity), _condition(new.condition), _flapping(new.flapping)
-    )
+    said = said_by(new)
     async with call.transaction() as transaction:
-        scope = await _scope(transaction, new.scope)
+        scope = await scope_of(transaction, new.scope)
         row = await stored.create(
             transaction, new.name, scope, said, call.engine.clock.now_ms, call.engine.settings.rules_max
         )
     return public(row)
+
+
+def said_by(new: schemas.NewRule) -> stored.NewVersion:
+    """What the first version of a new rule says. Raises InvalidRequestError."""
+    return stored.NewVersion(
+        new.enabled, Severity(new.severity), _condition(new.condition), _flapping(new.flapping)
+    )
 
 
 def _condition(given: schemas.Condition) -> Condition:
@@ -78,7 +84,8 @@ def _flapping(given: schemas.Flapping) -> Flapping:
     return checked_flapping(Flapping(given.raises_max, given.window_s))
 
 
-async def _scope(transaction: Transaction, given: schemas.Scope) -> Scope:
+async def scope_of(transaction: Transaction, given: schemas.Scope) -> Scope:
+    """The packs that are meant. Raises NotFoundError."""
     kind = ScopeKind(given.kind)
     if isinstance(given, schemas.SiteScope):
         return Scope(kind, await SITES.id_of(transaction, given.site, "site"))
@@ -182,15 +189,14 @@ async def preview(call: Call, asked: schemas.Preview) -> Row:
 
     Raises InvalidRequestError: an empty span, or more readings than the budget; NotFoundError for the scope.
     """
-    if asked.starts >= asked.ends:
-        raise InvalidRequestError("`from` is not before `to`", field="to")
+    require_range(asked.starts, asked.ends)
     condition = _condition(asked.condition)
     version = RuleVersion(
         1, to_ms(asked.starts), enabled=True, severity=Severity(asked.severity), condition=condition,
         flapping=_flapping(asked.flapping),
     )  # fmt: skip
     async with call.snapshot() as transaction:
-        scope = await _scope(transaction, asked.scope)
+        scope = await scope_of(transaction, asked.scope)
         rule = Rule(_PREVIEWED, call.actor.tenant_id, scope, (version,))
         book = RuleBook([rule])
         before = _earlier(asked.starts, reach_s(condition))

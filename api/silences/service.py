@@ -4,9 +4,9 @@ from typing import Any
 from uuid import UUID
 
 from api.call import Call
+from api.ranges import require_range
 from api.silences.schemas import NewSilence
 from domain.alert_rules import SilenceKind
-from domain.errors import InvalidRequestError
 from storage import alert_rules as stored
 from storage import packs as stored_packs
 from storage.records import SITES
@@ -16,8 +16,7 @@ Row = dict[str, Any]
 
 async def create(call: Call, new: NewSilence) -> Row:
     """The new silence. Raises InvalidRequestError (empty span), NotFoundError (what it names), ConflictError."""
-    if new.starts >= new.ends:
-        raise InvalidRequestError("`from` is not before `to`", field="to")
+    require_range(new.starts, new.ends)
     async with call.transaction() as transaction:
         pack = None if new.pack is None else await stored_packs.get_by_name(transaction, new.pack)
         values = {

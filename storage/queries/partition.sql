@@ -84,7 +84,7 @@ SELECT array_agg(pack_id), array_agg(ts), {measure_arrays} FROM (
 -- One row per pack, with its rule clock where that moved: nullif(clock, 0) is its place among the clocks.
 INSERT INTO pack_state (
     pack_id, watermark_ms, latest_ts_ms, latest, rule_tenant_id, rule_tenure_no, rule_clock_ms, rule_last_ts_ms,
-    rule_last
+    rule_last, live_tenant_id, live_arrived_ms, live_newest_ts_ms, live_skew_ms
 )
 SELECT
     pack_id,
@@ -95,9 +95,15 @@ SELECT
     (%(rule_tenure)s::int4[])[clock],
     (%(rule_clock_ms)s::int8[])[clock],
     (%(rule_last_ts_ms)s::int8[])[(clock - 1) * %(measures)s::int8 + 1 : clock * %(measures)s::int8],
-    (%(rule_last)s::int4[])[(clock - 1) * %(measures)s::int8 + 1 : clock * %(measures)s::int8]
+    (%(rule_last)s::int4[])[(clock - 1) * %(measures)s::int8 + 1 : clock * %(measures)s::int8],
+    CASE WHEN arrived THEN (%(live_tenant)s::int4[])[clock] END,
+    CASE WHEN arrived THEN (%(live_arrived_ms)s::int8[])[clock] END,
+    CASE WHEN arrived THEN (%(live_newest_ts_ms)s::int8[])[clock] END,
+    CASE WHEN arrived THEN (%(live_skew_ms)s::int8[])[clock] END
 FROM (
-    SELECT pack_id, watermark_ms, nullif(clock, 0) AS clock, n
+    SELECT
+        pack_id, watermark_ms, nullif(clock, 0) AS clock, n,
+        clock > 0 AND (%(live_arrived_ms)s::int8[])[clock] <> %(never_ms)s::int8 AS arrived
     FROM unnest(%(pack)s::int4[], %(watermark_ms)s::int8[], %(clock)s::int4[])
         WITH ORDINALITY AS given (pack_id, watermark_ms, clock, n)
 ) AS given
@@ -107,7 +113,11 @@ ON CONFLICT (pack_id) DO UPDATE SET
     rule_tenure_no = coalesce(excluded.rule_tenure_no, pack_state.rule_tenure_no),
     rule_clock_ms = coalesce(excluded.rule_clock_ms, pack_state.rule_clock_ms),
     rule_last_ts_ms = coalesce(excluded.rule_last_ts_ms, pack_state.rule_last_ts_ms),
-    rule_last = coalesce(excluded.rule_last, pack_state.rule_last)
+    rule_last = coalesce(excluded.rule_last, pack_state.rule_last),
+    live_tenant_id = coalesce(excluded.live_tenant_id, pack_state.live_tenant_id),
+    live_arrived_ms = coalesce(excluded.live_arrived_ms, pack_state.live_arrived_ms),
+    live_newest_ts_ms = coalesce(excluded.live_newest_ts_ms, pack_state.live_newest_ts_ms),
+    live_skew_ms = coalesce(excluded.live_skew_ms, pack_state.live_skew_ms)
 
 -- name: mark_applied
 UPDATE partitions SET applied_batch_no = %(batch_no)s WHERE partition_no = %(partition_no)s

@@ -18,6 +18,15 @@ SELECT
 FROM readings
 WHERE ts >= %(from)s AND ts < %(to)s AND pack_id >= %(first_pack)s AND pack_id < %(behind_pack)s
 
+-- name: count_readings
+-- How many readings packs have in a span, up to a limit.
+SELECT count(*) AS readings FROM (
+    SELECT FROM readings
+    WHERE tenant_id = %(tenant_id)s AND pack_id = ANY(%(packs)s::int4[])
+        AND ts >= %(starts)s::timestamptz AND ts < %(ends)s::timestamptz
+    LIMIT %(limit)s
+) AS counted
+
 -- name: readings_of_spans
 -- Readings of some packs, each in its own span. LATERAL with OFFSET 0 keeps one index probe a span; the constant
 -- bounds leave out partitions when planning.

@@ -335,6 +335,12 @@ WRONG_IN_ALL: dict[str, Wrong] = {
     "charge below 0": ({"state_of_charge_pct": -1}, "out_of_range", "state_of_charge_pct", 0),
     "charge just above 100": ({"state_of_charge_pct": 100.001}, "out_of_range", "state_of_charge_pct", 100),
     "number beyond float4": ({"voltage_v": 1e300}, "out_of_range", "voltage_v", 2000),
+    "number whose thousandths are beyond float8": (
+        {"current_a": -1.7e308},
+        "out_of_range",
+        "current_a",
+        -5000,
+    ),
     "above the model's limit": ({"pack": "P-2", "voltage_v": 401}, "out_of_range", "voltage_v", 400),
     "no measure": ({"voltage_v": None}, "no_measure", None, None),
     "no pack": ({"pack": None}, "missing_field", "pack", None),

@@ -187,15 +187,30 @@ ROUTES: dict[tuple[str, str], Call] = {
         Action.TELEMETRY_READ,
         sent=lambda _: {"params": {"pack": "P-1", "measure": "voltage_v", "from": FROM, "to": TO}},
     ),
+    ("GET", "/v1/trends/analysis"): Call(
+        Action.TELEMETRY_READ,
+        sent=lambda _: {
+            "params": {"pack": "P-1", "measure": "voltage_v", "from": FROM, "to": TO, "threshold": 5}
+        },
+    ),
     ("GET", "/v1/aggregates"): Call(
         Action.TELEMETRY_READ,
         sent=lambda _: {
             "params": {"pack": "P-1", "measure": "voltage_v", "step": "P1Y", "from": FROM, "to": TO}
         },
     ),
+    ("GET", "/v1/aggregates/live"): Call(Action.TELEMETRY_READ),
     ("POST", "/v1/rules"): Call(Action.RULE_WRITE, 201, lambda of: {"json": rule(new_name(of))}),
     ("GET", "/v1/rules"): Call(Action.RULE_READ),
     ("GET", "/v1/rules/templates"): Call(Action.RULE_READ, sent=lambda _: {"params": {"chemistry": "LFP"}}),
+    ("GET", "/v1/rules/export"): Call(Action.RULE_READ),
+    ("POST", "/v1/rules/import"): Call(
+        Action.RULE_WRITE,
+        sent=lambda of: {
+            "content": json.dumps({"rules": [rule(f"{of.tenant}-imported")]}).encode(),
+            "headers": {"Content-Type": "application/yaml"},
+        },
+    ),
     ("POST", "/v1/rules/preview"): Call(
         Action.RULE_WRITE,
         sent=lambda _: {"json": {"scope": {"kind": "tenant"}, "condition": NO_DATA, "from": FROM, "to": TO}},

@@ -88,6 +88,32 @@ def test_trend_of_a_pack_elsewhere_reads_as_absent(tenant: Tenant) -> None:
     assert trend("pack-a").json()["columns"]["ts"]
 
 
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [("trends", {"points": 10}), ("trends", {"step": "P1Y"}), ("trends/analysis", {"threshold": 5})],
+)
+def test_points_windows_and_analysis_of_a_pack_elsewhere_read_as_absent(
+    tenant: Tenant, path: str, more: dict[str, Any]
+) -> None:
+    def answered(pack: str) -> httpx.Response:
+        asked = {"pack": pack, "measure": "voltage_v", "from": FROM, "to": TO} | more
+        return tenant.operator.get(f"/v1/{path}", params=asked)
+
+    assert told(answered("pack-b")) == told(answered("pack-nowhere")) == told(answered("no-such-pack"))
+    assert answered("pack-b").status_code == 404
+    assert answered("pack-a").status_code == 200
+
+
+def test_bands_reach_no_further_than_the_credential(tenant: Tenant) -> None:
+    def band(of: str) -> httpx.Response:
+        asked = {"pack": "pack-a", "measure": "voltage_v", "step": "P1D", "band": of}
+        span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-03T00:00:00Z"}
+        return tenant.operator.get("/v1/trends", params=asked | span)
+
+    assert band("site").json()["band"] == "site:A"
+    assert band("all").status_code == 403
+
+
 def test_windows_of_a_pack_elsewhere_read_as_absent(tenant: Tenant) -> None:
     def windows(of: dict[str, str | list[str]]) -> httpx.Response:
         asked = {"measure": "voltage_v", "step": "P1Y", "from": FROM, "to": TO}
@@ -99,7 +125,8 @@ def test_windows_of_a_pack_elsewhere_read_as_absent(tenant: Tenant) -> None:
     assert sum(windows({"pack": "pack-a"}).json()["columns"]["voltage_v_count"]) > 0
 
 
-def test_group_beyond_the_own_sites_is_absent_or_refused(tenant: Tenant) -> None:
+@pytest.mark.parametrize("path", ["aggregates", "trends"])
+def test_group_beyond_the_own_sites_is_absent_or_refused(tenant: Tenant, path: str) -> None:
     def days(group: str) -> httpx.Response:
         asked = {
             "group": group,
@@ -108,7 +135,7 @@ def test_group_beyond_the_own_sites_is_absent_or_refused(tenant: Tenant) -> None
             "from": "2026-01-01T00:00:00Z",
             "to": "2026-01-03T00:00:00Z",
         }
-        return tenant.operator.get("/v1/aggregates", params=asked)
+        return tenant.operator.get(f"/v1/{path}", params=asked)
 
     assert told(days("site:B")) == told(days("site:no-such-site"))
     assert days("site:B").status_code == 404

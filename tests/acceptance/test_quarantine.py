@@ -92,8 +92,11 @@ def unknown(pack: str = "P-1", seconds: float = -10, voltage_v: Any = 350) -> Re
 def test_unknown_pack_goes_in_once_it_is_registered_and_leaves_quarantine(tenant: Tenant) -> None:
     sent = [unknown(), unknown(), unknown("P-2")]
     tenant.send(sent)
+    first_at = [item["first_at"] for item in tenant.items()]
     tenant.send(sent)
     assert {item["times"] for item in tenant.items()} == {2}
+    assert [item["first_at"] for item in tenant.items()] == first_at
+    assert all(item["last_at"] > item["first_at"] for item in tenant.items())
     tenant.register("P-1")
     found = tenant.redrive()
     assert (found["accepted"], found["quarantined"]) == (2, 1)

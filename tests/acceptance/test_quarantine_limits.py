@@ -1,19 +1,16 @@
 """Quarantine stays small: what is too old or too much is dropped, and nothing asks for more than its limit."""
 
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
 from api.bootstrap import DatabaseAccess
-from tests.running import RunningApi, running_api
+from tests.running import RunningApi, running_api, until
 
-WAIT_S_MAX = 30.0
 LIMITS = {
     "quarantine_items_max": 5,
     "quarantine_sweep_s": 0.05,
@@ -44,13 +41,6 @@ def send(client: httpx.Client, *packs: str) -> None:
 
 def packs(client: httpx.Client) -> list[str]:
     return [item["pack"] for item in client.get("/v1/quarantine").json()["items"]]
-
-
-def until(reached: Callable[[], Any]) -> None:
-    deadline_s = time.monotonic() + WAIT_S_MAX
-    while not reached():
-        assert time.monotonic() < deadline_s, "it never came"
-        time.sleep(0.02)
 
 
 def dropped(api: RunningApi, why: str) -> float:

@@ -123,3 +123,31 @@ def test_e12_rule_clock_that_a_deleted_reading_moved_outlives_two_restarts(
         ).fetchall()
     assert len(clocks) == 1
     assert clocks[0][0] is not None
+
+
+def test_e12_pack_of_which_all_was_set_aside_does_not_keep_the_state_from_being_saved(
+    database: DatabaseAccess, tmp_path: Path
+) -> None:
+    with running_api(database, tmp_path, save_state_s=0.1) as api, api.client(api.tenant("ahead")) as client:
+        ahead = {"kind": "clock_skew", "future_s": 1}
+        rule = {"name": "ahead", "scope": {"kind": "tenant"}, "severity": "info", "condition": ahead}
+        client.post("/v1/rules", json=rule).raise_for_status()
+        client.post("/v1/packs", json={"pack": "P-1"}).raise_for_status()
+        far = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+        answer = client.post("/v1/telemetry", json={"pack": "P-1", "ts": far, "temperature_c": 20})
+        assert answer.json()["quarantined"] == 1
+        (alert,) = client.get("/v1/alerts").json()["items"]
+    with psycopg.connect(database.admin) as connection:
+        saved = connection.execute(
+            "SELECT count(*) FROM bpm.pack_state JOIN bpm.packs USING (pack_id) JOIN bpm.tenants USING (tenant_id)"
+            " WHERE name = 'ahead'"
+        ).fetchone()
+    assert saved == (1,)
+    with running_api(database, tmp_path) as api, api.client("ahead") as client:
+        assert client.get(f"/v1/alerts/{alert['id']}").json()["state"] == "open"
+        # Its rule time lies before that of the one set aside, which moved no clock.
+        earlier = datetime.fromisoformat(alert["raised_at"]) - timedelta(seconds=5)
+        near = {"pack": "P-1", "ts": earlier.isoformat(), "temperature_c": 20}
+        assert client.post("/v1/telemetry", json=near).json()["accepted"] == 1
+        ended = client.get(f"/v1/alerts/{alert['id']}").json()
+        assert (ended["state"], ended["cleared_at"] >= ended["raised_at"]) == ("cleared", True)

@@ -240,11 +240,15 @@ def test_formats_hold_the_same_numbers(api: RunningApi) -> None:
         ({"step": "PT7M"}, "step", None),
         ({"step": "P1D", "zone": "Mars/Olympus"}, "zone", None),
         ({"zone": "../../etc/passwd"}, "zone", None),
+        ({"zone": "Factory"}, "zone", None),
+        ({"zone": "localtime"}, "zone", None),
         ({"measure": "colour"}, "measure", None),
         ({"to": "2026-01-01T00:00:00Z"}, "to", None),
         ({"from": "0001-01-01T00:00:00Z"}, "from", 2261),
         ({"to": "9999-12-31T23:59:59Z"}, "to", 2261),
-        ({"step": "PT1S", "to": "2027-01-01T00:00:00Z"}, "step", "PT15M"),
+        ({"step": "PT1S", "to": "2027-01-01T00:00:00Z"}, "step", "PT10M"),
+        ({"step": "PT1S", "to": "2026-01-02T04:00:00Z"}, "step", "PT2S"),
+        ({"step": "PT2S", "to": "2026-01-03T12:00:00Z"}, "step", "PT5S"),
         ({"step": "PT15M", "to": "2100-01-01T00:00:00Z"}, "step", "PT8H"),
         ({"group": "all", "step": "P1D"}, "group", None),
         ({"pack": []}, "pack", None),
@@ -256,6 +260,7 @@ def test_wrong_parameters_are_named(api: RunningApi, change: dict[str, Any], fie
         "pack": "P", "measure": "voltage_v", "step": "PT15M", "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z",
     }  # fmt: skip
     with api.client(tenant) as client:
+        client.post("/v1/packs", json={"pack": "P"})
         answer = client.get("/v1/aggregates", params=given | change)
     assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
     assert answer.json().get("limit") == limit

@@ -12,6 +12,11 @@ from tests.running import RunningApi
 CONFIRMED_S_MAX = 15.0
 
 
+def closed_before(api: RunningApi) -> object:
+    with psycopg.connect(api.access.admin) as admin:
+        return admin.execute("SELECT closed_before FROM bpm.partitions").fetchone()
+
+
 def test_e6_live_readings_wait_for_the_confirmation_and_imports_do_not(api: RunningApi) -> None:
     with api.client(api.tenant("clock")) as client:
         reading = {"pack": "P-1", "ts": datetime.now(UTC).isoformat(), "voltage_v": 350}
@@ -21,10 +26,15 @@ def test_e6_live_readings_wait_for_the_confirmation_and_imports_do_not(api: Runn
         assert "3600000 ms" in refused.json()["detail"]
         ready = client.get("/readyz")
         assert (ready.status_code, "clock" in ready.json()["reason"]) == (503, True)
+        with psycopg.connect(api.access.admin, autocommit=True) as admin:
+            admin.execute("UPDATE bpm.partitions SET closed_before = closed_before - interval '1 day'")
+            admin.execute("UPDATE bpm.window_marks SET counted_before = counted_before - interval '1 day'")
+        closed = closed_before(api)
         imported = client.post("/v1/imports", json={"source": "archive"}).json()["id"]
         old = reading | {"ts": "2020-01-01T00:00:00Z"}
         assert client.post("/v1/telemetry", params={"import": imported}, json=old).json()["accepted"] == 1
 
+        assert closed_before(api) == closed, "no quarter-hour is closed by a clock in doubt"
         confirm_clock(api.access.as_role(INGEST_ROLE, api.engine.settings))
         deadline_s = time.monotonic() + CONFIRMED_S_MAX
         while client.get("/readyz").status_code != 200:

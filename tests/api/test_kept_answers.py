@@ -165,7 +165,7 @@ def same(one: Any, other: Any) -> bool:
 def test_kept_answer_is_what_would_be_answered_now_whatever_changed(api: RunningApi, seed: int) -> None:
     tenant = Tenant(api, f"random-{seed}", seed)
     try:
-        for _ in range(25):
+        for _ in range(15):
             tenant.change()
             told = tenant.answers()
             with nothing_kept(api):

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from api.bootstrap import DatabaseAccess, prepare_database
+from api.cli.context import SERVICE_LOGIN
 from tests.running import RunningApi, running_api
 
 Row = dict[str, Any]
@@ -86,7 +88,7 @@ def brisk(empty_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFacto
     """An engine whose heartbeats come soon, that keeps few events for sockets, and lets a tenant have three."""
     limits: dict[str, Any] = {"live_heartbeat_s": 0.3, "live_feed_events_max": 8, "live_snapshot_alerts": 2}
     folder = tmp_path_factory.mktemp("brisk")
-    prepare_database(empty_database, None)
+    prepare_database(empty_database, SERVICE_LOGIN)
     with running_api(empty_database, folder, **limits, live_tenant_connections_max=3) as api:
         yield api
 
@@ -116,7 +118,9 @@ def event_of(frame: Row) -> tuple[str, str]:
 
 
 def listen(socket: ClientConnection) -> None:
-    while True:
+    """Listen until the other side closes; one that goes on is given up."""
+    deadline_s = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline_s:
         socket.recv(WAIT_S)
 
 
@@ -340,3 +344,18 @@ def test_connections_beyond_the_limit_are_refused(brisk: RunningApi) -> None:
         with tenant.socket() as fourth:
             assert closed_with(fourth)[0] == 4429
         assert tenant.client.get("/v1/alerts/stream").status_code == 429
+
+
+def test_who_comes_while_others_listen_gets_nothing_that_a_snapshot_or_cursor_has_passed(
+    brisk: RunningApi,
+) -> None:
+    with tenant_of(brisk) as tenant, tenant.socket() as listening:
+        received(listening)
+        tenant.flap(1)
+        tenant.send(60, "P-2")
+        heard = [frame for frame in until_quiet(listening) if frame["type"] == "alert"]
+        assert len(heard) == 3
+        with tenant.socket() as late:
+            assert [frame["type"] for frame in until_quiet(late)] == ["snapshot"]
+        with tenant.socket({"cursor": heard[0]["cursor"]}) as back:
+            assert [event_of(frame) for frame in until_quiet(back)] == [event_of(one) for one in heard[1:]]

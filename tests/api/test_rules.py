@@ -1,7 +1,6 @@
 """Alert rules over HTTP: what they find live, what a preview says of the same readings, and what hides or ends it."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,9 +9,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests.running import RunningApi
+from tests.running import WAIT_S_MAX, RunningApi, until
 
-WAIT_S_MAX = 20.0
 FROM, TO = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
 
 Row = dict[str, Any]
@@ -51,15 +49,6 @@ def alerts(client: httpx.Client, **asked: Any) -> list[Row]:
 
 def hot(temperature_c: float, pack: str = "P-1", ts: str | None = None) -> Row:
     return {"pack": pack, "ts": ts or now(), "temperature_c": temperature_c}
-
-
-def until(asked: Callable[[], Any]) -> Any:
-    """What is asked, once it is true."""
-    deadline_s = time.monotonic() + WAIT_S_MAX
-    while not (found := asked()):
-        assert time.monotonic() < deadline_s, "it did not come true in time"
-        time.sleep(0.05)
-    return found
 
 
 @contextmanager
@@ -373,3 +362,35 @@ def test_every_template_makes_a_rule(api: RunningApi, chemistry: str) -> None:
             made = make_rule(client, template["condition"], template["name"], severity=template["severity"])
             assert made["condition"] == template["condition"]
         assert len(client.get("/v1/rules").json()["items"]) == len(templates) >= 9
+
+
+def test_growth_counts_what_came_and_not_what_is_judged_again(api: RunningApi) -> None:
+    with tenant(api, "judged-again") as client:
+        make_rule(client, {"kind": "quarantine_growth", "items_max": 2, "window_s": 60})
+        send(client, *[{"pack": "P-1", "ts": now(), "temperature_c": 999 + n} for n in range(2)])
+        for _ in range(2):
+            answer = client.post("/v1/quarantine/redrive", json={"filter": {}})
+            assert answer.json()["quarantined"] == 2
+        assert alerts(client) == []
+
+
+def test_silence_of_a_site_hides_no_alert_of_another(api: RunningApi) -> None:
+    with tenant(api, "sites-apart") as client:
+        make_rule(client, too_hot())
+        for site in ("north", "south"):
+            client.post("/v1/sites", json={"name": site, "zone": "UTC"}).raise_for_status()
+            client.post("/v1/packs", json={"pack": site, "site": site}).raise_for_status()
+        silence = {"kind": "mute", "site": "north", "from": now(-60), "to": now(60), "reason": "a fire drill"}
+        client.post("/v1/silences", json=silence).raise_for_status()
+        send(client, hot(60, "north"), hot(60, "south"))
+        assert {one["pack"]: one["muted"] for one in alerts(client)} == {"north": True, "south": False}
+
+
+def test_silence_that_goes_on_cannot_be_cleared_by_hand(api: RunningApi) -> None:
+    with tenant(api, "cannot-be-cleared") as client:
+        make_rule(client, {"kind": "missing_data", "after_s": 1})
+        send(client, hot(20))
+        alert, *_ = until(lambda: alerts(client))
+        answer = client.post(f"/v1/alerts/{alert['id']}/clear")
+        assert (answer.status_code, "mute" in answer.json()["detail"]) == (409, True)
+        assert {one["state"] for one in alerts(client)} == {"open"}

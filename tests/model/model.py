@@ -205,7 +205,7 @@ class Model:
             if stored is not None and stored.value == value:
                 continue
             if fate is not None:
-                if fate[0]:
+                if fate[0] or stored is None:
                     gone.append(measure)
             elif stored is None:
                 fresh.append((measure, value))

@@ -103,6 +103,46 @@ def test_trend_of_a_day_reads_one_index_of_each_day_and_plans_quickly(filled: Da
     assert statistics.median(plan["Planning Time"] for plan in plans) < PLANNING_MS_MAX
 
 
+MOMENTS_MS = np.array([int(NOW.timestamp() * 1000) - 10_000 * n for n in range(50, 0, -1)], np.int64)
+POINTS_SOUGHT = {
+    "tenant_id": 1,
+    "pack_id": 5,
+    "from": NOW - timedelta(days=1),
+    "to": NOW,
+    "moments": times(MOMENTS_MS),
+    "starts": times(MOMENTS_MS - 900_000),
+    "ends": times(MOMENTS_MS),
+    "thousandths": int4s(np.arange(50)),
+}
+
+
+@pytest.mark.parametrize("name", ["extent", "first_of_values", "points_at"])
+def test_points_of_a_trend_are_found_by_the_index_of_the_pack(filled: DatabaseAccess, name: str) -> None:
+    text = points_query(["voltage_v"], f"trends.{name}").replace(b"{measure}", b"voltage_v")
+    with psycopg.connect(filled.as_role(APP_ROLE, Settings())) as connection:
+        adapt_columns(connection)
+        connection.execute(query("records.set_tenant"), {"tenant": "1"})
+        plans = [explained(connection, text, POINTS_SOUGHT) for _ in range(15)]
+    scans = [node for node in nodes(plans[0]["Plan"]) if "readings" in node.get("Relation Name", "")]
+    assert {node["Node Type"] for node in scans} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    assert 1 <= len({node["Relation Name"] for node in scans}) <= 2
+    assert statistics.median(plan["Planning Time"] for plan in plans) < PLANNING_MS_MAX
+
+
+def test_first_and_last_reading_of_all_time_are_asked_of_one_partition_after_the_other(
+    filled: DatabaseAccess,
+) -> None:
+    always = POINTS_SOUGHT | {"from": NOW - timedelta(days=30 * 365), "to": NOW + timedelta(days=365)}
+    with psycopg.connect(filled.as_role(APP_ROLE, Settings())) as connection:
+        adapt_columns(connection)
+        connection.execute(query("records.set_tenant"), {"tenant": "1"})
+        plan = explained(connection, query("trends.extent"), always)["Plan"]
+    kinds = [node["Node Type"] for node in nodes(plan)]
+    assert kinds.count("Limit") == 2
+    assert "Append" in kinds
+    assert not {"Merge Append", "Seq Scan", "Sort"} & set(kinds)
+
+
 def test_look_up_of_identities_probes_the_index_for_each(filled: DatabaseAccess) -> None:
     moments = np.array([int(NOW.timestamp() * 1000)] * 100, np.int64)
     parameters = {

@@ -143,7 +143,8 @@ class NaiveRules:
 
     def _leave(self, pack: int, rule: int, state: NaiveState, now: int, reason: str) -> None:
         kind = {"pending": "dropped", "raised": "cleared", "provisional": "withdrawn"}[state.status]
-        self._add(kind, pack, rule, state, now, reason, None)
+        assert state.onset is not None
+        self._add(kind, pack, rule, state, max(now, state.onset), reason, None)
         self._settle(state)
 
     def _settle(self, state: NaiveState) -> None:
@@ -287,5 +288,5 @@ class NaiveRules:
                 return
         elif not clear:
             return
-        self._add("cleared", pack, rule.number, state, now, "measured", value)
+        self._add("cleared", pack, rule.number, state, max(now, state.onset), "measured", value)
         self._settle(state)

@@ -5,6 +5,7 @@ from functools import partial
 from uuid import UUID
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,17 +22,21 @@ from domain.alert_rules import (
     ScopeKind,
     Severity,
     Side,
+    Silence,
+    SilenceKind,
     TenureScope,
     Threshold,
+    TransitionKind,
+    TransitionReason,
     Trend,
     While,
 )
-from domain.alerts import AlertTransition
+from domain.alerts import AlertTransition, Subject
 from domain.measures import MEASURE_INDEX, MEASURES
 from domain.packs import FOREVER_MS
 from domain.readings import ABSENT, LiveReadings
 from domain.tenancy import TenantId
-from streams.alerting import evaluate, saved_state
+from streams.alerting import evaluate, saved_state, silenced
 from streams.overdue import overdue
 from streams.rule_book import RuleBook
 from streams.rule_memory import RuleMemory
@@ -260,3 +265,37 @@ def test_e18_reading_that_completes_a_moment_is_judged_with_what_came_before() -
     engine = Engine([rule(1, cold)])
     engine.group([(1, 1_000, 1_000, {"temperature_c": -5.0}), (1, 1_000, 2_000, {"current_a": 1.0})])
     assert [one[0] for one in engine.log] == ["raised"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule_ms", "onset_ms", "hidden"),
+    [
+        (TransitionKind.RAISED, 999, 0, False),
+        (TransitionKind.RAISED, 1000, 0, True),
+        (TransitionKind.RAISED, 1999, 0, True),
+        (TransitionKind.RAISED, 2000, 0, False),
+        (TransitionKind.PROVISIONAL, 5000, 1999, True),
+        (TransitionKind.PROVISIONAL, 1999, 2000, False),
+    ],
+)
+def test_silence_hides_from_its_begin_and_before_its_end(
+    kind: TransitionKind, rule_ms: int, onset_ms: int, hidden: bool
+) -> None:
+    silence = Silence(UUID(int=1), TenantId(1), SilenceKind.MUTE, 1000, 2000, None, None, None)
+    made = AlertTransition(
+        tenant_id=TenantId(1),
+        rule=1,
+        version=1,
+        subject=Subject(1),
+        kind=kind,
+        reason=TransitionReason.MEASURED,
+        rule_ms=rule_ms,
+        onset_ms=onset_ms,
+        value=None,
+        severity=Severity.INFO,
+        flapping=False,
+        tenure=None,
+        batch=None,
+    )
+    (found,) = silenced([made], RuleBook([], [silence]))
+    assert (found.silence_id is not None) == hidden

@@ -153,14 +153,14 @@ def test_e2_any_split_and_replay_stores_each_identity_once(
 def test_e12_restored_state_is_the_state_that_was(readings: list[Reading]) -> None:
     store = Store()
     store.commit([batch_of(readings[: len(readings) // 2])])
-    saved = store.state.touched()
+    saved = store.state.touched(np.empty(0, np.int32))
     before = len(store.rows)
     store.commit([batch_of(readings[len(readings) // 2 :])])
     later = batch_of(store.rows[before:]).readings
     restored = State.restored(saved, StoredReadings(later.pack, later.ts_ms, later.thousandths))
     for pack in range(3):
         assert restored.latest_of(pack) == store.state.latest_of(pack)
-    assert restored.touched().pack.tolist() == sorted(set(later.pack.tolist()))
+    assert restored.touched(np.empty(0, np.int32)).pack.tolist() == sorted(set(later.pack.tolist()))
 
 
 def test_e10_reading_newer_than_its_packs_watermark_needs_no_look_up() -> None:

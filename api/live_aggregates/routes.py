@@ -1,0 +1,22 @@
+"""Route of live aggregates."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query
+from starlette.responses import Response
+
+from api.call import Call
+from api.live_aggregates import schemas, service
+from api.routing import JSON, Allowed, router
+from domain.policy import Action
+
+routes = router("aggregates")
+
+
+@routes.get("/aggregates/live", response_model=schemas.LiveAggregate)
+async def live(
+    call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_READ))],
+    by: Annotated[schemas.By, Query(description="what the fleet is split by")] = schemas.By.FLEET,
+) -> Response:
+    """The fleet as it is now: packs by state, rates, distributions, extremes, open alerts, freshness, clock skew."""
+    return Response(await service.read(call, by), media_type=JSON)
