@@ -2,24 +2,41 @@
 
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from api.metrics import CONTENT_TYPE
-from api.routing import EngineOf, answer
+from api.routing import JSON, EngineOf, answer
 
 routes = APIRouter(tags=["operation"])
 
 ASSETS_PATH = "/docs/assets"
-HTTP_UNAVAILABLE = 503
+HTTP_OK, HTTP_UNAVAILABLE = 200, 503
+
+_STATUS = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": {"type": "string"}, "reason": {"type": "string"}},
+}
 
 
-@routes.get("/healthz")
+@routes.get(
+    "/healthz", responses={HTTP_OK: {"content": {JSON: {"schema": _STATUS, "example": {"status": "alive"}}}}}
+)
 async def healthz() -> Response:
     """The process answers."""
     return answer({"status": "alive"})
 
 
-@routes.get("/readyz")
+@routes.get(
+    "/readyz",
+    responses={
+        HTTP_OK: {"content": {JSON: {"schema": _STATUS, "example": {"status": "ready"}}}},
+        HTTP_UNAVAILABLE: {
+            "description": "Readings are not accepted now",
+            "content": {JSON: {"schema": _STATUS, "example": {"status": "not ready", "reason": "loading"}}},
+        },
+    },
+)
 async def readyz(engine: EngineOf) -> Response:
     """Readings are accepted; else 503 with the reason."""
     engine.clock.now_ms()
@@ -32,7 +49,13 @@ async def readyz(engine: EngineOf) -> Response:
     return answer({"status": "not ready", "reason": trouble}, HTTP_UNAVAILABLE, headers)
 
 
-@routes.get("/metrics")
+@routes.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={
+        HTTP_OK: {"content": {"text/plain": {"example": "# HELP bpm_requests_total Requests by status.\n"}}}
+    },
+)
 async def metrics(engine: EngineOf) -> Response:
     """Counters in Prometheus' text format."""
     return Response(engine.metrics.text(), headers={"Content-Type": CONTENT_TYPE})

@@ -103,7 +103,10 @@ def telemetry_body() -> dict[str, Any]:
                 "schema": {"anyOf": [reading, {"type": "array", "items": reading}]},
                 "example": [reading["example"]],
             },
-            "application/x-ndjson": {"schema": {"type": "string", "description": "a reading a line"}},
+            "application/x-ndjson": {
+                "schema": {"type": "string", "description": "a reading a line"},
+                "example": '{"pack": "P-1", "ts": "2026-01-31T12:00:00Z", "voltage_v": 357.2}\n',
+            },
             "text/csv": {
                 "schema": {
                     "type": "string",
