@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from api import errors, spreadsheet
 from api.examples import Examples
 from api.routing import CSV, JSON, NDJSON, StrictRoute
+from api.telemetry.schemas import shared_schemas
 from api.yaml_text import YAML
 
 Described = dict[str, Any]
@@ -86,7 +87,7 @@ def described(app: FastAPI) -> Described:
     components = document["components"]
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
-    components["schemas"]["Problem"] = PROBLEM
+    components["schemas"] |= {"Problem": PROBLEM} | shared_schemas()
     components["responses"] = {_name(status): _response(status) for status in _documented_statuses()}
     examples = Examples(components["schemas"])
     for route in iter_route_contexts(app.routes):

@@ -1,42 +1,36 @@
 """Whether the engine lives, accepts readings, and what it counts; its documentation, without internet."""
 
+from typing import Any
+
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import PlainTextResponse, Response
 
 from api.metrics import CONTENT_TYPE
+from api.operation import schemas
 from api.routing import JSON, EngineOf, answer
 
 routes = APIRouter(tags=["operation"])
 
 ASSETS_PATH = "/docs/assets"
-HTTP_OK, HTTP_UNAVAILABLE = 200, 503
+HTTP_UNAVAILABLE = 503
 
-_STATUS = {
-    "type": "object",
-    "required": ["status"],
-    "properties": {"status": {"type": "string"}, "reason": {"type": "string"}},
+NOT_READY: dict[int | str, dict[str, Any]] = {
+    HTTP_UNAVAILABLE: {
+        "model": schemas.Health,
+        "description": "Readings are not accepted now",
+        "content": {JSON: {"example": {"status": "not ready", "reason": "loading"}}},
+    }
 }
 
 
-@routes.get(
-    "/healthz", responses={HTTP_OK: {"content": {JSON: {"schema": _STATUS, "example": {"status": "alive"}}}}}
-)
+@routes.get("/healthz", response_model=schemas.Health)
 async def healthz() -> Response:
     """The process answers."""
     return answer({"status": "alive"})
 
 
-@routes.get(
-    "/readyz",
-    responses={
-        HTTP_OK: {"content": {JSON: {"schema": _STATUS, "example": {"status": "ready"}}}},
-        HTTP_UNAVAILABLE: {
-            "description": "Readings are not accepted now",
-            "content": {JSON: {"schema": _STATUS, "example": {"status": "not ready", "reason": "loading"}}},
-        },
-    },
-)
+@routes.get("/readyz", response_model=schemas.Health, responses=NOT_READY)
 async def readyz(engine: EngineOf) -> Response:
     """Readings are accepted; else 503 with the reason."""
     engine.clock.now_ms()
@@ -53,7 +47,7 @@ async def readyz(engine: EngineOf) -> Response:
     "/metrics",
     response_class=PlainTextResponse,
     responses={
-        HTTP_OK: {"content": {"text/plain": {"example": "# HELP bpm_requests_total Requests by status.\n"}}}
+        200: {"content": {"text/plain": {"example": 'bpm_readings_total{outcome="accepted"} 12.0\n'}}}
     },
 )
 async def metrics(engine: EngineOf) -> Response:
