@@ -64,6 +64,7 @@ def generate(folder: Path) -> Path:
             package_name_override=PACKAGE,
             content_type_overrides=dict.fromkeys(_kinds_of_bytes(), _BYTES),
             docstrings_on_attributes=True,
+            literal_enums=True,
             post_hooks=[
                 f"{_RUFF} check --fix-only --isolated --select F,I .",
                 f"{_RUFF} format --isolated .",
