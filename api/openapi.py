@@ -23,6 +23,7 @@ _WITH_IF_MATCH: Final = (409, 412, 428)
 _WITH_KEY: Final = (409,)
 
 _INTERNAL_PROBLEM: Final = ("internal", "The engine failed")
+_RANGE: Final = {"from": "RFC 3339 with offset, inclusive", "to": "RFC 3339 with offset, exclusive"}
 _HEADERS: Final = {
     401: {"WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}},
     429: {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}},
@@ -166,8 +167,10 @@ def shared_statuses(operation: Described, route: APIRoute) -> Iterable[int]:
 
 
 def _tell_examples(operation: Described, examples: Examples) -> None:
-    """Give parameters and JSON bodies examples where they have none."""
+    """Give parameters and JSON bodies examples where they have none, and ranges their rule."""
     for parameter in operation.get("parameters", ()):
+        if parameter["name"] in _RANGE:
+            parameter.setdefault("description", _RANGE[parameter["name"]])
         if not {"example", "examples"} & set(parameter):
             parameter["example"] = examples.of_parameter(parameter)
     bodies = [response for response in operation["responses"].values() if "content" in response]
