@@ -15,8 +15,8 @@ SeverityName = Literal["info", "warning", "critical"]
 class AlertsAsked(PageOf):
     """Which alerts are asked for."""
 
-    state: Annotated[StateName | None, Query()] = None
-    severity: Annotated[SeverityName | None, Query()] = None
+    state: Annotated[StateName | None, Query(description="only alerts in this state")] = None
+    severity: Annotated[SeverityName | None, Query(description="only alerts of this severity")] = None
     pack: Annotated[Name | None, Query(description="external id of the pack")] = None
     rule: Annotated[UUID | None, Query(description="id of the rule")] = None
 
