@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SPHINX := $(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench docs clean
+.PHONY: help up test check bench client docs clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -33,6 +33,9 @@ check: .venv/installed-check ## Check format, lint, types, imports and the docum
 docs: .venv/installed-check ## Build the documentation into docs/_build/html
 	@echo 'documentation' && $(SPHINX) -b html docs docs/_build/html
 	@echo 'The pages are in docs/_build/html.'
+
+client: .venv/installed-test ## Generate the Python client into build/client
+	@$(BIN)/python -m api.client build/client
 
 bench: .venv/installed-bench ## Measure beside peers and floors
 	@$(BIN)/python -m benchmarks $(ARGS)

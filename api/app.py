@@ -3,16 +3,16 @@
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-from api import errors
+from api import errors, openapi
 from api.aggregates.routes import routes as aggregates
 from api.alerts.routes import routes as alerts
 from api.bootstrap import Engine
@@ -81,6 +81,15 @@ def create_app(engine: Engine) -> FastAPI:
         async with engine.running():
             yield
 
+    app = described_app(lifespan, (Middleware(RequestObserver, metrics=engine.metrics),))
+    app.state.engine = engine
+    return app
+
+
+def described_app(
+    lifespan: Lifespan[FastAPI] | None = None, middleware: Sequence[Middleware] = ()
+) -> FastAPI:
+    """The application with all its routes; without an engine it can only be asked for its OpenAPI."""
     app = FastAPI(
         title="BPM-OS engine",
         version=VERSION,
@@ -89,16 +98,10 @@ def create_app(engine: Engine) -> FastAPI:
         generate_unique_id_function=lambda route: "_".join((*map(str, route.tags), route.name)),
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(RequestObserver, metrics=engine.metrics)],
-        responses={
-            "default": {
-                "description": "Any error, as RFC 9457 problem+json",
-                "content": {errors.MEDIA_TYPE: {"schema": {"type": "object"}}},
-            }
-        },
+        middleware=list(middleware),
     )
-    app.state.engine = engine
     errors.install(app)
+    openapi.install(app)
     for routes in (
         telemetry,
         corrections,

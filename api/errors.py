@@ -37,6 +37,12 @@ STATUS: dict[type[errors.BpmError], int] = {
 
 MEDIA_TYPE = "application/problem+json"
 
+
+def may_answer(*kinds: type[errors.BpmError]) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route that refuses for these reasons too, beside those that follow from what it takes."""
+    return {STATUS[kind]: {"description": kind("").title} for kind in kinds}
+
+
 DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 """The database doesn't answer as it should; it may again."""
 

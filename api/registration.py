@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -36,8 +36,15 @@ class Registration(BaseModel):
     problems: list[RowProblem]
 
 
-CSV_BODY = {"requestBody": {"required": True, "content": {CSV: {"schema": {"type": "string"}}}}}
-"""The request body of a registration as OpenAPI."""
+def csv_body(example: str) -> dict[str, Any]:
+    """The request body of a registration as OpenAPI."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {CSV: {"schema": {"type": "string"}, "example": example}},
+        }
+    }
+
 
 _HTTP_INVALID = 422
 

@@ -14,7 +14,7 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
 from starlette.responses import Response
 
 from api import spreadsheet
@@ -265,6 +265,9 @@ Name = Annotated[
 ]
 
 
+MOMENT_SCHEMA = {"type": "string", "format": "date-time"}
+
+
 def _moment(text: object) -> object:
     found = moments.parse_one(text) if isinstance(text, str) else None
     if not isinstance(found, int):
@@ -274,7 +277,7 @@ def _moment(text: object) -> object:
 
 Moment = Annotated[
     datetime,
-    BeforeValidator(_moment, json_schema_input_type=str),
+    BeforeValidator(_moment, json_schema_input_type=Annotated[str, WithJsonSchema(MOMENT_SCHEMA)]),
 ]
 """RFC 3339 text with an offset, read to the millisecond."""
 

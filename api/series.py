@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.csv
 from starlette.responses import Response, StreamingResponse
 
+from api.errors import may_answer
 from api.routing import ARROW, CSV
 from api.spreadsheet import cell
+from domain.errors import NotFoundError
 from domain.measures import MEASURES
 from domain.readings import BoolArray
 
@@ -21,12 +23,16 @@ CHUNK_ROWS: Final = 50_000
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "content": {
-            CSV: {"schema": {"type": "string"}},
+            CSV: {
+                "schema": {"type": "string"},
+                "example": "ts,temperature_c\n2026-01-31T12:00:00.000Z,53.2\n",
+            },
             ARROW: {"schema": {"type": "string", "format": "binary"}},
         }
-    }
+    },
+    **may_answer(NotFoundError),
 }
-"""What OpenAPI says of the formats beside JSON."""
+"""What OpenAPI says of the formats beside JSON, and of what isn't there."""
 
 _UNIT_OF_ENDING: Final = {
     "_ah": "Ah",

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from api.client.generate import generate
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
 from tests.running import RunningApi, running_api
 
@@ -80,6 +82,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the recordings in ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def generated_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The Python client as users get it; it can be imported as bpm_client until the end."""
+    folder = generate(tmp_path_factory.mktemp("client") / "project")
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from api.settings import Environment, Settings
 from domain.tenancy import Role
 from storage.database import INGEST_ROLE
 from storage.registry import create_tenant
+from tests.described import assert_described
 
 READY_S_MAX = 30.0
 WAIT_S_MAX = 20.0
@@ -59,7 +60,13 @@ class RunningApi:
     def client(self, tenant: str, role: Role | str = Role.TENANT_ADMIN, **claims: Any) -> httpx.Client:
         """A client of a tenant's user; close it, or use it in a with."""
         headers = {"Authorization": f"Bearer {self.token(tenant, role, **claims)}"}
-        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=60)
+        return httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            trust_env=False,
+            timeout=60,
+            event_hooks={"response": [assert_described]},
+        )
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from starlette.responses import Response
 
 from api.alerts import schemas, service
 from api.call import Call
+from api.errors import may_answer
 from api.idempotency import IdempotencyKey
 from api.routing import Allowed, RecordId, answer, etag, listed, router
 from domain.alerts import AlertActionKind
+from domain.errors import ConflictError
 from domain.policy import Action
 
 routes = router("alerts")
@@ -76,7 +78,7 @@ async def comment(
     return answer(row, 201, etag(row["version"]))
 
 
-@routes.post("/alerts/{id}/clear", response_model=schemas.AlertDetail)
+@routes.post("/alerts/{id}/clear", response_model=schemas.AlertDetail, responses=may_answer(ConflictError))
 async def clear(record_id: RecordId, call: Writer) -> Response:
     """Clear an open alert by hand. A breach that goes on is a new alert with the next reading.
 

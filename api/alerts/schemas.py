@@ -27,17 +27,17 @@ _To = Annotated[Moment | None, Query(alias="to", description="`raised_at` before
 class AlertsAsked(PageOf):
     """Which alerts are asked for: those to which all of it applies."""
 
-    state: Annotated[StateName | None, Query()] = None
+    state: Annotated[StateName | None, Query(description="only alerts in this state")] = None
     severity: _Severities
     pack: Annotated[Name | None, Query(description="external id of the pack")] = None
     rule: Annotated[UUID | None, Query(description="id of the rule")] = None
     site: Annotated[Name | None, Query(description="name or id of the site where the pack was")] = None
     starts: _From = None
     ends: _To = None
-    acknowledged: Annotated[bool | None, Query()] = None
+    acknowledged: Annotated[bool | None, Query(description="whether somebody has acknowledged it")] = None
     assigned_to: Annotated[Name | None, Query(description="the name that was given")] = None
-    flapping: Annotated[bool | None, Query()] = None
-    muted: Annotated[bool | None, Query()] = None
+    flapping: Annotated[bool | None, Query(description="whether it came and went too often")] = None
+    muted: Annotated[bool | None, Query(description="whether a silence held when it was raised")] = None
 
 
 class HistoryAsked(PageOf):

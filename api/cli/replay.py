@@ -20,7 +20,8 @@ from rich.table import Table
 from api.cli import context
 from api.cli.context import Exit
 from api.cli.pacing import at_recorded_speed, first_and_last_ms, shifted
-from api.cli.sender import READINGS_MAX, RECEIPT_COUNTS, Sender
+from api.cli.sender import Sender
+from api.client.sending import READINGS_MAX, RECEIPT_COUNTS
 from domain.errors import BpmError, DecodeError
 from domain.tenancy import Role
 from ingest.can.databases import load_database

@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from api.call import Call
 from api.corrections import schemas, service
+from api.errors import may_answer
 from api.routing import Allowed, PageOf, RecordId, answer, listed, router
+from domain.errors import ConflictError, NotFoundError
 from domain.policy import Action
 
 routes = router("corrections")
@@ -22,7 +24,8 @@ UNDER_WAY: dict[int | str, dict[str, Any]] = {
     HTTP_ACCEPTED: {
         "model": schemas.Correction,
         "description": "Still under way; Location says where to ask",
-    }
+    },
+    **may_answer(NotFoundError, ConflictError),
 }
 
 

@@ -6,8 +6,10 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
+from api.errors import may_answer
 from api.groups import schemas, service
 from api.routing import Allowed, IfMatch, PageOf, RecordId, answer, etag, listed, router, version_of
+from domain.errors import ConflictError, NotFoundError
 from domain.policy import Action
 
 routes = router("groups")
@@ -18,7 +20,12 @@ Reader = Annotated[Call, Depends(Allowed(Action.GROUP_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.GROUP_WRITE))]
 
 
-@routes.post("/groups", response_model=schemas.SavedGroup, status_code=HTTP_CREATED)
+@routes.post(
+    "/groups",
+    response_model=schemas.SavedGroup,
+    status_code=HTTP_CREATED,
+    responses=may_answer(ConflictError, NotFoundError),
+)
 async def create(new: schemas.NewGroup, call: Writer) -> Response:
     """Save a group of packs under a name. It is asked for as `saved:NAME` where a `group` is taken."""
     row = await service.create(call, new)

@@ -9,11 +9,13 @@ from starlette.responses import Response
 
 from api.bootstrap import Engine
 from api.call import Call
+from api.errors import may_answer
 from api.live import schemas, service
 from api.live.frames import Frame
 from api.live.socket import ENDS, LiveSocket
 from api.live.stream import MEDIA_TYPE, EventStream, begin
 from api.routing import Allowed, AllowedInFrame, answer, router
+from domain.errors import BusyError
 from domain.policy import Action
 from domain.tenancy import Actor
 
@@ -38,7 +40,10 @@ async def ticket(request: Request, call: Annotated[Call, Depends(Allowed(Action.
     "/alerts/stream",
     status_code=HTTP_OK,
     response_class=EventStream,
-    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": schemas.EVENTS}}}},
+    responses={
+        HTTP_OK: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": schemas.EVENTS}}},
+        **may_answer(BusyError),
+    },
 )
 async def alert_stream(
     request: Request,

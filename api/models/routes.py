@@ -6,10 +6,12 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
+from api.errors import may_answer
 from api.models import schemas, service
 from api.models.service import SERVICE
-from api.registration import CSV_BODY, Registration, answer_registration, read_csv_body
+from api.registration import Registration, answer_registration, csv_body, read_csv_body
 from api.routing import Allowed, IfMatch, PageOf, RecordId, answer, etag, listed, router, version_of
+from domain.errors import ConflictError
 from domain.policy import Action
 
 routes = router("models")
@@ -20,7 +22,9 @@ Reader = Annotated[Call, Depends(Allowed(Action.MODEL_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.MODEL_WRITE))]
 
 
-@routes.post("/models", response_model=schemas.Model, status_code=HTTP_CREATED)
+@routes.post(
+    "/models", response_model=schemas.Model, status_code=HTTP_CREATED, responses=may_answer(ConflictError)
+)
 async def create(new: schemas.NewModel, call: Writer) -> Response:
     """Create a model of packs."""
     row = await SERVICE.create(call, new.model_dump())
@@ -51,7 +55,11 @@ async def change(
     return answer(row, headers=etag(row["version"]))
 
 
-@routes.post("/models/import", response_model=Registration, openapi_extra=CSV_BODY)
+@routes.post(
+    "/models/import",
+    response_model=Registration,
+    openapi_extra=csv_body("name,chemistry,rated_capacity_ah\nNX-90,LFP,90\n"),
+)
 async def register(
     request: Request,
     call: Writer,

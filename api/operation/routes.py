@@ -1,25 +1,36 @@
 """Whether the engine lives, accepts readings, and what it counts; its documentation, without internet."""
 
+from typing import Any
+
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from api.metrics import CONTENT_TYPE
-from api.routing import EngineOf, answer
+from api.operation import schemas
+from api.routing import JSON, EngineOf, answer
 
 routes = APIRouter(tags=["operation"])
 
 ASSETS_PATH = "/docs/assets"
 HTTP_UNAVAILABLE = 503
 
+NOT_READY: dict[int | str, dict[str, Any]] = {
+    HTTP_UNAVAILABLE: {
+        "model": schemas.Health,
+        "description": "Readings are not accepted now",
+        "content": {JSON: {"example": {"status": "not ready", "reason": "loading"}}},
+    }
+}
 
-@routes.get("/healthz")
+
+@routes.get("/healthz", response_model=schemas.Health)
 async def healthz() -> Response:
     """The process answers."""
     return answer({"status": "alive"})
 
 
-@routes.get("/readyz")
+@routes.get("/readyz", response_model=schemas.Health, responses=NOT_READY)
 async def readyz(engine: EngineOf) -> Response:
     """Readings are accepted; else 503 with the reason."""
     engine.clock.now_ms()
@@ -32,7 +43,13 @@ async def readyz(engine: EngineOf) -> Response:
     return answer({"status": "not ready", "reason": trouble}, HTTP_UNAVAILABLE, headers)
 
 
-@routes.get("/metrics")
+@routes.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={
+        200: {"content": {"text/plain": {"example": 'bpm_readings_total{outcome="accepted"} 12.0\n'}}}
+    },
+)
 async def metrics(engine: EngineOf) -> Response:
     """Counters in Prometheus' text format."""
     return Response(engine.metrics.text(), headers={"Content-Type": CONTENT_TYPE})

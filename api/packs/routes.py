@@ -7,9 +7,10 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
+from api.errors import may_answer
 from api.packs import latest as latest_values
 from api.packs import latest_encode, schemas, service
-from api.registration import CSV_BODY, Registration, answer_registration, read_csv_body
+from api.registration import Registration, answer_registration, csv_body, read_csv_body
 from api.routing import (
     ARROW,
     CSV,
@@ -26,6 +27,7 @@ from api.routing import (
     router,
     version_of,
 )
+from domain.errors import ConflictError, NotFoundError
 from domain.policy import Action
 
 routes = router("packs")
@@ -43,14 +45,23 @@ Reader = Annotated[Call, Depends(Allowed(Action.PACK_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.PACK_WRITE))]
 
 
-@routes.post("/packs", response_model=schemas.Pack, status_code=HTTP_CREATED)
+@routes.post(
+    "/packs",
+    response_model=schemas.Pack,
+    status_code=HTTP_CREATED,
+    responses=may_answer(ConflictError, NotFoundError),
+)
 async def create(new: schemas.NewPack, call: Writer) -> Response:
     """Register a pack."""
     row = await service.create(call, new)
     return answer(row, HTTP_CREATED, etag(row["version"]))
 
 
-@routes.post("/packs/import", response_model=Registration, openapi_extra=CSV_BODY)
+@routes.post(
+    "/packs/import",
+    response_model=Registration,
+    openapi_extra=csv_body("pack,model,site\nNX-1,NX-90,Bern\nNX-2,NX-90,\n"),
+)
 async def register(
     request: Request,
     call: Writer,
@@ -91,8 +102,8 @@ async def latest(
     responses={
         200: {
             "content": {
-                NDJSON: {"schema": {"type": "string"}},
-                CSV: {"schema": {"type": "string"}},
+                NDJSON: {"schema": {"type": "string"}, "example": schemas.LATEST_LINE},
+                CSV: {"schema": {"type": "string"}, "example": schemas.LATEST_CSV},
                 ARROW: {"schema": {"type": "string", "format": "binary"}},
             },
             "headers": {
@@ -101,7 +112,8 @@ async def latest(
                     "schema": {"type": "integer"},
                 }
             },
-        }
+        },
+        **may_answer(NotFoundError),
     },
 )
 async def latest_of_packs(
@@ -131,7 +143,12 @@ async def change(
     return answer(row, headers=etag(row["version"]))
 
 
-@routes.post("/packs/{id}/tenures", response_model=schemas.Pack, status_code=HTTP_CREATED)
+@routes.post(
+    "/packs/{id}/tenures",
+    response_model=schemas.Pack,
+    status_code=HTTP_CREATED,
+    responses=may_answer(ConflictError),
+)
 async def move(record_id: RecordId, tenure: schemas.NewTenure, call: Writer) -> Response:
     """Move a pack to another site, or count it as another model, from a time on."""
     row = await service.move(call, record_id, tenure.starts, tenure.site, tenure.model)

@@ -109,3 +109,10 @@ class LatestOfPacks(BaseModel):
 class Latest(BaseModel):
     pack: str
     latest: dict[str, LatestValue]
+
+
+LATEST_LINE = (
+    '{"pack": "P-1", "latest": {"voltage_v": {"value": 357.2, "ts": "2026-01-31T12:00:00Z", "unit": "V"}}}\n'
+)
+LATEST_CSV = "pack,voltage_v,voltage_v_ts\nP-1,357.2,2026-01-31T12:00:00.000Z\n"
+"""Latest values as lines, for OpenAPI."""

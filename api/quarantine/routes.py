@@ -7,9 +7,11 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from api.call import Call
+from api.errors import may_answer
 from api.quarantine import schemas, service
 from api.quarantine.redrive import redrive
 from api.routing import CSV, JSON, NDJSON, Allowed, RecordId, answer, chosen_format, listed, router
+from domain.errors import BusyError, InFlightError
 from domain.policy import Action
 
 routes = router("quarantine")
@@ -62,7 +64,10 @@ async def get(item_id: RecordId, call: Reader) -> Response:
 @routes.post(
     "/quarantine/redrive",
     response_model=schemas.Redriven,
-    responses={HTTP_MULTI_STATUS: {"model": schemas.Redriven, "description": "Some items stay"}},
+    responses={
+        HTTP_MULTI_STATUS: {"model": schemas.Redriven, "description": "Some items stay"},
+        **may_answer(InFlightError, BusyError),
+    },
 )
 async def post_redrive(asked: schemas.Redrive, call: Writer) -> Response:
     """Judge items again, after what was wrong has been put right. Whether they are late is judged by when they first

@@ -64,6 +64,10 @@ class Filter(Strict):
 class Redrive(Strict):
     """Which items are to be judged again, by their ids or by a filter."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"filter": {"reason": "unknown_pack"}, "dry_run": True}]}
+    )
+
     ids: Annotated[
         list[Annotated[UUID, Field(strict=False)]] | None, Field(min_length=1, max_length=IDS_MAX)
     ] = None

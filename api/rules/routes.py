@@ -6,7 +6,7 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
-from api.errors import problem
+from api.errors import may_answer, problem
 from api.routing import (
     Allowed,
     IfMatch,
@@ -22,7 +22,7 @@ from api.routing import (
 )
 from api.rules import exchange, schemas, service
 from api.yaml_text import YAML
-from domain.errors import InvalidRequestError, UnsupportedFormatError
+from domain.errors import ConflictError, InvalidRequestError, NotFoundError, UnsupportedFormatError
 from domain.policy import Action
 
 routes = router("rules")
@@ -45,7 +45,12 @@ Reader = Annotated[Call, Depends(Allowed(Action.RULE_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.RULE_WRITE))]
 
 
-@routes.post("/rules", response_model=schemas.Rule, status_code=HTTP_CREATED)
+@routes.post(
+    "/rules",
+    response_model=schemas.Rule,
+    status_code=HTTP_CREATED,
+    responses=may_answer(ConflictError, NotFoundError),
+)
 async def create(new: schemas.NewRule, call: Writer) -> Response:
     """Create an alert rule, which applies to readings from now on."""
     row = await service.create(call, new)
@@ -60,7 +65,11 @@ async def page(request: Request, asked: Annotated[PageOf, Query()], call: Reader
 
 
 @routes.get("/rules/templates", response_model=schemas.TemplatePage)
-async def templates(request: Request, chemistry: schemas.ChemistryName, call: Reader) -> Response:  # noqa: ARG001
+async def templates(
+    request: Request,
+    chemistry: Annotated[schemas.ChemistryName, Query(description="of the packs' cells")],
+    call: Reader,  # noqa: ARG001 - the policy is asked by it
+) -> Response:
     """List rules to begin with for packs of a chemistry."""
     return listed(request, service.templates_for(chemistry), None)
 
@@ -75,7 +84,12 @@ async def export(call: Reader) -> Response:
     return Response(await exchange.export(call), media_type=YAML)
 
 
-@routes.post("/rules/import", response_model=schemas.RulesImported, openapi_extra=YAML_BODY)
+@routes.post(
+    "/rules/import",
+    response_model=schemas.RulesImported,
+    openapi_extra=YAML_BODY,
+    responses=may_answer(ConflictError),
+)
 async def import_rules(
     request: Request,
     call: Writer,
@@ -103,7 +117,7 @@ async def read_yaml_body(request: Request) -> bytes:
     return await read_body(request, engine_of(request).settings.record_body_bytes_max)
 
 
-@routes.post("/rules/preview", response_model=schemas.PreviewAnswer)
+@routes.post("/rules/preview", response_model=schemas.PreviewAnswer, responses=may_answer(NotFoundError))
 async def preview(asked: schemas.Preview, call: Writer) -> Response:
     """Run a rule over stored live readings: the alerts that a live run would have given. Nothing is stored."""
     return answer(await service.preview(call, asked))

@@ -6,8 +6,10 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
+from api.errors import may_answer
 from api.routing import Allowed, PageOf, RecordId, answer, listed, router
 from api.silences import schemas, service
+from domain.errors import NotFoundError
 from domain.policy import Action
 
 routes = router("silences")
@@ -18,7 +20,12 @@ Reader = Annotated[Call, Depends(Allowed(Action.SILENCE_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.SILENCE_WRITE))]
 
 
-@routes.post("/silences", response_model=schemas.Silence, status_code=HTTP_CREATED)
+@routes.post(
+    "/silences",
+    response_model=schemas.Silence,
+    status_code=HTTP_CREATED,
+    responses=may_answer(NotFoundError),
+)
 async def create(new: schemas.NewSilence, call: Writer) -> Response:
     """Mute alerts, or say that maintenance explains them. Rules go on running, and what they find is stored."""
     return answer(await service.create(call, new), HTTP_CREATED)

@@ -6,9 +6,11 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
+from api.errors import may_answer
 from api.routing import Allowed, IfMatch, PageOf, RecordId, answer, etag, listed, router, version_of
 from api.sites import schemas
 from api.sites.service import SERVICE
+from domain.errors import ConflictError
 from domain.policy import Action
 
 routes = router("sites")
@@ -19,7 +21,9 @@ Reader = Annotated[Call, Depends(Allowed(Action.SITE_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.SITE_WRITE))]
 
 
-@routes.post("/sites", response_model=schemas.Site, status_code=HTTP_CREATED)
+@routes.post(
+    "/sites", response_model=schemas.Site, status_code=HTTP_CREATED, responses=may_answer(ConflictError)
+)
 async def create(new: schemas.NewSite, call: Writer) -> Response:
     """Create a site."""
     row = await SERVICE.create(call, new.model_dump())

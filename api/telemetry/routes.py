@@ -7,10 +7,12 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from api.call import Call
+from api.errors import may_answer
 from api.idempotency import IdempotencyKey
 from api.routing import Allowed, Name, PageOf, RecordId, answer, listed, router
 from api.telemetry import schemas, service
 from api.telemetry.bodies import Body, BodyShape, content_type_of, read_content
+from domain.errors import BusyError, NotFoundError
 from domain.policy import Action
 from domain.receipts import Receipt
 
@@ -51,7 +53,8 @@ ImportId = Annotated[UUID | None, Query(alias="import", description="an import's
 Sender = Annotated[Call, Depends(Allowed(Action.TELEMETRY_WRITE))]
 
 _SET_ASIDE: dict[int | str, dict[str, Any]] = {
-    HTTP_MULTI_STATUS: {"model": schemas.Receipt, "description": "Some readings were set aside"}
+    HTTP_MULTI_STATUS: {"model": schemas.Receipt, "description": "Some readings were set aside"},
+    **may_answer(NotFoundError, BusyError),
 }
 
 

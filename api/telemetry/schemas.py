@@ -65,6 +65,9 @@ class ImportPage(BaseModel):
     next_cursor: str | None
 
 
+_READING = {"pack": "P-1", "ts": "2026-01-31T12:00:00Z", "voltage_v": 357.2, "current_a": -12.5}
+
+
 def reading_schema() -> dict[str, Any]:
     """The JSON schema of one reading, from the table of measures."""
     measures = {
@@ -87,8 +90,12 @@ def reading_schema() -> dict[str, Any]:
             },
         }
         | measures,
-        "example": {"pack": "P-1", "ts": "2026-01-31T12:00:00Z", "voltage_v": 357.2, "current_a": -12.5},
+        "example": _READING,
     }
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 _CSV_EXAMPLE = "pack,ts,voltage_v,current_a\nP-1,2026-01-31T12:00:00Z,357.2,-12.5\n"
@@ -96,14 +103,17 @@ _CSV_EXAMPLE = "pack,ts,voltage_v,current_a\nP-1,2026-01-31T12:00:00Z,357.2,-12.
 
 def telemetry_body() -> dict[str, Any]:
     """The request body of telemetry as OpenAPI."""
-    reading = reading_schema()
+    reading = _reference("Reading")
     return _body(
         {
             "application/json": {
                 "schema": {"anyOf": [reading, {"type": "array", "items": reading}]},
-                "example": [reading["example"]],
+                "example": [_READING],
             },
-            "application/x-ndjson": {"schema": {"type": "string", "description": "a reading a line"}},
+            "application/x-ndjson": {
+                "schema": {"type": "string", "description": "a reading a line"},
+                "example": '{"pack": "P-1", "ts": "2026-01-31T12:00:00Z", "voltage_v": 357.2}\n',
+            },
             "text/csv": {
                 "schema": {
                     "type": "string",
@@ -124,7 +134,7 @@ def telemetry_body() -> dict[str, Any]:
 
 def thingsboard_body() -> dict[str, Any]:
     """The request body of ThingsBoard's telemetry as OpenAPI."""
-    item = _thingsboard_item()
+    item = _reference("ThingsBoardItem")
     return _body(
         {
             "application/json": {
@@ -142,7 +152,7 @@ def gateway_body() -> dict[str, Any]:
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "additionalProperties": {"type": "array", "items": _thingsboard_item()},
+                    "additionalProperties": {"type": "array", "items": _reference("ThingsBoardItem")},
                 },
                 "example": {"P-1": [{"ts": 1769860800000, "values": {"voltage_v": 357.2}}]},
             }
@@ -150,14 +160,26 @@ def gateway_body() -> dict[str, Any]:
     )
 
 
-def _thingsboard_item() -> dict[str, Any]:
-    values = {"type": "object", "description": "measures by name; numbers may stand as text"}
+def shared_schemas() -> dict[str, Any]:
+    """The schemas of readings by name, as bodies refer to them."""
     timed = {
         "type": "object",
         "required": ["values"],
-        "properties": {"ts": {"type": "integer", "description": "milliseconds since 1970"}, "values": values},
+        "properties": {
+            "ts": {"type": "integer", "description": "milliseconds since 1970"},
+            "values": _reference("ThingsBoardValues"),
+        },
     }
-    return {"anyOf": [timed, values | {"description": "bare values, measured when they arrived"}]}
+    values = {"type": "object", "description": "measures by name; numbers may stand as text"}
+    return {
+        "Reading": reading_schema(),
+        "ThingsBoardItem": {
+            "description": "values with their time, or bare ones, which were measured when they arrived",
+            "anyOf": [_reference("ThingsBoardTimedValues"), _reference("ThingsBoardValues")],
+        },
+        "ThingsBoardTimedValues": timed,
+        "ThingsBoardValues": values,
+    }
 
 
 def _body(content: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from aggregations.trends_analysis import Direction
 from api import series
 from api.aggregates.schemas import GroupAggregate
 from api.call import Call
+from api.errors import may_answer
 from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, answer, chosen_format, router
 from api.trends import analysis, schemas, service
+from domain.errors import NotFoundError
 from domain.policy import Action
 
 routes = router("trends")
@@ -73,7 +75,7 @@ async def trend(
     return series.answer(await service.read(call, asked), chosen)
 
 
-@routes.get("/trends/analysis", response_model=schemas.Analysis)
+@routes.get("/trends/analysis", response_model=schemas.Analysis, responses=may_answer(NotFoundError))
 async def trend_analysis(
     call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_READ))],
     pack: Annotated[Name, Query(description="external id of the pack")],

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from api.cli import sender as sending
-from api.cli.sender import ATTEMPTS_MAX, RequestRefusedError, Sender
+from api.cli.sender import RequestRefusedError, Sender
+from api.client import sending
+from api.client.sending import ATTEMPTS_MAX
 from domain.errors import UnavailableError
 from domain.measures import MEASURES
 from ingest.recorded import RecordedReadings
