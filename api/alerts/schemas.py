@@ -60,7 +60,7 @@ class StatisticsAsked(BaseModel):
 
     starts: Annotated[Moment, Query(alias="from")]
     ends: Annotated[Moment, Query(alias="to")]
-    by: GroupName = "severity"
+    by: Annotated[GroupName, Query(description="what makes a group")] = "severity"
     limit: Annotated[int, Query(ge=1, le=1000, description="groups, those with the most alerts")] = 100
 
 

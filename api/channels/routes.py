@@ -8,7 +8,9 @@ from starlette.responses import Response
 from api.call import Call
 from api.channels import schemas, service
 from api.deliveries.schemas import Delivery
+from api.errors import may_answer
 from api.routing import Allowed, IfMatch, PageOf, RecordId, answer, etag, listed, router, version_of
+from domain.errors import ConflictError, NotFoundError
 from domain.policy import Action
 
 routes = router("channels")
@@ -21,7 +23,12 @@ Reader = Annotated[Call, Depends(Allowed(Action.CHANNEL_READ))]
 Writer = Annotated[Call, Depends(Allowed(Action.CHANNEL_WRITE))]
 
 
-@routes.post("/channels", response_model=schemas.ChannelWithSecret, status_code=HTTP_CREATED)
+@routes.post(
+    "/channels",
+    response_model=schemas.ChannelWithSecret,
+    status_code=HTTP_CREATED,
+    responses=may_answer(NotFoundError, ConflictError),
+)
 async def create(new: schemas.NewChannel, call: Writer) -> Response:
     """Make a channel that takes alerts out of the building. A webhook's secret is in this answer, and in no other."""
     row = await service.create(call, new)
@@ -58,14 +65,23 @@ async def delete(record_id: RecordId, call: Writer) -> Response:
     return Response(status_code=HTTP_NO_CONTENT)
 
 
-@routes.post("/channels/{id}/rotate", response_model=schemas.ChannelWithSecret)
+@routes.post(
+    "/channels/{id}/rotate",
+    response_model=schemas.ChannelWithSecret,
+    responses=may_answer(ConflictError),
+)
 async def rotate(record_id: RecordId, call: Writer) -> Response:
     """Give a webhook another secret, which is in this answer only. The one before signs too for a while."""
     row = await service.rotate(call, record_id)
     return answer(row, headers=etag(row["version"]) | _SHOWN_ONCE)
 
 
-@routes.post("/channels/{id}/test", response_model=Delivery, status_code=HTTP_ACCEPTED)
+@routes.post(
+    "/channels/{id}/test",
+    response_model=Delivery,
+    status_code=HTTP_ACCEPTED,
+    responses=may_answer(ConflictError),
+)
 async def test(record_id: RecordId, call: Writer) -> Response:
     """Send a message that tries a channel; the delivery that is answered says what became of it."""
     row = await service.test(call, record_id)

@@ -7,7 +7,9 @@ from starlette.responses import Response
 
 from api.call import Call
 from api.deliveries import schemas, service
+from api.errors import may_answer
 from api.routing import Allowed, RecordId, answer, listed, router
+from domain.errors import ConflictError
 from domain.policy import Action
 
 routes = router("deliveries")
@@ -33,7 +35,12 @@ async def get(record_id: RecordId, call: Reader) -> Response:
     return answer(await service.get(call, record_id))
 
 
-@routes.post("/deliveries/{id}/replay", response_model=schemas.Delivery, status_code=HTTP_ACCEPTED)
+@routes.post(
+    "/deliveries/{id}/replay",
+    response_model=schemas.Delivery,
+    status_code=HTTP_ACCEPTED,
+    responses=may_answer(ConflictError),
+)
 async def replay(record_id: RecordId, call: Writer) -> Response:
     """Queue a delivery once more, under its id; one that waits is let alone."""
     return answer(await service.replay(call, record_id), HTTP_ACCEPTED)

@@ -16,7 +16,7 @@ class DeliveriesAsked(PageOf):
     """Which deliveries are asked for."""
 
     channel: Annotated[UUID | None, Query(description="id of the channel")] = None
-    state: Annotated[DeliveryStateName | None, Query()] = None
+    state: Annotated[DeliveryStateName | None, Query(description="only deliveries in this state")] = None
 
 
 class Delivery(BaseModel):

@@ -230,7 +230,7 @@ async def staged(
     settings = {"webhook_http_allowed": True, "webhook_networks_allowed": ("127.0.0.0/8",)} | settings
     given = Settings(env=Environment.DEVELOPMENT, data_dir=data_dir, **settings)
     hand = hand or HandClock()
-    metrics = Metrics(lambda: 0, lambda: False)
+    metrics = Metrics(lambda: 0, lambda: False, lambda: 0)
     conninfo = access.as_role(INGEST_ROLE, given)
     outside = make_outside(given, conninfo, hand.clock, metrics, lambda _: None)
     pool = open_pool(access.as_role(APP_ROLE, given), connections_max=2, wait_s_max=10)
