@@ -36,8 +36,10 @@ class AlertsAsked(PageOf):
     ends: _To = None
     acknowledged: Annotated[bool | None, Query(description="whether somebody has acknowledged it")] = None
     assigned_to: Annotated[Name | None, Query(description="the name that was given")] = None
-    flapping: Annotated[bool | None, Query(description="whether it came and went too often")] = None
-    muted: Annotated[bool | None, Query(description="whether a silence held when it was raised")] = None
+    flapping: Annotated[
+        bool | None, Query(description="whether it is raised so often that it clears late")
+    ] = None
+    muted: Annotated[bool | None, Query(description="whether a silence hides it")] = None
 
 
 class HistoryAsked(PageOf):
@@ -60,7 +62,7 @@ class StatisticsAsked(BaseModel):
 
     starts: Annotated[Moment, Query(alias="from")]
     ends: Annotated[Moment, Query(alias="to")]
-    by: Annotated[GroupName, Query(description="what makes a group")] = "severity"
+    by: Annotated[GroupName, Query(description="what a group has in common")] = "severity"
     limit: Annotated[int, Query(ge=1, le=1000, description="groups, those with the most alerts")] = 100
 
 

@@ -27,7 +27,7 @@ Writer = Annotated[Call, Depends(Allowed(Action.CHANNEL_WRITE))]
     "/channels",
     response_model=schemas.ChannelWithSecret,
     status_code=HTTP_CREATED,
-    responses=may_answer(NotFoundError, ConflictError),
+    responses=may_answer(ConflictError, NotFoundError),
 )
 async def create(new: schemas.NewChannel, call: Writer) -> Response:
     """Make a channel that takes alerts out of the building. A webhook's secret is in this answer, and in no other."""
@@ -66,9 +66,7 @@ async def delete(record_id: RecordId, call: Writer) -> Response:
 
 
 @routes.post(
-    "/channels/{id}/rotate",
-    response_model=schemas.ChannelWithSecret,
-    responses=may_answer(ConflictError),
+    "/channels/{id}/rotate", response_model=schemas.ChannelWithSecret, responses=may_answer(ConflictError)
 )
 async def rotate(record_id: RecordId, call: Writer) -> Response:
     """Give a webhook another secret, which is in this answer only. The one before signs too for a while."""
@@ -88,7 +86,7 @@ async def test(record_id: RecordId, call: Writer) -> Response:
     return answer(row, HTTP_ACCEPTED, {"Location": f"/v1/deliveries/{row['id']}"})
 
 
-@routes.post("/channels/{id}/replay", response_model=schemas.Replayed)
+@routes.post("/channels/{id}/replay", response_model=schemas.Replayed, responses=may_answer(ConflictError))
 async def replay(
     record_id: RecordId, asked: Annotated[schemas.ReplayAsked, Query()], call: Writer
 ) -> Response:

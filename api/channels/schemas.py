@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from api.routing import Moment, Name, Strict
 from api.sites.schemas import Zone
@@ -83,6 +83,12 @@ class _Chosen(Strict):
 
 class NewWebhook(_Chosen):
     """A URL that is sent Standard Webhooks (signed POST requests)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"kind": "webhook", "name": "pager", "url": "https://hooks.example.org/bpm"}]
+        }
+    )
 
     kind: Literal["webhook"]
     url: _Url
