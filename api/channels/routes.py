@@ -86,7 +86,7 @@ async def test(record_id: RecordId, call: Writer) -> Response:
     return answer(row, HTTP_ACCEPTED, {"Location": f"/v1/deliveries/{row['id']}"})
 
 
-@routes.post("/channels/{id}/replay", response_model=schemas.Replayed, responses=may_answer(ConflictError))
+@routes.post("/channels/{id}/replay", response_model=schemas.Replayed)
 async def replay(
     record_id: RecordId, asked: Annotated[schemas.ReplayAsked, Query()], call: Writer
 ) -> Response:

@@ -302,5 +302,9 @@ def test_relay_that_is_half_set_up_is_refused(
     given = Settings(env=Environment.DEVELOPMENT, data_dir=tmp_path, **relay_settings(Mailbox(25)) | settings)
     with pytest.raises(SettingsRefusedError):
         make_outside(
-            given, database.admin, HandClock().clock, Metrics(lambda: 0, lambda: False, lambda: 0), lambda _: None
+            given,
+            database.admin,
+            HandClock().clock,
+            Metrics(lambda: 0, lambda: False, lambda: 0),
+            lambda _: None,
         )
