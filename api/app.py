@@ -16,7 +16,9 @@ from api import errors, openapi
 from api.aggregates.routes import routes as aggregates
 from api.alerts.routes import routes as alerts
 from api.bootstrap import Engine
+from api.channels.routes import routes as channels
 from api.corrections.routes import routes as corrections
+from api.deliveries.routes import routes as deliveries
 from api.groups.routes import routes as groups
 from api.key_aliases.routes import routes as key_aliases
 from api.live.routes import routes as live
@@ -116,6 +118,8 @@ def described_app(
         live,
         alerts,
         silences,
+        channels,
+        deliveries,
         operation,
     ):
         app.include_router(routes)

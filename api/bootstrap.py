@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from api.answer_cache import AnswerCache
 from api.auth import Claims, TokenVerifier, make_verifier
+from api.delivering.outside import Outside, make_outside
 from api.key_aliases.cache import AliasCache
 from api.live.hub import Hub, HubLimits
 from api.live.seats import Seats
@@ -67,6 +68,7 @@ class Engine:
     sweeper: Sweeper
     hub: Hub
     seats: Seats
+    outside: Outside
     directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -108,6 +110,7 @@ class Engine:
         self.runner.start()
         self.counter.start()
         self.hub.start()
+        self.outside.start()
         sweeping = asyncio.create_task(self.sweeper.run())
         try:
             yield
@@ -115,6 +118,7 @@ class Engine:
             sweeping.cancel()
             await asyncio.gather(sweeping, return_exceptions=True)
             await self.hub.stop()
+            await self.outside.stop()
             await asyncio.to_thread(self.counter.stop)
             await asyncio.to_thread(self.runner.stop)
             for pool in self._pools:
@@ -196,6 +200,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         ),
         settings.quarantine_sweep_s,
     )
+    outside = make_outside(settings, access.as_role(INGEST_ROLE, settings), clock, metrics, reached)
     return Engine(
         settings=settings,
         clock=clock,
@@ -211,8 +216,9 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         sweeper=sweeper,
         hub=_hub(settings, access, directory),
         seats=seats,
+        outside=outside,
         directory=directory,
-        _pools=(requests, directory),
+        _pools=(requests, directory, outside.pool),
         _tenants={},
     )
 

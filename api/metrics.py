@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from domain.channels import ChannelKind
 from domain.receipts import Receipt
 from storage.quarantine import Dropped
 
@@ -27,6 +28,17 @@ class Metrics:
             "bpm_request_seconds", "Time to answer, by route and status", ["method", "route", "status"],
             registry=self._registry,
         )  # fmt: skip
+        self._attempts = Counter(
+            "bpm_delivery_attempts_total",
+            "Attempts to deliver alerts, by kind of channel and by what became of them: delivered, failed, dead",
+            ["kind", "result"],
+            registry=self._registry,
+        )
+        self._oldest_due = Gauge(
+            "bpm_delivery_oldest_due_seconds",
+            "For how long the delivery that waits longest has been due; 0 when none waits",
+            registry=self._registry,
+        )
         self._dropped = Counter(
             "bpm_quarantine_dropped_total",
             "Items dropped from quarantine, by age or because a tenant had too many",
@@ -52,6 +64,14 @@ class Metrics:
         """Count what a look through quarantine dropped."""
         self._dropped.labels("age").inc(dropped.aged)
         self._dropped.labels("too_many").inc(dropped.over)
+
+    def count_attempt(self, kind: ChannelKind, result: str) -> None:
+        """Count an attempt to deliver."""
+        self._attempts.labels(str(kind), result).inc()
+
+    def set_oldest_due(self, seconds: float) -> None:
+        """Say for how long the delivery that waits longest has been due."""
+        self._oldest_due.set(seconds)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""

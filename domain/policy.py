@@ -23,6 +23,8 @@ class Action(StrEnum):
     ALERT_READ = "alert:read"
     ALERT_WRITE = "alert:write"
     TICKET_WRITE = "ticket:write"
+    CHANNEL_READ = "channel:read"
+    CHANNEL_WRITE = "channel:write"
     SILENCE_READ = "silence:read"
     SILENCE_WRITE = "silence:write"
     PACK_READ = "pack:read"
@@ -65,6 +67,7 @@ GRANTS: Final[dict[Role, frozenset[Action]]] = {
         Action.MODEL_WRITE,
         Action.SITE_WRITE,
         Action.RULE_WRITE,
+        Action.CHANNEL_READ,
         Action.ALERT_WRITE,
         Action.SILENCE_WRITE,
     },
@@ -86,6 +89,8 @@ BEYOND_SITES: Final = frozenset(
         Action.CORRECTION_READ,
         Action.CORRECTION_WRITE,
         Action.RULE_WRITE,
+        Action.CHANNEL_READ,
+        Action.CHANNEL_WRITE,
         Action.SILENCE_READ,
         Action.SILENCE_WRITE,
     }

@@ -1,46 +1,223 @@
-"""Alerts as requests see them."""
+"""Alerts as requests see them: one, a page of those that a filter chooses, and what happened to one."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg.rows import DictRow
 
-from domain.errors import NotFoundError
-from storage.records import decode_number_cursor, page_of
+from domain.errors import InvalidRequestError, NotFoundError
+from storage.database import query
+from storage.records import decode_cursor, decode_number_cursor, encode_cursor
 from storage.transactions import Transaction
+
+SCANNED_MAX: Final = 20_000
+"""Alerts looked at for a page, unless said otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts are asked for; None asks for all."""
+    """Which alerts are asked for; None asks for all. severities: one of these. starts <= raised_at < ends.
+
+    site: by name or id. assigned_to: the name that was given.
+    """
 
     state: str | None = None
-    severity: str | None = None
+    severities: Sequence[str] | None = None
     pack: str | None = None
     rule: UUID | None = None
+    site: str | None = None
+    starts: datetime | None = None
+    ends: datetime | None = None
+    acknowledged: bool | None = None
+    assigned_to: str | None = None
+    flapping: bool | None = None
+    muted: bool | None = None
+
+    @property
+    def has_range(self) -> bool:
+        return self.starts is not None or self.ends is not None
+
+
+_SITE: Final = (
+    "EXISTS (SELECT FROM tenures JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = tenures.site_id"
+    " WHERE tenures.tenant_id = looked.tenant_id AND tenures.tenure_no = looked.tenure_no AND {which})"
+)
+
+_CONDITIONS: Final = {
+    "pack": "pack_id = (SELECT pack_id FROM packs WHERE packs.tenant_id = %(tenant_id)s AND external_id = %(pack)s)",
+    "assigned_to": "assigned_to = %(assigned_to)s",
+    "open": "state = 'open'",
+    "rule": "rule_no = (SELECT rule_no FROM rules WHERE rules.tenant_id = %(tenant_id)s AND rules.id = %(rule)s)",
+    "flapping": "flapping",
+    "muted": "silence_id IS NOT NULL",
+    "from": "raised_at >= %(from)s",
+    "to": "raised_at < %(to)s",
+    "severity": "severity = %(severity)s",
+    "state": "state = %(state)s",
+    "severities": "severity = ANY(%(severities)s::text[])",
+    "acknowledged": "acknowledged_at IS NOT NULL",
+    "unacknowledged": "acknowledged_at IS NULL",
+    "steady": "NOT flapping",
+    "shown": "silence_id IS NULL",
+    "site": _SITE.format(which="(sites.name = %(site)s OR sites.id::text = %(site)s)"),
+    "seen": _SITE.format(which="sites.name = ANY(%(sites)s::text[])"),
+}
+"""What can be asked for, in SQL; the first ones are answered by an index of their own, the best of them first."""
+
+_DRIVING: Final = (
+    ("pack",),
+    ("assigned_to",),
+    ("open",),
+    ("rule",),
+    ("flapping",),
+    ("muted",),
+    ("from", "to"),
+    ("severity",),
+)
+_RANGE: Final = _DRIVING[6]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a page is read. by_raised: in order of raised_at, since a range of it is what the index answers."""
+
+    driven: tuple[str, ...]
+    others: tuple[str, ...]
+    by_raised: bool
+
+    def text(self, name: str, after: str) -> bytes:
+        order = "raised_at DESC, alert_no DESC" if self.by_raised else "alert_no DESC"
+        shown = ", ".join(f"shown_alerts.{part}" for part in order.split(", "))
+        return (
+            query(f"alerts.{name}")
+            .decode()
+            .replace("{driven}", _joined(self.driven) + after)
+            .replace("{conditions}", _joined(self.others))
+            .replace("{shown_order}", shown)
+            .replace("{order}", order)
+            .encode()
+        )
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "".join(f" AND {_CONDITIONS[name]}" for name in names)
+
+
+def _plan(chosen: AlertFilter, *, limited: bool) -> _Plan:
+    asked = {
+        "pack": chosen.pack is not None,
+        "assigned_to": chosen.assigned_to is not None,
+        "open": chosen.state == "open",
+        "rule": chosen.rule is not None,
+        "flapping": chosen.flapping is True,
+        "muted": chosen.muted is True,
+        "from": chosen.starts is not None,
+        "to": chosen.ends is not None,
+        "severity": chosen.severities is not None and len(chosen.severities) == 1,
+        "state": chosen.state not in (None, "open"),
+        "severities": chosen.severities is not None and len(chosen.severities) > 1,
+        "acknowledged": chosen.acknowledged is True,
+        "unacknowledged": chosen.acknowledged is False,
+        "steady": chosen.flapping is False,
+        "shown": chosen.muted is False,
+        "site": chosen.site is not None,
+        "seen": limited,
+    }
+    names = [name for name in _CONDITIONS if asked[name]]
+    driving = next((group for group in _DRIVING if any(asked[name] for name in group)), ())
+    driven = tuple(name for name in names if name in driving)
+    return _Plan(driven, tuple(name for name in names if name not in driven), driving == _RANGE)
+
+
+def page_query(
+    chosen: AlertFilter, cursor: str | None, *, limited: bool, name: str = "page"
+) -> tuple[bytes, dict[str, Any], bool]:
+    """The text of the query, its parameters, and whether it goes by raised_at. limited: to the actor's sites."""
+    plan = _plan(chosen, limited=limited)
+    given: dict[str, Any] = {
+        "state": chosen.state,
+        "severity": None if not chosen.severities else chosen.severities[0],
+        "severities": None if chosen.severities is None else list(chosen.severities),
+        "pack": chosen.pack,
+        "rule": chosen.rule,
+        "site": chosen.site,
+        "from": chosen.starts,
+        "to": chosen.ends,
+        "assigned_to": chosen.assigned_to,
+    }
+    after = ""
+    if cursor is not None and plan.by_raised:
+        given["after_at"], given["after"] = _raised_cursor(cursor)
+        after = " AND (raised_at, alert_no) < (%(after_at)s, %(after)s)"
+    elif cursor is not None:
+        given["after"] = decode_number_cursor(cursor)
+        after = " AND alert_no < %(after)s"
+    return plan.text(name, after), given, plan.by_raised
+
+
+def _raised_cursor(cursor: str) -> tuple[datetime, int]:
+    moment, _, number = (decode_cursor(cursor) or "").partition(" ")
+    return cursor_moment(moment), cursor_number(number)
+
+
+def cursor_moment(text: str) -> datetime:
+    """A moment in a cursor. Raises InvalidRequestError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequestError("this is not a cursor of this list", field="cursor") from error
+    if moment.tzinfo is None:
+        raise InvalidRequestError("this is not a cursor of this list", field="cursor")
+    return moment.astimezone(UTC)
+
+
+def cursor_number(text: str) -> int:
+    """A number in a cursor. Raises InvalidRequestError."""
+    number = decode_number_cursor(encode_cursor(text))
+    assert number is not None  # noqa: S101 - there is a text
+    return number
 
 
 async def page(
-    transaction: Transaction, chosen: AlertFilter, cursor: str | None, limit: int
+    transaction: Transaction,
+    chosen: AlertFilter,
+    cursor: str | None,
+    limit: int,
+    scanned_max: int = SCANNED_MAX,
 ) -> tuple[list[DictRow], str | None]:
-    """Alerts, newest first, and the cursor of the next page."""
-    asked = _asked(chosen) | {"after": decode_number_cursor(cursor), "limit": limit + 1}
-    return page_of(await transaction.rows("alerts.list", asked), limit, "alert_no")
+    """Alerts, newest first, and the cursor of the next page.
+
+    By raised_at when the range is what is looked through. At most `scanned_max` alerts are looked at: then the page
+    may be short, or empty, though there are more behind its cursor.
+    """
+    limited = transaction.actor.sites is not None
+    bounds = {"scanned": scanned_max, "limit": limit + 1}
+    text, given, by_raised = page_query(chosen, cursor, limited=limited)
+    rows = await _rows(transaction, text, given | bounds)
+    if len(rows) > limit:
+        return rows[:limit], _cursor_of(rows[limit - 1], by_raised=by_raised)
+    text, given, by_raised = page_query(chosen, cursor, limited=limited, name="scan_end")
+    ends = await _rows(transaction, text, given | bounds)
+    return rows, _cursor_of(ends[0], by_raised=by_raised) if ends else None
 
 
-def _asked(chosen: AlertFilter, alert_id: UUID | None = None) -> dict[str, object]:
-    return {
-        "id": alert_id,
-        "state": chosen.state,
-        "severity": chosen.severity,
-        "pack": chosen.pack,
-        "rule": chosen.rule,
-    }
+async def _rows(transaction: Transaction, text: bytes, given: Mapping[str, Any]) -> list[DictRow]:
+    sites = None if transaction.actor.sites is None else sorted(transaction.actor.sites)
+    actors = {"tenant_id": transaction.actor.tenant_id, "sites": sites}
+    return await (await transaction.connection.execute(text, actors | dict(given))).fetchall()
+
+
+def _cursor_of(row: Mapping[str, Any], *, by_raised: bool) -> str:
+    number = str(row["alert_no"])
+    return encode_cursor(f"{row['raised_at'].isoformat()} {number}" if by_raised else number)
 
 
 async def get(transaction: Transaction, alert_id: UUID) -> DictRow:
     """The alert. Raises NotFoundError, also for what the actor's sites don't show."""
-    row = await transaction.one("alerts.list", _asked(AlertFilter(), alert_id) | {"after": None, "limit": 1})
+    row = await transaction.one("alerts.get", {"id": alert_id})
     if row is None:
         raise NotFoundError("there is no such alert")
     return row

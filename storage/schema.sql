@@ -277,6 +277,49 @@ COMMENT ON COLUMN bpm.batches.first_ts IS 'Smallest and, in last_ts, largest tim
 
 COMMENT ON COLUMN bpm.batches.part_of IS 'The batch of which this row is a part: a large one is committed in parts, and its own row, with their sums, comes last.';
 
+CREATE TABLE bpm.channels (
+    tenant_id integer NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    enabled boolean NOT NULL,
+    url text,
+    recipients text[],
+    secret bytea,
+    former_secret bytea,
+    former_secret_until timestamp with time zone,
+    event_kinds text[] NOT NULL,
+    severities text[],
+    rule_ids uuid[],
+    site_ids uuid[],
+    muted boolean NOT NULL,
+    quiet jsonb,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    deleted_at timestamp with time zone,
+    disabled_reason text,
+    failures integer DEFAULT 0 NOT NULL,
+    failing_since timestamp with time zone,
+    busy_until timestamp with time zone,
+    next_due_at timestamp with time zone,
+    version integer DEFAULT 1 NOT NULL,
+    CONSTRAINT channels_check CHECK ((((kind = 'webhook'::text) = (url IS NOT NULL)) AND ((kind = 'email'::text) = (recipients IS NOT NULL)))),
+    CONSTRAINT channels_check1 CHECK (((kind = 'webhook'::text) = (secret IS NOT NULL))),
+    CONSTRAINT channels_kind_check CHECK ((kind = ANY (ARRAY['webhook'::text, 'email'::text])))
+);
+
+ALTER TABLE ONLY bpm.channels FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.channels OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.channels.secret IS 'Encrypted by a key that is not in the database, and bound to this channel.';
+
+COMMENT ON COLUMN bpm.channels.failures IS 'Attempts in a row that failed; failing_since is the time of the first.';
+
+COMMENT ON COLUMN bpm.channels.busy_until IS 'Nothing is taken up before: somebody sends, or the receiver is given a rest after it failed.';
+
+COMMENT ON COLUMN bpm.channels.next_due_at IS 'When the first waiting delivery is due; NULL while nothing waits.';
+
 CREATE TABLE bpm.closed_changes (
     tenant_id integer NOT NULL,
     day date NOT NULL,
@@ -360,6 +403,77 @@ ALTER TABLE ONLY bpm.days_to_fold FORCE ROW LEVEL SECURITY;
 ALTER TABLE bpm.days_to_fold OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.days_to_fold IS 'Days of which a quarter-hour was counted again. Written and cleared by the counter only.';
+
+CREATE TABLE bpm.deliveries (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    delivery_no bigint NOT NULL,
+    channel_id uuid NOT NULL,
+    kind text NOT NULL,
+    state text NOT NULL,
+    quiet_until timestamp with time zone,
+    collecting boolean DEFAULT false NOT NULL,
+    left_out integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    queued_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    attempts_before integer DEFAULT 0 NOT NULL,
+    attempted_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    status integer,
+    answer text,
+    error text,
+    CONSTRAINT deliveries_check CHECK (((kind = 'digest'::text) = (quiet_until IS NOT NULL))),
+    CONSTRAINT deliveries_check1 CHECK (((state = 'pending'::text) = (ended_at IS NULL))),
+    CONSTRAINT deliveries_kind_check CHECK ((kind = ANY (ARRAY['event'::text, 'digest'::text, 'test'::text]))),
+    CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'delivered'::text, 'dead'::text])))
+);
+
+ALTER TABLE ONLY bpm.deliveries FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.deliveries OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.deliveries.quiet_until IS 'End of the quiet hours whose events it gathers, until it is taken up.';
+
+COMMENT ON COLUMN bpm.deliveries.left_out IS 'Events of a digest that are only counted, because it held enough.';
+
+COMMENT ON COLUMN bpm.deliveries.queued_at IS 'When it was first due, or replayed: from then on it is tried for so many hours.';
+
+COMMENT ON COLUMN bpm.deliveries.attempts_before IS 'Attempts before it was replayed: they don''t count for how long it waits.';
+
+ALTER TABLE bpm.deliveries ALTER COLUMN delivery_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.deliveries_delivery_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE bpm.delivery_events (
+    tenant_id integer NOT NULL,
+    channel_id uuid NOT NULL,
+    partition_no integer NOT NULL,
+    seq bigint NOT NULL,
+    delivery_id uuid NOT NULL,
+    message jsonb NOT NULL
+);
+
+ALTER TABLE ONLY bpm.delivery_events FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.delivery_events OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.delivery_events IS 'An event of the alert log goes through a channel once. message is what is said of it.';
+
+CREATE TABLE bpm.dispatch_positions (
+    partition_no integer NOT NULL,
+    seq bigint NOT NULL
+);
+
+ALTER TABLE bpm.dispatch_positions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.dispatch_positions IS 'How far deliveries have been made of each partition''s alert log; moved in the transaction that makes them.';
 
 CREATE TABLE bpm.group_days (
     tenant_id integer NOT NULL,
@@ -954,6 +1068,9 @@ ALTER TABLE ONLY bpm.audit_log
 ALTER TABLE ONLY bpm.batches
     ADD CONSTRAINT batches_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY bpm.channels
+    ADD CONSTRAINT channels_pkey PRIMARY KEY (tenant_id, id);
+
 ALTER TABLE ONLY bpm.closed_changes
     ADD CONSTRAINT closed_changes_pkey PRIMARY KEY (tenant_id, day, partition_no);
 
@@ -971,6 +1088,18 @@ ALTER TABLE ONLY bpm.day_marks
 
 ALTER TABLE ONLY bpm.days_to_fold
     ADD CONSTRAINT days_to_fold_pkey PRIMARY KEY (pack_id, tenure_no, day);
+
+ALTER TABLE ONLY bpm.deliveries
+    ADD CONSTRAINT deliveries_delivery_no_key UNIQUE (delivery_no);
+
+ALTER TABLE ONLY bpm.deliveries
+    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.delivery_events
+    ADD CONSTRAINT delivery_events_pkey PRIMARY KEY (tenant_id, channel_id, partition_no, seq);
+
+ALTER TABLE ONLY bpm.dispatch_positions
+    ADD CONSTRAINT dispatch_positions_pkey PRIMARY KEY (partition_no);
 
 ALTER TABLE ONLY bpm.group_days
     ADD CONSTRAINT group_days_pkey PRIMARY KEY (tenant_id, kind, group_id, day);
@@ -1089,15 +1218,29 @@ ALTER TABLE ONLY bpm.window_marks
 ALTER TABLE ONLY bpm.window_notes
     ADD CONSTRAINT window_notes_pkey PRIMARY KEY (pack_id, starts, tenant_id, batch_no);
 
+CREATE INDEX alert_actions_by_time ON bpm.alert_actions USING btree (tenant_id, at, partition_no, seq);
+
 CREATE UNIQUE INDEX alert_actions_log ON bpm.alert_actions USING btree (partition_no, seq);
 
 CREATE INDEX alert_actions_of_alert ON bpm.alert_actions USING btree (tenant_id, alert_id, seq);
 
+CREATE INDEX alerts_flapping ON bpm.alerts USING btree (tenant_id, alert_no DESC) WHERE flapping;
+
+CREATE INDEX alerts_muted ON bpm.alerts USING btree (tenant_id, alert_no DESC) WHERE (silence_id IS NOT NULL);
+
 CREATE INDEX alerts_newest ON bpm.alerts USING btree (tenant_id, alert_no DESC);
+
+CREATE INDEX alerts_of_assignee ON bpm.alerts USING btree (tenant_id, assigned_to, alert_no DESC) WHERE (assigned_to IS NOT NULL);
 
 CREATE INDEX alerts_of_pack ON bpm.alerts USING btree (tenant_id, pack_id, alert_no DESC);
 
+CREATE INDEX alerts_of_rule ON bpm.alerts USING btree (tenant_id, rule_no, alert_no DESC);
+
+CREATE INDEX alerts_of_severity ON bpm.alerts USING btree (tenant_id, severity, alert_no DESC);
+
 CREATE INDEX alerts_open ON bpm.alerts USING btree (tenant_id, alert_no DESC) WHERE (state = 'open'::text);
+
+CREATE INDEX alerts_raised ON bpm.alerts USING btree (tenant_id, raised_at DESC, alert_no DESC);
 
 CREATE INDEX batches_arrived ON bpm.batches USING brin (arrived_at);
 
@@ -1107,7 +1250,31 @@ CREATE INDEX batches_by_number ON bpm.batches USING brin (batch_no);
 
 CREATE INDEX batches_parts ON bpm.batches USING btree (tenant_id, part_of) WHERE (part_of IS NOT NULL);
 
+CREATE INDEX channels_due ON bpm.channels USING btree (next_due_at) WHERE (next_due_at IS NOT NULL);
+
+CREATE UNIQUE INDEX channels_name ON bpm.channels USING btree (tenant_id, name) WHERE (deleted_at IS NULL);
+
 CREATE INDEX corrections_unfinished ON bpm.corrections USING btree (correction_no) WHERE (status <> 'done'::text);
+
+CREATE INDEX deliveries_attempted ON bpm.deliveries USING btree (tenant_id, attempted_at) WHERE (attempted_at IS NOT NULL);
+
+CREATE UNIQUE INDEX deliveries_digest ON bpm.deliveries USING btree (tenant_id, channel_id, quiet_until) WHERE collecting;
+
+CREATE INDEX deliveries_due ON bpm.deliveries USING btree (tenant_id, channel_id, due_at) WHERE (state = 'pending'::text);
+
+CREATE INDEX deliveries_ended ON bpm.deliveries USING btree (ended_at) WHERE (ended_at IS NOT NULL);
+
+CREATE INDEX deliveries_newest ON bpm.deliveries USING btree (tenant_id, delivery_no DESC);
+
+CREATE INDEX deliveries_of_channel ON bpm.deliveries USING btree (tenant_id, channel_id, delivery_no DESC);
+
+CREATE INDEX deliveries_of_channel_state ON bpm.deliveries USING btree (tenant_id, channel_id, state, delivery_no);
+
+CREATE INDEX deliveries_of_state ON bpm.deliveries USING btree (tenant_id, state, delivery_no DESC);
+
+CREATE INDEX deliveries_waiting ON bpm.deliveries USING btree (queued_at) WHERE (state = 'pending'::text);
+
+CREATE INDEX delivery_events_of_delivery ON bpm.delivery_events USING btree (tenant_id, delivery_id, partition_no, seq);
 
 CREATE INDEX pack_days_by_day ON bpm.pack_days USING btree (tenant_id, day);
 
@@ -1118,6 +1285,8 @@ CREATE INDEX readings_batch_no ON ONLY bpm.readings USING brin (batch_no) WITH (
 CREATE INDEX readings_pack_ts ON ONLY bpm.readings USING btree (pack_id, ts);
 
 CREATE INDEX readings_ts ON ONLY bpm.readings USING brin (ts) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX rule_transitions_by_time ON bpm.rule_transitions USING btree (tenant_id, rule_time, partition_no, seq) WHERE (kind = ANY (ARRAY['raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]));
 
 CREATE UNIQUE INDEX rule_transitions_log ON bpm.rule_transitions USING btree (partition_no, seq) WHERE (kind = ANY (ARRAY['raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]));
 
@@ -1166,6 +1335,9 @@ ALTER TABLE ONLY bpm.batches
 ALTER TABLE ONLY bpm.batches
     ADD CONSTRAINT batches_tenant_id_import_id_fkey FOREIGN KEY (tenant_id, import_id) REFERENCES bpm.imports(tenant_id, id);
 
+ALTER TABLE ONLY bpm.channels
+    ADD CONSTRAINT channels_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.closed_changes
     ADD CONSTRAINT closed_changes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -1180,6 +1352,18 @@ ALTER TABLE ONLY bpm.corrections
 
 ALTER TABLE ONLY bpm.days_to_fold
     ADD CONSTRAINT days_to_fold_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.deliveries
+    ADD CONSTRAINT deliveries_tenant_id_channel_id_fkey FOREIGN KEY (tenant_id, channel_id) REFERENCES bpm.channels(tenant_id, id);
+
+ALTER TABLE ONLY bpm.deliveries
+    ADD CONSTRAINT deliveries_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.delivery_events
+    ADD CONSTRAINT delivery_events_tenant_id_delivery_id_fkey FOREIGN KEY (tenant_id, delivery_id) REFERENCES bpm.deliveries(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY bpm.dispatch_positions
+    ADD CONSTRAINT dispatch_positions_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
 
 ALTER TABLE ONLY bpm.group_days
     ADD CONSTRAINT group_days_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1282,11 +1466,17 @@ ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.batches ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.channels ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.closed_changes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.corrections ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.days_to_fold ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.deliveries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.delivery_events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.group_days ENABLE ROW LEVEL SECURITY;
 
@@ -1332,11 +1522,17 @@ CREATE POLICY tenant ON bpm.audit_log TO bpm_app USING ((tenant_id = ( SELECT (N
 
 CREATE POLICY tenant ON bpm.batches TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.channels TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.closed_changes TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.corrections TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.days_to_fold TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.deliveries TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.delivery_events TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.group_days TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -1419,6 +1615,9 @@ GRANT USAGE ON SEQUENCE bpm.batch_numbers TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.batches TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.batches TO bpm_ingest;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.channels TO bpm_app;
+GRANT SELECT,UPDATE ON TABLE bpm.channels TO bpm_ingest;
+
 GRANT SELECT ON TABLE bpm.closed_changes TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.closed_changes TO bpm_ingest;
 
@@ -1431,6 +1630,14 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.day_marks TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.days_to_fold TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.days_to_fold TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.deliveries TO bpm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.deliveries TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.delivery_events TO bpm_app;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.delivery_events TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.dispatch_positions TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.group_days TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.group_days TO bpm_ingest;

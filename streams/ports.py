@@ -144,9 +144,10 @@ class CountStore(Protocol):
 
 
 class Stage(StrEnum):
-    """Named points of a group's way, and of a count's, where tests end the process."""
+    """Named points of a group's way, of a count's and of a delivery's, where tests end the process."""
 
     BEFORE_COMMIT = "before_commit"
     AFTER_COMMIT = "after_commit"
     IN_COUNT_BEFORE_COMMIT = "in_count_before_commit"
     IN_COUNT_AFTER_COMMIT = "in_count_after_commit"
+    SENT_BEFORE_MARK = "sent_before_mark"

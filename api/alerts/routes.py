@@ -22,9 +22,24 @@ Writer = Annotated[Call, Depends(Allowed(Action.ALERT_WRITE))]
 
 @routes.get("/alerts", response_model=schemas.AlertPage)
 async def page(request: Request, asked: Annotated[schemas.AlertsAsked, Query()], call: Reader) -> Response:
-    """List alerts, newest first."""
+    """List alerts, newest first. Where much is filtered out a page may be short, and go on behind its cursor."""
     items, after = await service.page(call, asked)
     return listed(request, items, after)
+
+
+@routes.get("/alerts/history", response_model=schemas.HistoryPage)
+async def history(
+    request: Request, asked: Annotated[schemas.HistoryAsked, Query()], call: Reader
+) -> Response:
+    """List what happened to alerts in a span, by rules and by people. A page may be short, and go on."""
+    items, after = await service.history(call, asked)
+    return listed(request, items, after)
+
+
+@routes.get("/alerts/statistics", response_model=schemas.Statistics)
+async def statistics(asked: Annotated[schemas.StatisticsAsked, Query()], call: Reader) -> Response:
+    """Count the alerts raised in a span, and how long they took to be acknowledged and to clear."""
+    return answer(await service.statistics(call, asked))
 
 
 @routes.get("/alerts/{id}", response_model=schemas.AlertDetail)

@@ -1,16 +1,18 @@
 """Use cases of alerts."""
 
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from api.alerts.schemas import AlertsAsked
+from api.alerts.schemas import AlertsAsked, Happened, HistoryAsked, StatisticsAsked
 from api.alerts.shown import shown
 from api.call import Call
 from api.idempotency import id_under_key
-from domain.alert_rules import AlertState
+from domain.alert_rules import AlertState, read_condition, value_unit
 from domain.alerts import AlertAction, AlertActionKind, ClearByHand
 from domain.clock import to_ms
-from domain.errors import ConflictError, NotFoundError
+from domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from storage import alert_history
 from storage import alerts as stored
 
 Row = dict[str, Any]
@@ -19,11 +21,91 @@ _HAPPENED_MAX = 1000
 
 
 async def page(call: Call, asked: AlertsAsked) -> tuple[list[Row], str | None]:
-    """Alerts, newest first, and the cursor of the next page."""
-    chosen = stored.AlertFilter(asked.state, asked.severity, asked.pack, asked.rule)
+    """Alerts, newest first, and the cursor of the next page. Raises InvalidRequestError (empty span)."""
+    if asked.starts is not None and asked.ends is not None:
+        _require_span(asked.starts, asked.ends)
+    chosen = stored.AlertFilter(
+        state=asked.state,
+        severities=tuple(dict.fromkeys(asked.severity)) or None,
+        pack=asked.pack,
+        rule=asked.rule,
+        site=asked.site,
+        starts=asked.starts,
+        ends=asked.ends,
+        acknowledged=asked.acknowledged,
+        assigned_to=asked.assigned_to,
+        flapping=asked.flapping,
+        muted=asked.muted,
+    )
+    scanned_max = call.engine.settings.alerts_scanned_max
     async with call.snapshot() as transaction:
-        rows, after = await stored.page(transaction, chosen, asked.cursor, asked.limit)
+        rows, after = await stored.page(transaction, chosen, asked.cursor, asked.limit, scanned_max)
     return [shown(row) for row in rows], after
+
+
+def _require_span(starts: datetime, ends: datetime) -> None:
+    if starts >= ends:
+        raise InvalidRequestError("`from` is not before `to`", field="to")
+
+
+async def history(call: Call, asked: HistoryAsked) -> tuple[list[Row], str | None]:
+    """What happened in a span, and the cursor of the next page. Raises InvalidRequestError (empty span)."""
+    _require_span(asked.starts, asked.ends)
+    chosen = alert_history.HistoryFilter(
+        asked.starts,
+        asked.ends,
+        asked.kind or None,
+        asked.severity or None,
+        asked.pack,
+        asked.rule,
+        asked.site,
+    )
+    scanned_max, newest_first = call.engine.settings.alerts_scanned_max, asked.order == "newest"
+    async with call.snapshot() as transaction:
+        rows, after = await alert_history.history(
+            transaction, chosen, asked.cursor, asked.limit, scanned_max, newest_first=newest_first
+        )
+    return [_happened(row) for row in rows], after
+
+
+def _happened(row: Row) -> Row:
+    told = row | {"unit": value_unit(read_condition(row["condition"]))}
+    return {name: told[name] for name in Happened.model_fields}
+
+
+async def statistics(call: Call, asked: StatisticsAsked) -> Row:
+    """Sums of the alerts of a span. Raises InvalidRequestError: an empty or too long span, or too many alerts."""
+    _require_span(asked.starts, asked.ends)
+    settings = call.engine.settings
+    days_max = settings.statistics_days_max
+    if asked.ends - asked.starts > timedelta(days=days_max):
+        raise InvalidRequestError(f"more than {days_max} days", field="to", limit=days_max)
+    async with call.snapshot() as transaction:
+        total, *groups = await alert_history.statistics(
+            transaction, asked.by, asked.starts, asked.ends, asked.limit + 1, settings.statistics_alerts_max
+        )
+    return {
+        "from": asked.starts,
+        "to": asked.ends,
+        "by": asked.by,
+        "total": _sums(total),
+        "groups": [{"key": row["key"], "id": row["id"]} | _sums(row) for row in groups[: asked.limit]],
+        "more": len(groups) > asked.limit,
+    }
+
+
+_COUNTS = ("raised", "open", "cleared", "withdrawn", "acknowledged", "flapping", "muted", "late")
+
+
+def _sums(row: Row) -> Row:
+    counts = {name: row[name] for name in _COUNTS}
+    times = {f"time_to_{what}": _times(row, what) for what in ("acknowledge", "clear")}
+    return counts | times
+
+
+def _times(row: Row, what: str) -> Row:
+    p50_s, p90_s, p99_s = row[f"{what}_s"] or (None, None, None)
+    return {"mean_s": row[f"{what}_mean_s"], "p50_s": p50_s, "p90_s": p90_s, "p99_s": p99_s}
 
 
 async def get(call: Call, alert_id: UUID) -> Row:

@@ -102,6 +102,21 @@ def save_again(holding: Holding) -> Sent:
     return {}
 
 
+UNREACHED = "https://localhost/hook"
+"""Never sent to: it is an address of the machine itself."""
+
+
+def channel(name: str, **more: Any) -> Sent:
+    return {"name": name, "kind": "webhook", "url": UNREACHED, "events": ["late"]} | more
+
+
+def make_spare_channel(holding: Holding) -> Sent:
+    """Makes a channel that the call before may have deleted."""
+    made = holding.admin.post("/v1/channels", json=channel(new_name(holding)))
+    holding.ids["sparechannel"] = made.raise_for_status().json()["id"]
+    return {}
+
+
 def csv_of(text: str) -> Sent:
     return {"content": text.encode(), "headers": {"Content-Type": "text/csv"}, "params": {"dry_run": "true"}}
 
@@ -208,6 +223,28 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("GET", "/v1/alerts"): Call(Action.ALERT_READ),
     ("GET", "/v1/alerts/stream"): Call(Action.ALERT_READ),
     ("POST", "/v1/tickets"): Call(Action.TICKET_WRITE, 201),
+    ("GET", "/v1/alerts/history"): Call(
+        Action.ALERT_READ, sent=lambda _: {"params": {"from": FROM, "to": TO}}
+    ),
+    ("GET", "/v1/alerts/statistics"): Call(
+        Action.ALERT_READ, sent=lambda _: {"params": {"from": EARLIER, "to": moment(60), "by": "pack"}}
+    ),
+    ("POST", "/v1/channels"): Call(Action.CHANNEL_WRITE, 201, lambda of: {"json": channel(new_name(of))}),
+    ("GET", "/v1/channels"): Call(Action.CHANNEL_READ),
+    ("GET", "/v1/channels/{id}"): Call(Action.CHANNEL_READ, of="channel"),
+    ("PATCH", "/v1/channels/{id}"): Call(
+        Action.CHANNEL_WRITE, sent=edit("channel", lambda _: {"muted": True}), of="channel"
+    ),
+    ("DELETE", "/v1/channels/{id}"): Call(Action.CHANNEL_WRITE, 204, make_spare_channel, of="sparechannel"),
+    ("POST", "/v1/channels/{id}/rotate"): Call(Action.CHANNEL_WRITE, of="channel"),
+    ("POST", "/v1/channels/{id}/test"): Call(Action.CHANNEL_WRITE, 202, of="channel"),
+    ("POST", "/v1/channels/{id}/replay"): Call(
+        Action.CHANNEL_WRITE, sent=lambda _: {"params": {"from": FROM, "to": TO}}, of="channel"
+    ),
+    ("GET", "/v1/deliveries"): Call(Action.CHANNEL_READ),
+    ("GET", "/v1/deliveries/{id}"): Call(Action.CHANNEL_READ, of="delivery"),
+    # Of a channel that was deleted, so that nothing is under way while it is compared.
+    ("POST", "/v1/deliveries/{id}/replay"): Call(Action.CHANNEL_WRITE, 409, of="delivery"),
     ("GET", "/v1/alerts/{id}"): Call(Action.ALERT_READ, of="alert"),
     ("POST", "/v1/alerts/{id}/acknowledge"): Call(Action.ALERT_WRITE, of="alert"),
     ("POST", "/v1/alerts/{id}/assign"): Call(
@@ -297,12 +334,18 @@ def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding
         "import": {"source": f"{marker}-file"},
         "pack": {"pack": "P-1", "site": f"{marker}-site", "model": f"{marker}-model"},
         "group": {"name": f"{marker}-group", "description": marker, "packs": ["P-1"]},
+        "channel": channel(f"{marker}-channel"),
     }
     for subject, values in made.items():
         answer = holding.admin.post(f"/v1/{subject}s", json=values)
         assert answer.status_code == 201, answer.text
         holding.ids[subject] = answer.json()["id"]
     save_again(holding)
+    make_spare_channel(holding)
+    tested = holding.admin.post(f"/v1/channels/{holding.ids['sparechannel']}/test")
+    holding.ids["delivery"] = tested.raise_for_status().json()["id"]
+    holding.admin.delete(f"/v1/channels/{holding.ids['sparechannel']}").raise_for_status()
+    make_spare_channel(holding)
     empty = holding.admin.post("/v1/imports", json={"source": f"{marker}-empty"})
     holding.ids["emptyimport"] = empty.json()["id"]
     holding.ids["correction"] = holding.admin.post("/v1/corrections", json=correction(marker)).json()["id"]

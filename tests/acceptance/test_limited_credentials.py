@@ -389,3 +389,39 @@ def test_rules_and_silences_which_reach_every_site_are_not_written(
     muted = tenant.operator.post("/v1/silences", json={"kind": "mute", "reason": "r"} | span)
     assert (changed.status_code, muted.status_code) == (403, 403)
     assert tenant.operator.get("/v1/silences").status_code == 403
+
+
+def test_channels_and_deliveries_which_reach_every_site_are_refused(tenant: Tenant) -> None:
+    new = {"name": "own site", "kind": "webhook", "url": "https://localhost/", "sites": ["A"]}
+    span = {"from": FROM, "to": TO}
+    with_id = f"/v1/channels/{GUESSED}"
+    answers = [
+        tenant.operator.get("/v1/channels"),
+        tenant.operator.get("/v1/deliveries"),
+        tenant.operator.get(f"/v1/deliveries/{GUESSED}"),
+        tenant.operator.get(with_id),
+        tenant.operator.post("/v1/channels", json=new),
+        tenant.operator.post(f"{with_id}/test"),
+        tenant.operator.post(f"{with_id}/replay", params=span),
+    ]
+    assert {answer.status_code for answer in answers} == {403}
+
+
+def test_lists_history_and_statistics_of_alerts_show_the_own_site_alone(
+    tenant: Tenant, alerting: dict[str, str]
+) -> None:
+    span = {"from": "2026-01-01T00:00:00Z", "to": moment(60)}
+
+    def sites(client: httpx.Client) -> list[set[str | None]]:
+        listed = client.get("/v1/alerts", params=span).json()["items"]
+        happened = client.get("/v1/alerts/history", params=span).json()["items"]
+        sums = client.get("/v1/alerts/statistics", params=span | {"by": "site"}).json()
+        assert sum(one["raised"] for one in sums["groups"]) == sums["total"]["raised"] == len(listed)
+        found = [{one["site"] for one in rows} for rows in (listed, happened)]
+        return [*found, {one["key"] for one in sums["groups"]}]
+
+    assert sites(tenant.operator) == [{"A"}] * 3
+    assert all({"A", "B"} <= one for one in sites(tenant.admin))
+    assert tenant.operator.get("/v1/alerts", params={"site": "B"}).json()["items"] == []
+    elsewhere = tenant.operator.get("/v1/alerts/history", params=span | {"site": "B"})
+    assert elsewhere.json()["items"] == []

@@ -1,12 +1,14 @@
 """What the documentation shows is true: the snippets of every page are run in their order."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.running import RunningApi
+from api.bootstrap import DatabaseAccess
+from tests.running import RunningApi, running_api
 from tests.snippets import pages_with_snippets, run_page
 
 FRESH = frozenset({"docs/tutorial/a-day.md"})
@@ -47,6 +49,15 @@ def seed(client: httpx.Client) -> None:
     client.post("/v1/telemetry", json=readings).raise_for_status()
     hot_now = {"pack": "NX-2", "ts": datetime.now(UTC).isoformat(), "temperature_c": 55}
     client.post("/v1/telemetry", json=hot_now).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def api(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    """An engine that may reach receivers on this machine, as the tutorial starts it."""
+    data = tmp_path_factory.mktemp("data")
+    allowed = {"webhook_http_allowed": True, "webhook_networks_allowed": "127.0.0.0/8"}
+    with running_api(database, data, **allowed) as running:
+        yield running
 
 
 @pytest.mark.usefixtures("generated_client")

@@ -34,10 +34,13 @@ GRANTED = {
         "model:write",
         "site:write",
         "correction:write",
+        "channel:read",
+        "channel:write",
     },
     "operator": READS
     | RULES
     | {
+        "channel:read",
         "telemetry:write",
         "quarantine:write",
         "key-alias:write",
@@ -90,6 +93,8 @@ def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
         "rule:write",
         "silence:read",
         "silence:write",
+        "channel:read",
+        "channel:write",
     }
 
 

@@ -1,5 +1,6 @@
 """Tenants are kept apart by the database itself, and an engine refuses to start where they aren't."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -45,6 +46,9 @@ OF_TENANTS = {
     "rule_transitions",
     "alerts",
     "alert_actions",
+    "channels",
+    "deliveries",
+    "delivery_events",
     "tickets",
 }
 APP_DELETES_FROM = {"quarantine", "key_aliases", "pack_groups", "pack_group_members", "tickets"}
@@ -101,6 +105,8 @@ def tenants(api: RunningApi) -> dict[str, int]:
             span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
             silence = {"kind": "mute", "reason": "r"} | span
             client.post("/v1/silences", json=silence).raise_for_status()
+            channel = {"name": "C", "kind": "webhook", "url": "https://localhost/"}
+            client.post("/v1/channels", json=channel).raise_for_status()
             live = {"pack": "P", "ts": datetime.now(UTC).isoformat(), "temperature_c": 60}
             client.post("/v1/telemetry", json=live).raise_for_status()
             client.post("/v1/tickets").raise_for_status()
@@ -109,6 +115,7 @@ def tenants(api: RunningApi) -> dict[str, int]:
     assert api.engine.counter.wait_until_counted(60)
     api.engine.counter.stop()
     with as_administrator(api.access) as connection:
+        until_dispatched(connection)
         # What waits to be counted doesn't last.
         for waiting in (
             "window_notes SELECT tenant_id, pack_id, now(), 1 FROM packs",
@@ -117,6 +124,13 @@ def tenants(api: RunningApi) -> dict[str, int]:
         ):
             connection.execute(f"INSERT INTO {waiting}".encode())
         return dict(connection.execute("SELECT name, tenant_id FROM tenants").fetchall())
+
+
+def until_dispatched(connection: psycopg.Connection) -> None:
+    deadline_s = time.monotonic() + 20
+    while connection.execute("SELECT count(DISTINCT tenant_id) FROM delivery_events").fetchone() != (2,):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
 
 
 def test_every_table_with_a_tenant_is_among_those_tested(api: RunningApi) -> None:
@@ -144,7 +158,8 @@ def test_app_sees_rows_of_the_tenant_set_and_none_without(
 
 
 @pytest.mark.parametrize(
-    "table", ["sites", "models", "packs", "tenures", "imports", "audit_log", "key_aliases"]
+    "table",
+    ["sites", "models", "packs", "tenures", "imports", "audit_log", "key_aliases", "channels", "deliveries"],
 )
 def test_app_can_not_write_a_row_for_another_tenant(
     api: RunningApi, tenants: dict[str, int], table: str
@@ -200,7 +215,9 @@ def test_app_reads_no_partition_directly(api: RunningApi, tenants: dict[str, int
                 connection.execute(f"SELECT 1 FROM {name}")
 
 
-@pytest.mark.parametrize("table", ["pack_state", "partitions", "migrations", "day_marks"])
+@pytest.mark.parametrize(
+    "table", ["pack_state", "partitions", "migrations", "day_marks", "dispatch_positions"]
+)
 def test_app_reads_nothing_that_has_no_tenant(api: RunningApi, table: str) -> None:
     with as_app(api.access) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(f"SELECT 1 FROM {table}")
