@@ -71,7 +71,7 @@ def follow(
             sleep(min(WAIT_S_FIRST * 2.0 ** (failures - 1), WAIT_S_MAX))
         failures += 1
         try:
-            with _opened(client, cursor, wanted) as socket:
+            with _opened(client, cursor, wanted, sleep) as socket:
                 while True:
                     frame = _frame(socket.recv(quiet_s_max))
                     failures = 0
@@ -89,9 +89,12 @@ def follow(
 
 @contextmanager
 def _opened(
-    client: httpx.Client, cursor: str | None, wanted: dict[str, list[str]]
+    client: httpx.Client,
+    cursor: str | None,
+    wanted: dict[str, list[str]],
+    sleep: Callable[[float], None],
 ) -> Iterator[ClientConnection]:
-    ticket = json_of(post(client, "/v1/tickets"))["ticket"]
+    ticket = json_of(post(client, "/v1/tickets", sleep=sleep))["ticket"]
     url = str(client.base_url).rstrip("/").replace("http", "ws", 1) + PATH
     proxy: Literal[True] | None = True if client.trust_env else None
     with connect(url, proxy=proxy, max_size=FRAME_BYTES_MAX) as socket:

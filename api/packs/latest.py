@@ -1,7 +1,7 @@
 """The latest values of many packs in one look-up."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,24 +38,54 @@ async def of_packs(call: Call, packs: Sequence[str]) -> LatestOfPacks:
     asked = list(dict.fromkeys(packs))
     if len(asked) > packs_max:
         raise InvalidRequestError(f"more than {packs_max} packs", field="packs", limit=packs_max)
-    async with call.snapshot() as transaction:
+
+    async def members(transaction: Transaction) -> Members:
         found = await pack_groups.known_packs(transaction, asked)
-        members = Members(tuple(found), np.fromiter(found.values(), np.int32, len(found)))
-        return await _latest(call, transaction, members, tuple(name for name in asked if name not in found))
+        return Members(tuple(found), np.fromiter(found.values(), np.int32, len(found)))
+
+    return await _latest(call, members, asked)
 
 
 async def of_group(call: Call, group: str) -> LatestOfPacks:
     """The packs of a group that the actor sees, by external id. Raises InvalidRequestError, NotFoundError."""
     wanted = group_of(group)
-    async with call.snapshot() as transaction:
-        members = await pack_groups.packs_of(transaction, wanted, call.engine.settings.latest_packs_max)
-        return await _latest(call, transaction, members, ())
+
+    async def members(transaction: Transaction) -> Members:
+        return await pack_groups.packs_of(transaction, wanted, call.engine.settings.latest_packs_max)
+
+    return await _latest(call, members, ())
 
 
 async def _latest(
-    call: Call, transaction: Transaction, members: Members, unknown: tuple[str, ...]
+    call: Call, members_of: Callable[[Transaction], Awaitable[Members]], asked: Sequence[str]
 ) -> LatestOfPacks:
-    ts_ms, thousandths = call.engine.runner.latest_of_packs(members.number)
+    """The store is asked again who sees what, after the values were taken.
+
+    Else a value that came after a pack had moved would be shown to those who saw the pack before.
+    """
+    async with call.snapshot() as transaction:
+        before = await members_of(transaction)
+    ts_ms, thousandths = call.engine.runner.latest_of_packs(before.number)
+    async with call.snapshot() as transaction:
+        members = await members_of(transaction)
+        at = _places(before, members)
+        there = np.flatnonzero(at >= 0)
+        members = Members(tuple(members.names[place] for place in there), members.number[there])
+        found = await _own(transaction, members, ts_ms[:, at[there]], thousandths[:, at[there]])
+    unknown = set(asked) - set(found.packs)
+    return replace(found, unknown=tuple(name for name in asked if name in unknown))
+
+
+def _places(before: Members, after: Members) -> Int64Array:
+    """Where each pack of `after` stands in `before`, -1 for one that doesn't: int64[after]."""
+    places = {number: place for place, number in enumerate(before.number.tolist())}
+    return np.array([places.get(number, -1) for number in after.number.tolist()], np.int64)
+
+
+async def _own(
+    transaction: Transaction, members: Members, ts_ms: Int64Array, thousandths: Int32Array
+) -> LatestOfPacks:
+    """What of packs' latest values is the tenant's own; where that is another's, the tenant's latest."""
     known = ts_ms != NEVER_MS
     value = thousandths / THOUSANDTHS_PER_UNIT
     place, from_ms, to_ms = await stored.tenures_of_packs(transaction, members.number)
@@ -67,7 +97,7 @@ async def _latest(
         if len(elsewhere):
             known[measure, elsewhere] = False
             await _look_up(transaction, members.number, measure, elsewhere, value, ts_ms, known)
-    return LatestOfPacks(members.names, members.number, value, ts_ms, known, unknown)
+    return LatestOfPacks(members.names, members.number, value, ts_ms, known)
 
 
 async def _look_up(

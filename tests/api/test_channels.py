@@ -1,9 +1,8 @@
 """Channels over HTTP: made, edited, tried, rotated and deleted; secrets are shown once; alerts leave the building."""
 
 import base64
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from api.settings import Environment, Settings
 from domain.errors import ConflictError, SettingsRefusedError
 from domain.tenancy import TenantId
 from tests.api.delivering.receiver import OK, receiving, status
-from tests.running import RunningApi, running_api
+from tests.running import RunningApi, running_api, until
 
 Row = dict[str, Any]
 
@@ -63,14 +62,6 @@ def make(client: httpx.Client, url: str = "https://hooks.example.test/", **more:
 def change(client: httpx.Client, made: Row, **changes: Any) -> httpx.Response:
     path = f"/v1/channels/{made['id']}"
     return client.patch(path, json=changes, headers={"If-Match": client.get(path).headers["ETag"]})
-
-
-def until(asked: Callable[[], Any]) -> Any:
-    deadline_s = time.monotonic() + 20
-    while not (found := asked()):
-        assert time.monotonic() < deadline_s, "it did not come true in time"
-        time.sleep(0.02)
-    return found
 
 
 def delivered(client: httpx.Client, count: int, state: str = "delivered") -> list[Row]:

@@ -29,6 +29,8 @@ _COMPARED = (
     ("snapshots", "stores compared"),
     ("waiting", "quarters waiting then"),
     ("answers", "answers compared"),
+    ("drops", "times that the listener left and came again"),
+    ("broken", "times that the listener was left"),
 )
 
 console = Console(soft_wrap=True, highlight=False)
@@ -73,7 +75,16 @@ def table_of(results: list[Result]) -> Table:
         if done[fault]:
             table.add_row(f"killed: {fault}", str(done[fault]))
     table.add_row("killed again while starting", str(sum(result.killed_while_starting for result in results)))
-    for name in ("attempted", "acknowledged", "retried", "corrections", "rows", "quarters", "alerts"):
+    for name in (
+        "attempted",
+        "acknowledged",
+        "retried",
+        "corrections",
+        "rows",
+        "quarters",
+        "alerts",
+        "heard",
+    ):
         table.add_row(f"{name}", f"{sum(getattr(result, name) for result in results):,}")
     for name, what in _COMPARED:
         table.add_row(what, f"{sum(getattr(result, name) for result in results):,}")

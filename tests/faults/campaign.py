@@ -22,6 +22,7 @@ from tests.faults.alarms import add_rule, alert_contradictions, expected_alerts
 from tests.faults.comparison import Stored, contradictions, read_stored
 from tests.faults.engine_process import ROOT, EngineProcess, until
 from tests.faults.journal import read_journals
+from tests.faults.listener import Listener
 from tests.faults.load import HISTORY_S
 from tests.faults.windows import answered_contradictions, read_marks, read_snapshot, stored_contradictions
 from tests.faults.writers import Writers
@@ -67,6 +68,7 @@ class Result:
 
     snapshots and answers: how often the store, and answered windows, were compared with a recount. waiting: the
     quarter-hours that were still to be counted when the store was looked at. quarters: those stored at the end.
+    heard: events that a listener to live alerts got. drops: how often it left; broken: how often it was left.
     """
 
     done: Counter[Fault] = field(default_factory=Counter)
@@ -82,6 +84,9 @@ class Result:
     answers: int = 0
     waiting: int = 0
     quarters: int = 0
+    heard: int = 0
+    drops: int = 0
+    broken: int = 0
     contradictions: list[str] = field(default_factory=list)
 
     def require_agreement(self) -> None:
@@ -117,6 +122,7 @@ class Round:
         self._start()
         engine.wait_ready()
         self._prepare()
+        listener = Listener(engine, self._token, self._seed)
         writers = Writers(engine, self._token, engine.folder, self._seed)
         try:
             writers.wait_progress()
@@ -125,9 +131,11 @@ class Round:
                 self._report(f"{number}/{len(faults)} {fault}, {writers.acknowledged()} acknowledged")
             until(lambda: writers.acknowledged() >= ACKNOWLEDGEMENTS_MIN, "enough receipts", _ENOUGH_S_MAX)
             writers.stop()
+            self._compare(writers)
+            self._compare_heard(listener)
         finally:
             writers.clear()
-        self._compare(writers)
+            listener.stop()
         return self.result
 
     def _prepare(self) -> None:
@@ -234,6 +242,11 @@ class Round:
         result.contradictions += contradictions(evidence, stored)
         result.contradictions += latest_contradictions(engine, stored)
         result.contradictions += alert_contradictions(administrator, evidence.alarms)
+
+    def _compare_heard(self, listener: Listener) -> None:
+        result = self.result
+        result.contradictions += listener.contradictions(self._engine.connections().admin)
+        result.heard, result.drops, result.broken = len(listener.events), listener.drops, listener.broken
 
 
 @contextmanager

@@ -27,3 +27,5 @@ def test_acknowledged_is_stored_and_nothing_twice_over_kills() -> None:
         assert result.alerts > 0
         assert result.waiting > 0
         assert result.answers > len(FAULTS) // 2
+        assert result.heard > 0
+        assert result.drops > len(FAULTS)
