@@ -21,7 +21,7 @@ up: .venv/installed-runtime ## Install the runtime and start everything in the f
 	@BPM_ENV=development exec $(BIN)/bpm up $(ARGS)
 
 test: .venv/installed-test ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: .venv/installed-check ## Check format, lint, types, imports and the documentation
 	@echo 'ruff format' && $(BIN)/ruff format --check .

@@ -86,14 +86,7 @@ async def update(transaction: Transaction, pack_id: UUID, version: int, changes:
     """
     before = await _locked(transaction, pack_id)
     require_version(before["version"], version)
-    site_id = (
-        await SITES.id_of(transaction, changes["site"], "site") if "site" in changes else before["site_id"]
-    )
-    model_id = (
-        await MODELS.id_of(transaction, changes["model"], "model")
-        if "model" in changes
-        else before["model_id"]
-    )
+    site_id, model_id = await _references(transaction, changes, before)
     last = (await tenures(transaction, before["pack_id"]))[-1]
     await transaction.rows(
         "packs.describe_tenure",
@@ -124,15 +117,25 @@ async def _locked(transaction: Transaction, pack_id: UUID) -> DictRow:
     return await get(transaction, pack_id)
 
 
+async def _references(
+    transaction: Transaction, changes: dict[str, Any], before: DictRow
+) -> tuple[UUID | None, UUID | None]:
+    """The site and the model that changes name, None for none; what they don't name is as it was before."""
+    site_id, model_id = before["site_id"], before["model_id"]
+    if "site" in changes:
+        site_id = await SITES.id_of(transaction, changes["site"], "site")
+    if "model" in changes:
+        model_id = await MODELS.id_of(transaction, changes["model"], "model")
+    return site_id, model_id
+
+
 async def tenures(transaction: Transaction, number: int) -> list[DictRow]:
     """The tenant's tenures of a pack number, oldest first; unbounded ends are the texts of infinity."""
     return await transaction.rows("packs.tenures", {"pack_id": number})
 
 
-async def move(
-    transaction: Transaction, pack_id: UUID, starts: datetime, site: str | None, model: str | None
-) -> DictRow:
-    """The pack in a new tenure from `starts` on, which ends the last one; what isn't given stays as it was.
+async def move(transaction: Transaction, pack_id: UUID, starts: datetime, changes: dict[str, Any]) -> DictRow:
+    """The pack in a new tenure from `starts` on, which ends the last one. changes: site, model, by name.
 
     Raises NotFoundError, ConflictError when `starts` lies before the last tenure of the tenant, or behind it:
     then another tenant holds the pack.
@@ -143,6 +146,7 @@ async def move(
         raise ConflictError("the last tenure begins later", field="from", limit=last["held_from"])
     if last["held_to"] != FOREVER and starts >= datetime.fromisoformat(last["held_to"]):
         raise ConflictError("another tenant holds the pack then", field="from", limit=last["held_to"])
+    site_id, model_id = await _references(transaction, changes, last)
     key = {"pack_id": before["pack_id"], "held_from": last["held_from"]}
     await transaction.rows("packs.end_tenure", key | {"held_to": starts})
     made = await transaction.one(
@@ -151,10 +155,8 @@ async def move(
             "pack_id": before["pack_id"],
             "held_from": starts,
             "held_to": last["held_to"],
-            "site_id": last["site_id"] if site is None else await SITES.id_of(transaction, site, "site"),
-            "model_id": last["model_id"]
-            if model is None
-            else await MODELS.id_of(transaction, model, "model"),
+            "site_id": site_id,
+            "model_id": model_id,
         },
     )
     assert made is not None  # noqa: S101 - INSERT … RETURNING

@@ -151,5 +151,6 @@ async def change(
 )
 async def move(record_id: RecordId, tenure: schemas.NewTenure, call: Writer) -> Response:
     """Move a pack to another site, or count it as another model, from a time on."""
-    row = await service.move(call, record_id, tenure.starts, tenure.site, tenure.model)
+    given = tenure.model_dump(exclude_unset=True, exclude={"starts"})
+    row = await service.move(call, record_id, tenure.starts, given)
     return answer(row, HTTP_CREATED, etag(row["version"]))

@@ -25,7 +25,10 @@ class PackChange(Strict):
 
 
 class NewTenure(Strict):
-    """A move: from a time on, the pack is at another site, or counts as another model."""
+    """A move: from a time on, the pack is at another site, or counts as another model; null is none.
+
+    What isn't sent stays as it was.
+    """
 
     starts: Annotated[Moment, Field(alias="from")]
     site: ByName = None

@@ -120,21 +120,22 @@ async def move(
     call: Call,
     pack_id: UUID,
     starts: datetime,
-    site: str | None,
-    model: str | None,
+    changes: Row,
 ) -> Row:
     """The pack in its new tenure.
 
     Raises NotFoundError, ConflictError when it begins outside of the tenant's last one, InvalidRequestError
     when it lies in the future: what a pack is now must be its last tenure.
     """
+    if "site" in changes:
+        _require_site(call.actor, changes["site"])
     settings = call.engine.settings
     if to_ms(starts) > call.engine.clock.now_ms() + settings.future_s_max * MILLISECONDS_PER_SECOND:
         raise InvalidRequestError(
             "a move lies in the past, or is now", field="from", limit=settings.future_s_max
         )
     async with call.transaction() as transaction:
-        return _public(await stored.move(transaction, pack_id, starts, site, model))
+        return _public(await stored.move(transaction, pack_id, starts, changes))
 
 
 async def register(call: Call, body: bytes, *, dry_run: bool) -> Registration:

@@ -217,9 +217,11 @@ def test_pack_is_not_put_elsewhere(tenant: Tenant, site: str | None, status: int
     assert tenant.admin.get(path).json()["site"] == "A"
 
 
-def test_pack_is_not_moved_elsewhere(tenant: Tenant) -> None:
+@pytest.mark.parametrize(("site", "status"), [("B", 404), (None, 422)])
+def test_pack_is_not_moved_elsewhere(tenant: Tenant, site: str | None, status: int) -> None:
     path = f"/v1/packs/{tenant.ids['pack-a']}"
-    assert tenant.operator.post(f"{path}/tenures", json={"from": moment(), "site": "B"}).status_code == 404
+    refused = tenant.operator.post(f"{path}/tenures", json={"from": moment(), "site": site})
+    assert refused.status_code == status
     assert len(tenant.admin.get(path).json()["tenures"]) == 1
 
 

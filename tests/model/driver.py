@@ -260,7 +260,8 @@ class Driver:
         try:
             async with self.world.transaction(tenant) as transaction:
                 found = await packs.get_by_name(transaction, name)
-                await packs.move(transaction, found["id"], from_ms(starts), site, None)
+                changes = {} if site is None else {"site": site}
+                await packs.move(transaction, found["id"], from_ms(starts), changes)
         except BpmError as error:
             require("answer to a move", error.code, made)
         else:
