@@ -16,9 +16,9 @@ help: ## List the targets
 	@echo
 	@echo '  PYTHON=… picks the interpreter (default python3.11), ARGS=… is handed to the command.'
 
-up: .venv/installed-runtime ## Install the runtime and start everything in the foreground, for development
+up: .venv/installed-runtime ## Install the runtime and start everything in the foreground, for development; DEMO=1 with a simulated fleet
 	@echo 'Starting in development (BPM_ENV=development). For production, see docs/reference/settings.md.'
-	@BPM_ENV=development exec $(BIN)/bpm up $(ARGS)
+	@BPM_ENV=development exec $(BIN)/bpm up $(if $(DEMO),--demo) $(ARGS)
 
 test: .venv/installed-test ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)

@@ -9,6 +9,7 @@ import typer
 from api.cli import context
 from api.cli.context import Exit, console
 from api.cli.replay import replay
+from api.cli.simulate import simulate
 from domain.clock import from_ms
 from domain.errors import InvalidRequestError, SettingsRefusedError
 from domain.tenancy import Role
@@ -27,14 +28,23 @@ pack_commands = typer.Typer(help="Packs across tenants.", no_args_is_help=True)
 app.add_typer(clock_commands, name="clock")
 app.add_typer(pack_commands, name="pack")
 app.command()(replay)
+app.command()(simulate)
 
 
 @app.command()
-def up() -> None:
+def up(
+    demo: Annotated[
+        bool,
+        typer.Option(
+            "--demo",
+            help="With a simulated fleet of 200 packs: two weeks of the past, then live. Development only.",
+        ),
+    ] = False,
+) -> None:
     """Start everything in the foreground: the embedded PostgreSQL (unless BPM_DATABASE_URL is set) and the API."""
     from api.cli.server import serve as serve_engine
 
-    raise typer.Exit(serve_engine(context.read_settings()))
+    raise typer.Exit(serve_engine(context.read_settings(), demo=demo))
 
 
 @app.command()

@@ -11,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
 
-import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
@@ -20,7 +19,7 @@ from rich.table import Table
 from api.cli import context
 from api.cli.context import Exit
 from api.cli.pacing import at_recorded_speed, first_and_last_ms, shifted
-from api.cli.sender import Sender
+from api.cli.sender import Sender, engine_client
 from api.client.sending import READINGS_MAX, RECEIPT_COUNTS
 from domain.errors import BpmError, DecodeError
 from domain.tenancy import Role
@@ -31,11 +30,8 @@ from ingest.recorded import RecordedReadings, in_batches
 from ingest.series import Series, load_series_map
 
 BATCH_READINGS: Final = 20_000
-REQUEST_S_MAX: Final = 120.0
 ANY_START: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Stands for the start of a recording without a date while it is moved to now."""
-
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Speed(StrEnum):
@@ -139,7 +135,7 @@ def replay(
     names = ", ".join(path.name for path in (*(files or []), series) if path is not None)
     with _missing_options_named():
         source = open_source()
-        with _client(url, token or _minted_token(tenant)) as client:
+        with engine_client(url, token or _minted_token(tenant)) as client:
             summary = Summary(source, Sender(client, pack))
             parts = _timed(open_source, source, at, speed)
             batches = parts if speed is Speed.RECORDED else in_batches(parts, batch)
@@ -218,24 +214,6 @@ def _minted_token(tenant: str | None) -> str:
     if tenant is None:
         raise typer.BadParameter("Say whose pack it is, or give a --token.", param_hint="--tenant")
     return context.development_token(tenant, Role.IMPORTER)
-
-
-def _client(url: str | None, token: str) -> httpx.Client:
-    """A client for the engine; a proxy of the environment is not asked for this machine's own address."""
-    if url is None:
-        settings = context.read_settings()
-        host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - listens on all
-        url = f"http://{host}:{settings.port}"
-    try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise typer.BadParameter(f"{url} is no address: {error}.", param_hint="--url") from error
-    return httpx.Client(
-        base_url=address,
-        headers={"Authorization": f"Bearer {token}"},
-        timeout=REQUEST_S_MAX,
-        trust_env=address.host not in LOOPBACK,
-    )
 
 
 @contextmanager

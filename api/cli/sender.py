@@ -3,20 +3,44 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 from uuid import uuid4
 
 import httpx
+import typer
 
+from api.cli import context
 from api.client import sending
 from api.client.sending import ReceiptSums
 from domain.errors import BpmError, UnavailableError
 from ingest.recorded import RecordedReadings, to_arrow_stream
+
+REQUEST_S_MAX: Final = 120.0
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class RequestRefusedError(BpmError):
     """The API refused what was sent."""
 
     code = "request_refused"
+
+
+def engine_client(url: str | None, token: str) -> httpx.Client:
+    """A client for the engine; a proxy of the environment is not asked for this machine's own address."""
+    if url is None:
+        settings = context.read_settings()
+        host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - listens on all
+        url = f"http://{host}:{settings.port}"
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise typer.BadParameter(f"{url} is no address: {error}.", param_hint="--url") from error
+    return httpx.Client(
+        base_url=address,
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=REQUEST_S_MAX,
+        trust_env=address.host not in LOOPBACK,
+    )
 
 
 class Sender:
@@ -34,7 +58,7 @@ class Sender:
 
         Raises RequestRefusedError or UnavailableError.
         """
-        with _errors_of_ours():
+        with errors_of_ours():
             answer = sending.post(self._client, "/v1/imports", sleep=self._sleep, json={"source": source})
         self.import_id = str(sending.json_of(answer).get("id"))
         return self.import_id
@@ -49,7 +73,7 @@ class Sender:
             return to_arrow_stream(readings[start:end], self._pack)
 
         for _, body in sending.in_parts(len(readings), encode):
-            with _errors_of_ours():
+            with errors_of_ours():
                 receipt = sending.send_arrow(
                     self._client, body, key=str(uuid4()), import_id=self.import_id, sleep=self._sleep
                 )
@@ -57,7 +81,8 @@ class Sender:
 
 
 @contextmanager
-def _errors_of_ours() -> Iterator[None]:
+def errors_of_ours() -> Iterator[None]:
+    """What the client raises, as errors of a command: RequestRefusedError, UnavailableError."""
     try:
         yield
     except sending.RefusedError as error:

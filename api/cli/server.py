@@ -11,10 +11,13 @@ import uvicorn
 from api.auth import make_verifier
 from api.bootstrap import DatabaseAccess, Engine, make_engine, prepare_database
 from api.cli.context import SERVICE_LOGIN, Exit, console, embedded
+from api.cli.demo import DEMO_TENANT, simulated_fleet
 from api.serving import web_server
 from api.settings import Environment, Settings
-from domain.errors import DatabaseRefusedError
+from domain.errors import DatabaseRefusedError, SettingsRefusedError
+from storage.database import INGEST_ROLE
 from storage.embedded_postgres import EmbeddedPostgres
+from storage.registry import create_tenant
 
 log = logging.getLogger(__name__)
 
@@ -22,23 +25,28 @@ _WATCH_S = 0.2
 _RESTART_WAIT_S_MAX = 30.0
 
 
-def serve(settings: Settings) -> int:
-    """Serve until told to stop; returns the exit code. Raises BpmError when it can't be started."""
+def serve(settings: Settings, *, demo: bool = False) -> int:
+    """Serve until told to stop; returns the exit code. Raises BpmError when it can't be started.
+
+    demo: with a tenant of simulated packs, which is refused in production.
+    """
     began_s = time.monotonic()
     signal.signal(signal.SIGTERM, _end)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if demo and settings.env is Environment.PRODUCTION:
+        raise SettingsRefusedError("a demonstration is for development", field="BPM_ENV")
     if settings.env is Environment.PRODUCTION:
         make_verifier(settings, time.time)  # refuses wrong settings before anything is started
     else:
         console.print("[yellow]Development:[/] tokens come from a key of this machine. Not for production.")
     if settings.database_url is not None:
         access = DatabaseAccess(settings.database_url.get_secret_value())
-        return _serve_on(settings, access, None, None, began_s)
+        return _serve_on(settings, access, None, None, began_s, demo=demo)
     server = embedded(settings)
     connections = server.start()
     try:
         access = DatabaseAccess(connections.admin, connections.service)
-        return _serve_on(settings, access, SERVICE_LOGIN, server, began_s)
+        return _serve_on(settings, access, SERVICE_LOGIN, server, began_s, demo=demo)
     finally:
         server.stop()
 
@@ -57,18 +65,24 @@ def _serve_on(
     service_login: str | None,
     server: EmbeddedPostgres | None,
     began_s: float,
+    *,
+    demo: bool,
 ) -> int:
     for name in prepare_database(access, service_login):
         console.print(f"migrated: {name}")
+    if demo:
+        create_tenant(access.as_role(INGEST_ROLE, settings), DEMO_TENANT, register_unknown_packs=False)
     engine = make_engine(settings, access)
     web = web_server(engine)
     # uvicorn's choice of loop, which `asyncio.run` alone would pass over.
     with asyncio.Runner(loop_factory=web.config.get_loop_factory()) as runner:
-        return runner.run(_serve(web, engine, server, began_s))
+        return runner.run(_serve(web, engine, server, began_s, demo=demo))
 
 
-async def _serve(web: uvicorn.Server, engine: Engine, server: EmbeddedPostgres | None, began_s: float) -> int:
-    tasks = [asyncio.create_task(_announce(web, engine, began_s))]
+async def _serve(
+    web: uvicorn.Server, engine: Engine, server: EmbeddedPostgres | None, began_s: float, *, demo: bool
+) -> int:
+    tasks = [asyncio.create_task(_announce(web, engine, began_s, demo=demo))]
     if server is not None:
         tasks.append(asyncio.create_task(_watch(web, server)))
     try:
@@ -83,9 +97,21 @@ async def _serve(web: uvicorn.Server, engine: Engine, server: EmbeddedPostgres |
     return 0 if web.started else 1
 
 
-async def _announce(web: uvicorn.Server, engine: Engine, began_s: float) -> None:
+async def _announce(web: uvicorn.Server, engine: Engine, began_s: float, *, demo: bool) -> None:
+    """Say when it is ready, with `demo` once the simulated fleet is live; and keep that fleet going."""
     while not web.started or engine.runner.trouble is not None:  # noqa: ASYNC110 - the writer is no coroutine
         await asyncio.sleep(0.05)
+    if demo:
+        async with simulated_fleet():
+            _say_ready(engine, began_s)
+            console.print(
+                f"The tenant {DEMO_TENANT} has a simulated fleet; one of its packs is about to overheat."
+            )
+            await asyncio.Event().wait()
+    _say_ready(engine, began_s)
+
+
+def _say_ready(engine: Engine, began_s: float) -> None:
     address = f"http://{engine.settings.host}:{engine.settings.port}"
     console.print(
         f"[green]Ready[/] after {time.monotonic() - began_s:.1f} s: {address} (documentation: {address}/docs)"
