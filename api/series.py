@@ -151,10 +151,10 @@ def arrow_chunks(tables: Sequence[Table]) -> Iterator[bytes]:
     and facts are metadata. Written message by message: `ipc.new_stream` takes half as long again.
     """
     schema = _schema(tables)
-    yield schema.serialize()
+    yield schema.serialize().to_pybytes()
     for table in tables:
         for start in range(0, len(table), CHUNK_ROWS):
-            yield _batch(table, start, schema).serialize()
+            yield _batch(table, start, schema).serialize().to_pybytes()
     yield _END_OF_STREAM
 
 

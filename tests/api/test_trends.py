@@ -1,15 +1,22 @@
 """Trends over HTTP: points, windows, several packs, groups and bands."""
 
+import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import psycopg
+import pyarrow as pa
+import pyarrow.csv
 import pytest
 
 from api.bootstrap import DatabaseAccess
+from api.client import sending
+from api.series import CHUNK_ROWS
+from domain.clock import to_ms
 from tests.api.test_aggregates import some_readings, upload
 from tests.kernels import naive_downsample
 from tests.naive_windows import Reading
@@ -295,3 +302,38 @@ def test_long_answer_is_whole_and_its_points_come_from_readings_where_windows_ar
     assert told["columns"]["ts"] == ts_ms.tolist()
     assert points["source"] == "readings", "the windows are too few to choose from"
     assert len(points["columns"]["ts"]) == 200
+
+
+def test_long_series_is_streamed_whole_in_every_format(api: RunningApi) -> None:
+    rows = 2 * CHUNK_ROWS + 1
+    ts_ms = to_ms(START) + np.arange(rows, dtype=np.int64) * 1000
+    volts = np.arange(rows) % 500
+    with api.client(api.tenant("long")) as client:
+        made = client.post("/v1/imports", json={"source": "a long series"}).json()["id"]
+        sending.send_table(
+            client,
+            pa.table({"pack": ["P-1"] * rows, "ts": ts_ms, "voltage_v": volts.astype(np.float32)}),
+            import_id=made,
+        )
+        asked = {
+            "pack": "P-1",
+            "measure": "voltage_v",
+            "from": START.isoformat(),
+            "to": (START + timedelta(days=3)).isoformat(),
+        }
+
+        def whole(kind: str) -> bytes:
+            answer = client.get("/v1/trends", params=asked, headers={"Accept": kind})
+            assert (answer.status_code, "content-length" in answer.headers) == (200, False)
+            return answer.content
+
+        columns = orjson.loads(whole("application/json"))["columns"]
+        arrow = pa.ipc.open_stream(whole("application/vnd.apache.arrow.stream")).read_all()
+        table = pa.csv.read_csv(io.BytesIO(whole("text/csv")))
+    assert columns["ts"] == ts_ms.tolist()
+    assert (
+        columns["voltage_v"]
+        == volts.tolist()
+        == arrow["voltage_v"].to_pylist()
+        == table["voltage_v"].to_pylist()
+    )
