@@ -94,12 +94,14 @@ def advance(dt_s, wanted_a, ambient_c, curve_of, curves_v, given, state, measure
         resistance_ohm = (
             given[3, pack] * math.exp(given[6, pack] * warmth) * (1.0 + given[14, pack] * max(0.0, fade))
         )
-        high_v = open_circuit_v(curve_v, charge + given[15, pack]) + polarization_v
-        low_v = open_circuit_v(curve_v, charge - given[15, pack]) + polarization_v
-        full_a = min((given[8, pack] - high_v) / resistance_ohm, (1.0 - charge) * capacity_ah * 3600.0 / dt_s)
-        empty_a = max((given[7, pack] - low_v) / resistance_ohm, -charge * capacity_ah * 3600.0 / dt_s)
-        current_a = min(max(wanted_a[pack], min(0.0, empty_a)), max(0.0, full_a))
         decay = math.exp(-dt_s / given[5, pack])
+        # By the end of the step both resistances count, the second as far as its capacitor is charged by then.
+        whole_ohm = resistance_ohm + given[4, pack] * (1.0 - decay)
+        high_v = open_circuit_v(curve_v, charge + given[15, pack]) + polarization_v * decay
+        low_v = open_circuit_v(curve_v, charge - given[15, pack]) + polarization_v * decay
+        full_a = min((given[8, pack] - high_v) / whole_ohm, (1.0 - charge) * capacity_ah * 3600.0 / dt_s)
+        empty_a = max((given[7, pack] - low_v) / whole_ohm, -charge * capacity_ah * 3600.0 / dt_s)
+        current_a = min(max(wanted_a[pack], min(0.0, empty_a)), max(0.0, full_a))
         polarization_v = polarization_v * decay + current_a * given[4, pack] * (1.0 - decay)
         if capacity_ah > 0.0:
             charge = min(max(charge + current_a * dt_s / (3600.0 * capacity_ah), 0.0), 1.0)

@@ -6,9 +6,11 @@ The engine itself is imported where it is used, since a command must start at on
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
@@ -95,6 +97,17 @@ def development_token(
     from api import auth
 
     return auth.development_token(read_settings(), tenant, Role(role), time.time(), sites=sites, pack=pack)
+
+
+def moment(text: str, option: str) -> datetime:
+    """The time that an option gives, in UTC. Raises typer.BadParameter for what is no RFC 3339 time with an offset."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text} is no RFC 3339 time.", param_hint=option) from error
+    if found.tzinfo is None:
+        raise typer.BadParameter(f"{text} has no offset; write Z for UTC.", param_hint=option)
+    return found.astimezone(UTC)
 
 
 def exit_with(error: Exception) -> int:

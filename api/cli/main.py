@@ -10,7 +10,6 @@ from api.cli import context
 from api.cli.context import Exit, console
 from api.cli.replay import replay
 from api.cli.simulate import simulate
-from domain.clock import from_ms
 from domain.errors import InvalidRequestError, SettingsRefusedError
 from domain.tenancy import Role
 
@@ -126,22 +125,11 @@ def pack_hand_over(
     from storage.database import INGEST_ROLE
     from storage.registry import hand_over
 
-    moment = datetime.now(UTC) if starts is None else _moment(starts)
+    moment = datetime.now(UTC) if starts is None else context.moment(starts, "--from")
     settings = context.read_settings()
     with context.database(settings) as access:
         hand_over(access.as_role(INGEST_ROLE, settings), pack, tenant, to, taken_as or pack, moment)
     console.print(f"{to} holds {taken_as or pack} from {moment.isoformat()} on.")
-
-
-def _moment(text: str) -> datetime:
-    from ingest.bodies.moments import parse_one
-
-    found = parse_one(text)
-    if not isinstance(found, int):
-        raise typer.BadParameter(
-            "expected RFC 3339 with an offset, such as 2026-01-31T12:00:00Z", param_hint="--from"
-        )
-    return from_ms(found)
 
 
 @clock_commands.command("confirm")

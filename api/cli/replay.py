@@ -128,7 +128,7 @@ def replay(
     json_output: Annotated[bool, typer.Option("--json", help="the closing table for machines")] = False,
 ) -> None:
     """Send recorded logs or tables as the readings of a pack."""
-    moment = _parse_start(start)
+    moment = None if start is None else context.moment(start, "--start")
     if at is At.NOW and moment is None:
         moment = ANY_START
     open_source = _source_opener(files or [], dbc or [], series, map_file, moment, rate)
@@ -196,18 +196,6 @@ def _send_all(
             advance(summary)
     except BpmError as error:
         summary.problem = error
-
-
-def _parse_start(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text} is no RFC 3339 time.", param_hint="--start") from error
-    if moment.tzinfo is None:
-        raise typer.BadParameter(f"{text} has no offset; write Z for UTC.", param_hint="--start")
-    return moment.astimezone(UTC)
 
 
 def _minted_token(tenant: str | None) -> str:

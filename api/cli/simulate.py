@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -116,7 +115,16 @@ def simulate(
     began_s = time.monotonic()
     if output is not None:
         span_ms = round((1 if days is None else days) * DAY_MS)
-        found = _to_file(output, packs, seed, faults, _moment_ms(start or FILE_START), step_ms, span_ms, pack)
+        found = _to_file(
+            output,
+            packs,
+            seed,
+            faults,
+            to_ms(context.moment(start or FILE_START, "--start")),
+            step_ms,
+            span_ms,
+            pack,
+        )
     else:
         if token is None and tenant is None:
             raise typer.BadParameter("Say whose packs they are, or give a --token.", param_hint="--tenant")
@@ -138,16 +146,6 @@ def _fleet(packs: int, seed: int, faults: float, from_ms: int, until_ms: int) ->
     from ingest.simulation.fleet import Fleet, packs_of, seeded_faults
 
     return Fleet(packs_of(packs), seed, seeded_faults(packs, faults, seed, from_ms, until_ms))
-
-
-def _moment_ms(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text} is no RFC 3339 time.", param_hint="--start") from error
-    if moment.tzinfo is None:
-        raise typer.BadParameter(f"{text} has no offset; write Z for UTC.", param_hint="--start")
-    return to_ms(moment.astimezone(UTC))
 
 
 def _to_file(
