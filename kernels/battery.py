@@ -16,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from domain.measures import MEASURES
-
 Float64Array = npt.NDArray[np.float64]
 
 KELVIN: Final = 273.15
@@ -133,8 +131,3 @@ def new_state(charge: Float64Array, temperature_c: Float64Array) -> Float64Array
     state[State.CHARGE] = charge
     state[State.TEMPERATURE_C] = temperature_c
     return state
-
-
-def new_measured(packs: int) -> Float64Array:
-    """Room for what `advance` writes: float64[measures, packs]."""
-    return np.empty((len(MEASURES), packs))

@@ -22,7 +22,7 @@ from ingest.simulation.faults import (
     Fault,
     FaultKind,
 )
-from kernels.battery import Given, State, advance, new_measured, new_state
+from kernels.battery import Given, State, advance, new_state
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -130,7 +130,7 @@ class Fleet:
         self._age(chance.uniform(0.0, 6.0, count))
         self._charging = np.zeros(count, np.bool_)
         self._stuck_c = np.full(count, np.nan)
-        self._measured = new_measured(count)
+        self._measured = np.empty((len(MEASURES), count))
 
     def add_fault(self, fault: Fault) -> None:
         """Let something more go wrong."""

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.battery import Given, State, advance, new_measured
+from domain.measures import MEASURES
+from kernels.battery import Given, State, advance
 from tests.kernels.naive_battery import NaivePack
 
 CURVE_V = [3.0, 3.4, 3.6, 3.7, 3.9, 4.2]
@@ -31,7 +32,7 @@ def test_steps_equal_the_naive_twin(
     naive = NaivePack(list(made), list(stands), CURVE_V)
     given_ = np.ascontiguousarray(np.tile(np.array(made)[:, np.newaxis], 3))
     state = np.ascontiguousarray(np.tile(np.array(stands)[:, np.newaxis], 3))
-    measured = new_measured(3)
+    measured = np.empty((len(MEASURES), 3))
     for dt_s, wanted_a, ambient_c in steps:
         expected = naive.advance(dt_s, wanted_a, ambient_c)
         advance(dt_s, np.full(3, wanted_a), np.full(3, ambient_c), np.zeros(3, np.int64), np.array([CURVE_V]), given_, state, measured)  # fmt: skip
