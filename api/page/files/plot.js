@@ -1,0 +1,59 @@
+// Plots by plotly.js, which is fetched when a view first needs it. SVG only: no gl traces, which would need more of the policy.
+
+let address = null;
+let loaded = null;
+
+export const setPlotly = (path) => { address = path; };
+
+function library() {
+  loaded ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = address;
+    script.addEventListener("load", () => resolve(window.Plotly));
+    script.addEventListener("error", () => {
+      loaded = null;
+      reject(new Error("the plot library can't be loaded"));
+    });
+    document.head.append(script);
+  });
+  return loaded;
+}
+
+/** A colour of the style sheet, as it is in light or dark. */
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+/** A colour of the style sheet, so much of it. */
+export function tinted(name, share) {
+  const [red, green, blue] = colour(name).match(/[0-9a-f]{2}/gi).map((part) => parseInt(part, 16));
+  return `rgba(${red}, ${green}, ${blue}, ${share})`;
+}
+
+export const axis = (more = {}) => ({
+  gridcolor: colour("line"), linecolor: colour("line-strong"), zerolinecolor: colour("line"), tickcolor: colour("line-strong"),
+  automargin: true, fixedrange: false, ...more,
+});
+
+/** Marks of alerts: a span each in the severity's colour, with its word where there is room. */
+export function marks(alerts, time, until, words_max = 12) {
+  return alerts.map((alert, place) => ({
+    type: "rect", xref: "x", yref: "paper", x0: time(alert.onset), x1: time(alert.cleared_at ?? until), y0: 0, y1: 1, layer: "below",
+    fillcolor: tinted(alert.severity, 0.16), line: { color: colour(alert.severity), width: 1 },
+    label: place < words_max ? { text: alert.severity, textposition: "top left", font: { size: 10, color: colour(alert.severity) } } : undefined,
+  }));
+}
+
+/** Draw into an element until the signal ends it. */
+export async function draw(element, traces, layout, signal) {
+  const Plotly = await library();
+  if (signal.aborted) return;
+  const narrow = element.clientWidth < 560;
+  await Plotly.react(element, traces, {
+    font: { family: "system-ui, sans-serif", size: 12, color: colour("text") },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: narrow ? 44 : 56, r: 12, t: 64, b: 32 }, hovermode: "x unified", dragmode: narrow ? false : "zoom",
+    hoverlabel: { bgcolor: colour("raised"), bordercolor: colour("line-strong"), font: { color: colour("text") } },
+    legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
+    ...layout,
+  }, { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"] });
+  signal.addEventListener("abort", () => Plotly.purge(element), { once: true });
+}
