@@ -83,6 +83,7 @@ function bar() {
     href: `#${view.path}`,
     "aria-current": view === here || (view.path === "/packs" && here === PACK) ? "page" : null,
   }, view.title)) : []));
+  document.querySelector("#places [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   document.getElementById("choices").replaceChildren(menu(signedIn));
 }
 

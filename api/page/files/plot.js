@@ -47,13 +47,20 @@ export async function draw(element, traces, layout, signal) {
   const Plotly = await library();
   if (signal.aborted) return;
   const narrow = element.clientWidth < 560;
+  const height = layout.height + (narrow ? 24 : 0);
   await Plotly.react(element, traces, {
     font: { family: "system-ui, sans-serif", size: 12, color: colour("text") },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: narrow ? 44 : 56, r: 12, t: 64, b: 32 }, hovermode: "x unified", dragmode: narrow ? false : "zoom",
+    // On a phone the legend takes several lines, so it stands below, where it pushes nothing.
+    margin: { l: narrow ? 40 : 52, r: 8, t: narrow ? 34 : 60, b: 28 }, hovermode: "x unified", dragmode: narrow ? false : "zoom",
     hoverlabel: { bgcolor: colour("raised"), bordercolor: colour("line-strong"), font: { color: colour("text") } },
-    legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
+    legend: { orientation: "h", x: 0, y: narrow ? -32 / (height - 62) : 1, yanchor: narrow ? "top" : "bottom", bgcolor: "rgba(0,0,0,0)" },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("quiet"), activecolor: colour("accent") },
     ...layout,
-  }, { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"] });
+    height,
+  }, {
+    responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover",
+    modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
+  });
   signal.addEventListener("abort", () => Plotly.purge(element), { once: true });
 }

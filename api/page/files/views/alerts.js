@@ -197,6 +197,6 @@ function forms(act) {
         event.preventDefault();
         act("assign", { assignee: assignee.value.trim() || null }, "assigned");
       },
-    }, field("Assign to", assignee, "Empty takes it away from whom it was given."), h("button", { type: "submit" }, "Assign")),
+    }, field("Assign to (nobody, if empty)", assignee), h("button", { type: "submit" }, "Assign")),
   ];
 }

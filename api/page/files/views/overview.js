@@ -111,7 +111,7 @@ function distribution(title, measure, found) {
   // Empty ends are cut off, so that a fleet between 90 and 100 % isn't a sliver.
   const first = packs.findIndex((n) => n > 0);
   const last = packs.findLastIndex((n) => n > 0);
-  const [low, high] = [Math.max(0, Math.min(first - 1, packs.length - 8)), Math.min(packs.length - 1, Math.max(last + 1, first + 6))];
+  const [low, high] = [Math.max(0, Math.min(first - 1, last - 10)), Math.min(packs.length - 1, Math.max(last + 1, first + 10))];
   const shown = packs.slice(low, high + 1);
   const each = 100 / shown.length;
   const bars = shown.map((n, place) => {

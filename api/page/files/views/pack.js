@@ -173,7 +173,7 @@ async function plotTrend(element, pack, chosen, points, band, raised, span, sign
   const title = `${pack}, last ${SPANS.find(([key]) => key === chosen.span)[1]}`;
   const layout = {
     title: { text: title, x: 0, xref: "paper", xanchor: "left", yref: "container", y: 0.98, yanchor: "top", font: { size: 14 } },
-    height: 190 + 150 * measures.length, showlegend: true,
+    height: 110 + 160 * measures.length, showlegend: true,
     xaxis: axis({ type: "date", range: [time(span.from), time(span.to)], anchor: `y${measures.length > 1 ? measures.length : ""}` }),
     shapes: marks(raised.filter((alert) => (alert.cleared_at ?? span.to) > span.from), time, span.to),
   };
@@ -183,7 +183,7 @@ async function plotTrend(element, pack, chosen, points, band, raised, span, sign
     const line = `series-${measureNames().indexOf(name)}`;
     layout[`yaxis${number_}`] = axis({ domain: [Math.max(0, top - height), top], title: { text: unit(name), standoff: 4 } });
     const yaxis = `y${number_}`;
-    if (band?.columns?.[`${name}_band_p50`]) traces.push(...bandTraces(band, name, yaxis, line, place === 0));
+    if (band?.columns?.[`${name}_band_p50`]) traces.push(...bandTraces(band, name, yaxis, line, span.to, place === 0));
     const kept = points.columns.ts.map((ts, at) => [ts, points.columns[name][at]]).filter(([, value]) => value !== null);
     traces.push({
       type: "scatter", mode: kept.length < 40 ? "lines+markers" : "lines", name: shortName(name), yaxis,
@@ -196,11 +196,14 @@ async function plotTrend(element, pack, chosen, points, band, raised, span, sign
 }
 
 /** The days of other packs: between the 5th and the 95th percentile, and the median. Each day's value stands till the next. */
-function bandTraces(band, name, yaxis, line, inLegend) {
+function bandTraces(band, name, yaxis, line, until, inLegend) {
   const { columns } = band;
-  const x = columns.ts.map(time);
-  const of = (key) => columns[`${name}_band_${key}`].map((value) => converted(name, value));
-  const shared = { type: "scatter", mode: "lines", x, yaxis, hoverinfo: "skip", legendgroup: "band" };
+  const x = [...columns.ts, until].map(time);
+  const of = (key) => {
+    const values = columns[`${name}_band_${key}`].map((value) => converted(name, value));
+    return [...values, values.at(-1)];
+  };
+  const shared = { type: "scatter", mode: "lines", x, yaxis, hoverinfo: "skip", legendrank: 2000 };
   return [
     { ...shared, y: of("p5"), line: { width: 0, shape: "hv" }, showlegend: false },
     { ...shared, y: of("p95"), line: { width: 0, shape: "hv" }, fill: "tonexty", fillcolor: tinted(line, 0.18), name: `5–95 % of ${band.band}`, showlegend: inLegend },
@@ -209,13 +212,14 @@ function bandTraces(band, name, yaxis, line, inLegend) {
 }
 
 function showWindows(element, { columns }, measures) {
+  const byDay = columns.ts.length > 1 && columns.ts[1] - columns.ts[0] > DAY_MS / 2;
   const rows = columns.ts.map((ts, at) => ({ ts, at })).filter(({ at }) => measures.some((name) => columns[`${name}_count`][at])).reverse().slice(0, 31);
   if (rows.length === 0) {
     element.replaceChildren(empty("No windows with readings"));
     return;
   }
   element.replaceChildren(table("Windows", [
-    { title: "From", cell: ({ ts }) => h("span", { class: "nowrap" }, time(ts).slice(0, 16)) },
+    { title: "From", cell: ({ ts }) => h("span", { class: "nowrap" }, time(ts).slice(0, byDay ? 10 : 16)) },
     ...measures.flatMap((name) => [
       { title: `${shortName(name)} ${unit(name)}, mean`, number: true, cell: ({ at }) => number(name, columns[`${name}_mean`]?.[at]) },
       { title: "min–max", number: true, cell: ({ at }) => (columns[`${name}_count`][at] ? `${number(name, columns[`${name}_min`][at])} – ${number(name, columns[`${name}_max`][at])}` : "–") },

@@ -20,6 +20,8 @@ export function show(content, { signal, parameters, keep }) {
   const bar = h("div", { class: "filters", role: "search" }, field("Search", search));
   const body = h("div", { "aria-live": "off" }, loading("packs"));
   content.append(heading("Packs"), bar, body);
+  let turn = new AbortController();
+  signal.addEventListener("abort", () => turn.abort());
   lists();
   read();
 
@@ -42,9 +44,6 @@ export function show(content, { signal, parameters, keep }) {
     Object.assign(filters, { cursor: "" }, given);
     read();
   }
-
-  let turn = new AbortController();
-  signal.addEventListener("abort", () => turn.abort());
 
   async function read() {
     turn.abort();

@@ -109,9 +109,12 @@ function form(template, created, signal) {
   const name = h("input", { type: "text", required: true, maxlength: "200", value: template.name });
   const level = select(SEVERITIES, template.severity);
   const where = h("input", { type: "text", maxlength: "200", disabled: true });
+  const whereField = field("Its name", where);
+  whereField.hidden = true;
   const scope = select(SCOPES, "tenant", (kind) => {
-    where.disabled = kind === "tenant";
-    where.required = kind !== "tenant";
+    whereField.hidden = kind === "tenant";
+    where.disabled = whereField.hidden;
+    where.required = !whereField.hidden;
   });
   const numbers = Object.entries(condition).filter(([, value]) => typeof value === "number").map(([key, value]) => {
     const control = h("input", { type: "number", step: "any", required: true, value: String(value) });
@@ -151,16 +154,16 @@ function form(template, created, signal) {
     },
   },
   h("p", { class: "quiet" }, `Raises when ${inWords(template.condition)}.`),
-  h("div", { class: "filters" }, field("Name", name), field("Severity", level), field("Holds for", scope), field("Its name", where), ...numbers),
+  h("div", { class: "filters" }, field("Name", name), field("Severity", level), field("Holds for", scope), whereField, ...numbers),
   h("div", { class: "filters" }, field("Preview over", span), h("button", { type: "button", onclick: preview }, "Preview"), h("button", { type: "submit", class: "main" }, "Create rule")),
   told, plot);
 }
 
 function labelOf(condition, key) {
-  const words = key.replace(/_(v|s|per_s)$/, "").replaceAll("_", " ");
+  const words = key.replace(/_(v|s|per_s)$/, "").replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
   const measure = condition.measure ?? "cell_voltage_max_v";
   if (key === "limit" || key === "clear_limit") return `${words}, ${isTemperature(measure) ? "°C" : unit(measure)}`;
-  if (key === "limit_per_s") return `limit, ${isTemperature(measure) ? "°C" : unit(measure)} per s`;
+  if (key === "limit_per_s") return `Limit, ${isTemperature(measure) ? "°C" : unit(measure)} per s`;
   const suffix = key.endsWith("_v") ? "V" : key.endsWith("_s") ? UNITS.s : "";
   return suffix ? `${words}, ${suffix}` : words;
 }
@@ -168,7 +171,7 @@ function labelOf(condition, key) {
 /** What the rule would have done: how often, and on the plot of one pack. */
 async function showPreview(told, plot, found, condition, scope, range, signal) {
   const packs = [...new Set(found.items.map((alert) => alert.pack).filter(Boolean))];
-  if (scope.kind === "pack" && packs.length === 0) packs.push(scope.pack);
+  if (packs.length === 0) packs.push(...await somePack(scope, signal));
   const said = h("p", {}, h("b", {}, `${found.items.length} alerts`), ` on ${new Set(found.items.map((alert) => alert.pack)).size} packs, from ${found.readings} readings.`);
   const measures = condition.kind === "cell_imbalance" ? ["cell_voltage_max_v", "cell_voltage_min_v"] : condition.measure ? [condition.measure] : ["voltage_v"];
   plot.hidden = packs.length === 0;
@@ -178,6 +181,14 @@ async function showPreview(told, plot, found, condition, scope, range, signal) {
   };
   told.replaceChildren(said, ...(packs.length > 1 ? [field("Shown is", select(packs.slice(0, 200).map((pack) => [pack, pack]), packs[0], one))] : []));
   if (packs.length) await one(packs[0]);
+}
+
+/** A pack that the rule would hold for, to be shown when it would have raised nothing. */
+async function somePack(scope, signal) {
+  if (scope.kind === "pack") return [scope.pack];
+  const within = scope.kind === "tenant" ? {} : { [scope.kind]: scope[scope.kind] };
+  const { items } = await ask("/v1/packs", { parameters: { ...within, limit: 1 }, signal });
+  return items.map((item) => item.pack);
 }
 
 async function plotPreview(element, pack, { columns }, measures, condition, alerts, range, signal) {
