@@ -111,25 +111,28 @@ async def page(
         "scanned": scanned,
         "limit": limit + 1,
     }
-    rows, after = page_of(await _looked(transaction, "packs.page", chosen, given), limit, "pack")
-    if after is None and narrows and (end := await _looked(transaction, "packs.page_end", chosen, given)):
-        after = encode_cursor(end[0]["pack"])
+    has_after = given["after"] is not None
+    rows, after = page_of(
+        await _rows(transaction, page_query("page", chosen, has_after=has_after), given), limit, "pack"
+    )
+    if after is None and narrows:
+        end = await _rows(transaction, page_query("page_end", chosen, has_after=has_after), given)
+        after = encode_cursor(end[0]["pack"]) if end else None
     return rows, after
 
 
-async def _looked(
-    transaction: Transaction, name: str, chosen: PackFilter, given: dict[str, Any]
-) -> list[DictRow]:
-    """The rows of a query that looks through external ids in an order, from a cursor on.
+def page_query(name: str, chosen: PackFilter, *, has_after: bool) -> bytes:
+    """A query that looks through external ids in an order, perhaps from a cursor on.
 
-    The comparison stands in the text only where there is one, so that the index answers it in each case.
+    A comparison stands in the text only where there is one, so that the index answers it in each case.
     """
-    beyond = b" AND external_id %s %%(after)s" % (b"<" if chosen.descending else b">")
-    after = (beyond if given["after"] is not None else b"") + (
-        b" AND external_id = %(pack)s" if chosen.pack is not None else b""
-    )
-    direction = b"DESC" if chosen.descending else b"ASC"
-    text = query(name).replace(b"{after}", after).replace(b"{direction}", direction)
+    direction, beyond = (b"DESC", b"<") if chosen.descending else (b"ASC", b">")
+    after = b" AND external_id " + beyond + b" %(after)s" if has_after else b""
+    own = b" AND external_id = %(pack)s" if chosen.pack is not None else b""
+    return query(f"packs.{name}").replace(b"{after}", after + own).replace(b"{direction}", direction)
+
+
+async def _rows(transaction: Transaction, text: bytes, given: dict[str, Any]) -> list[DictRow]:
     sites = None if transaction.actor.sites is None else sorted(transaction.actor.sites)
     known = {"tenant_id": transaction.actor.tenant_id, "sites": sites}
     return await (await transaction.connection.execute(text, known | given)).fetchall()

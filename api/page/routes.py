@@ -54,7 +54,8 @@ _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 _KEEP: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _NEVER_KEEP: Final = {"Cache-Control": "no-store"}
 
-routes = APIRouter(route_class=StrictRoute, include_in_schema=False)
+routes = APIRouter(include_in_schema=False)
+_strict = APIRouter(route_class=StrictRoute, include_in_schema=False)
 
 
 class PageFiles:
@@ -88,7 +89,7 @@ def _plotly_packed() -> bytes:
 @routes.get(PLOTLY_PATH)
 def plotly() -> Response:
     """plotly.js. Its address names its version, so that it is fetched once."""
-    headers = HEADERS | _KEEP | {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    headers = HEADERS | _KEEP | {"Content-Encoding": "gzip"}
     return Response(_plotly_packed(), headers=headers, media_type="text/javascript")
 
 
@@ -119,8 +120,11 @@ async def context(engine: EngineOf, asked: AskedOf) -> Response:
     return answer(told, headers=HEADERS | _NEVER_KEEP)
 
 
-@routes.post("/page/development-token")
+@_strict.post("/page/development-token")
 async def development_token(engine: EngineOf, asked: AskedOf, wanted: schemas.WantedToken) -> Response:
     """A development token for a tenant and a role; 404 in production, and for other machines."""
     token = await engine.sign_in.token(asked, wanted.tenant, wanted.role)
     return answer({"token": token}, headers=HEADERS | _NEVER_KEEP)
+
+
+routes.include_router(_strict)

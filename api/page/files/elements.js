@@ -90,7 +90,7 @@ export const heading = (title, ...beside) => h("div", { class: "heading" }, h("h
 
 /** A section with its heading. */
 export function section(title, ...content) {
-  return h("section", { "aria-label": title }, h("h2", {}, title), ...content);
+  return h("section", {}, h("h2", {}, title), ...content);
 }
 
 /** Calls back only when nothing has come for so long. */

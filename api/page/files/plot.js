@@ -54,7 +54,7 @@ export async function draw(element, traces, layout, signal) {
     // On a phone the legend takes several lines, so it stands below, where it pushes nothing.
     margin: { l: narrow ? 40 : 52, r: 8, t: narrow ? 34 : 60, b: 28 }, hovermode: "x unified", dragmode: narrow ? false : "zoom",
     hoverlabel: { bgcolor: colour("raised"), bordercolor: colour("line-strong"), font: { color: colour("text") } },
-    legend: { orientation: "h", x: 0, y: narrow ? -32 / (height - 62) : 1, yanchor: narrow ? "top" : "bottom", bgcolor: "rgba(0,0,0,0)" },
+    legend: { orientation: "h", traceorder: "normal", x: 0, y: narrow ? -46 / (height - 62) : 1, yanchor: narrow ? "top" : "bottom", bgcolor: "rgba(0,0,0,0)" },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("quiet"), activecolor: colour("accent") },
     ...layout,
     height,

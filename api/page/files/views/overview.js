@@ -51,7 +51,7 @@ function draw(body, answer, groups, by, chooser) {
   if (!body.querySelector(".figures")) {
     body.replaceChildren(
       h("div", { class: "figures" }), h("div", { class: "pair" }, h("div", { class: "charge" }), h("div", { class: "health" })),
-      h("section", { "aria-label": "Groups" }, h("div", { class: "heading" }, h("h2", {}, "By group"), chooser), h("div", { class: "groups" })),
+      h("section", {}, h("div", { class: "heading" }, h("h2", {}, "By group"), chooser), h("div", { class: "groups" })),
     );
   }
   body.querySelector(".figures").replaceChildren(...figures(answer, fleet, total));
@@ -81,7 +81,7 @@ function figures(answer, fleet, total) {
   ];
 }
 
-const card = (title, ...content) => h("section", { class: "card", "aria-label": title }, h("h2", {}, title), ...content);
+const card = (title, ...content) => h("section", { class: "card" }, h("h2", {}, title), ...content);
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
 
 /** A bar of the three states; the numbers stand below it. */

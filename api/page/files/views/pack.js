@@ -21,7 +21,7 @@ export function show(content, { signal, parameters, rest: pack, keep }) {
   if (chosen.measure.length === 0) chosen.measure = [...DEFAULT];
   const about = h("span", { class: "quiet" });
   const tiles = h("dl", { class: "tiles" });
-  const plot = h("div", { class: "plot", role: "img" });
+  const plot = h("div", { class: "plot", role: "group" });
   const state = h("div", {}, loading("the trend"));
   const windows = h("div", {}, loading("windows"));
   const alerts = h("div", {}, loading("alerts"));
@@ -31,8 +31,8 @@ export function show(content, { signal, parameters, rest: pack, keep }) {
     heading(pack, about),
     h("section", { "aria-label": "Latest values" }, tiles),
     h("section", { class: "box", "aria-label": "Trend" }, controls(chosen, change), state, plot),
-    h("div", { class: "columns" }, section("Windows", windows), section("Alerts in this span", alerts)),
-    h("div", { class: "columns" }, section("Custody", custody), section("Quarantine", quarantine)),
+    section("Windows", windows),
+    h("div", { class: "columns" }, section("Alerts in this span", alerts), section("Custody", custody), section("Quarantine", quarantine)),
   );
   let turn = new AbortController();
   signal.addEventListener("abort", () => turn.abort());
@@ -125,7 +125,7 @@ function latest(pack, tiles, signal) {
   const parts = Object.fromEntries(measureNames().map((name) => {
     const value = h("span", {}, "–");
     const when = h("span", { class: "quiet" }, "never");
-    const tile = h("div", { class: "tile", id: `latest-${name}` }, h("dt", {}, shortName(name)), h("dd", {}, value, h("small", {}, ` ${unit(name)}`)), when);
+    const tile = h("div", { class: "tile", id: `latest-${name}` }, h("dt", {}, shortName(name)), h("dd", {}, value, h("small", {}, ` ${unit(name)}`)), h("dd", { class: "when" }, when));
     return [name, { value, when, tile }];
   }));
   tiles.append(...Object.values(parts).map((part) => part.tile));

@@ -208,7 +208,7 @@ async function plotPreview(element, pack, { columns }, measures, condition, aler
       });
     }
   }
-  element.setAttribute("role", "img");
+  element.setAttribute("role", "group");
   element.setAttribute("aria-label", `${measures.map(shortName).join(", ")} of ${pack} with ${alerts.length} alerts that the rule would have raised`);
   await draw(element, traces, {
     title: { text: `${pack}: ${alerts.length} alerts`, x: 0, xref: "paper", xanchor: "left", y: 0.97, yref: "container", yanchor: "top", font: { size: 14 } },
