@@ -35,13 +35,13 @@ export const failed = (error, again) => h(
   again ? h("button", { type: "button", onclick: again }, "Try again") : null,
 );
 
-/** A severity by its shape, its colour and its word. */
-export function severity(name, count = null) {
+/** A severity by its shape, its colour and its word; where there is little room the word is for screen readers alone. */
+export function severity(name, count = null, { short = false } = {}) {
   const shapes = { info: "0,5 5,0 10,5 5,10", warning: "5,0 10,10 0,10", critical: "3,0 7,0 10,3 10,7 7,10 3,10 0,7 0,3" };
   return h(
-    "span", { class: `severity ${name}` },
+    "span", { class: `severity ${name}`, title: short ? name : null },
     svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("polygon", { points: shapes[name] })),
-    count === null ? name : [h("b", {}, count), ` ${name}`],
+    count === null ? name : [h("b", {}, count), h("span", { class: short ? "unseen" : null }, name)],
   );
 }
 

@@ -41,11 +41,10 @@ export function keep(parameters) {
   shown = location.hash;
 }
 
-async function show() {
+async function show({ moved = false } = {}) {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const isFirst = shown === null;
   shown = location.hash;
   bar();
   if (!token()) {
@@ -70,9 +69,9 @@ async function show() {
     const content = h("div", { class: "view" });
     main.replaceChildren(content);
     module.show(content, { signal, parameters, rest, keep });
-    if (!isFirst) content.querySelector("h1")?.focus({ preventScroll: true });
+    if (moved) content.querySelector("h1")?.focus({ preventScroll: true });
   } catch (error) {
-    if (!signal.aborted) main.replaceChildren(failed(error, show));
+    if (!signal.aborted) main.replaceChildren(failed(error, () => show()));
   }
 }
 
@@ -117,10 +116,13 @@ function menu(signedIn) {
   return details;
 }
 
-/** A choice changes every number on the page, so the view comes anew; the menu stays open. */
+/** A choice changes every number on the page, so the view comes anew; the menu stays open and keeps the focus. */
 function chosen(change) {
+  const place = [...document.querySelectorAll(".menu select")].indexOf(document.activeElement);
   change();
   show();
+  document.querySelector(".menu").open = true;
+  document.querySelectorAll(".menu select")[place]?.focus();
 }
 
 document.addEventListener("click", (event) => {
@@ -128,7 +130,7 @@ document.addEventListener("click", (event) => {
   if (open && !open.contains(event.target)) open.open = false;
 });
 window.addEventListener("hashchange", () => {
-  if (location.hash !== shown) show();
+  if (location.hash !== shown) show({ moved: true });
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();

@@ -2,6 +2,7 @@
 
 let address = null;
 let loaded = null;
+const drawn = new WeakSet();
 
 export const setPlotly = (path) => { address = path; };
 
@@ -33,12 +34,19 @@ export const axis = (more = {}) => ({
   automargin: true, fixedrange: false, ...more,
 });
 
-/** Marks of alerts: a span each in the severity's colour, with its word where there is room. */
-export function marks(alerts, time, until, words_max = 12) {
+/**
+ * Marks of alerts from one moment to another: a span each in the severity's colour, with its word. Words of neighbours
+ * stand below each other, and one at the right end goes to the left.
+ */
+export function marks(alerts, time, from, until, words_max = 12) {
+  const [from_ms, until_ms] = [Date.parse(from), Date.parse(until)];
   return alerts.map((alert, place) => ({
     type: "rect", xref: "x", yref: "paper", x0: time(alert.onset), x1: time(alert.cleared_at ?? until), y0: 0, y1: 1, layer: "below",
     fillcolor: tinted(alert.severity, 0.16), line: { color: colour(alert.severity), width: 1 },
-    label: place < words_max ? { text: alert.severity, textposition: "top left", font: { size: 10, color: colour(alert.severity) } } : undefined,
+    label: place >= words_max ? undefined : {
+      text: alert.severity, font: { size: 10, color: colour(alert.severity) }, padding: 3 + 13 * (place % 3),
+      textposition: (Date.parse(alert.onset) - from_ms) / (until_ms - from_ms) > 0.85 ? "top right" : "top left",
+    },
   }));
 }
 
@@ -62,5 +70,7 @@ export async function draw(element, traces, layout, signal) {
     responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover",
     modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
   });
+  if (drawn.has(element)) return;
+  drawn.add(element);
   signal.addEventListener("abort", () => Plotly.purge(element), { once: true });
 }

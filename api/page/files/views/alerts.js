@@ -7,12 +7,14 @@ import { inUnit, time } from "../format.js";
 
 const SEVERITIES = ["critical", "warning", "info"];
 const SHOWN_MAX = 500;
+const SETTLE_MS = 50;
 
 export function show(content, { signal, parameters, keep }) {
   const filters = { severity: SEVERITIES.includes(parameters.get("severity")) ? parameters.get("severity") : "", site: parameters.get("site") ?? "", seen: parameters.get("seen") ?? "" };
   const open = new Map();
   let cursor = null;
   let fresh = true;
+  let timer = null;
   const sum = h("span", { class: "quiet", id: "alerts-count" });
   const list = h("ul", { class: "alerts", "aria-label": "Open alerts" });
   const state = h("div", {}, loading("alerts"));
@@ -75,24 +77,34 @@ export function show(content, { signal, parameters, keep }) {
     if (type !== "heartbeat") sort();
   }
 
-  /** Shown is what is open and not muted. */
+  /** Shown is what is open and not muted; an element is made only for what is shown. */
   function put(alert) {
     const known = open.get(alert.id);
     if (alert.state !== "open" || alert.muted) {
-      known?.element.remove();
+      known?.card?.element.remove();
       open.delete(alert.id);
-      return;
-    }
-    if (known) known.update(alert);
-    else open.set(alert.id, card(alert, put, sort, signal));
+    } else if (known) {
+      known.alert = alert;
+      known.card?.update(alert);
+    } else open.set(alert.id, { alert, card: null });
   }
 
+  /** A burst of frames is shown at once. */
   function sort() {
+    timer ??= setTimeout(() => {
+      timer = null;
+      if (!signal.aborted) draw();
+    }, SETTLE_MS);
+  }
+
+  function draw() {
     const ordered = [...open.values()].sort((a, b) => SEVERITIES.indexOf(a.alert.severity) - SEVERITIES.indexOf(b.alert.severity) || b.alert.raised_at.localeCompare(a.alert.raised_at));
     const shown = ordered.filter((one) => filters.seen !== "hide" || !one.alert.acknowledged_by).slice(0, SHOWN_MAX);
     // Elements that stand right already aren't touched, so that the focus and an open form stay.
     shown.forEach((one, place) => {
-      if (list.children[place] !== one.element) list.insertBefore(one.element, list.children[place] ?? null);
+      one.card ??= card(one.alert, put, sort, signal);
+      const { element } = one.card;
+      if (list.children[place] !== element) list.insertBefore(element, list.children[place] ?? null);
     });
     while (list.children.length > shown.length) list.lastElementChild.remove();
     const waiting = ordered.filter((one) => !one.alert.acknowledged_by).length;

@@ -6,7 +6,7 @@ import { empty, failed, h, heading, loading, section, select, severity, svg, tab
 import { age, count, number, time, unit } from "../format.js";
 
 const EVERY_MS = 2000;
-const SPLITS = [["site", "Site"], ["model", "Model"], ["region", "Region"], ["state", "State"]];
+const SPLITS = [["site", "Region and site"], ["model", "Model"], ["region", "Region"], ["state", "State"]];
 const STATES = { reporting: "reporting", silent: "silent", never_seen: "never seen" };
 
 export function show(content, { signal, parameters, keep }) {
@@ -21,13 +21,33 @@ export function show(content, { signal, parameters, keep }) {
   content.append(heading("Fleet", asOf), body);
   let turn = new AbortController();
   signal.addEventListener("abort", () => turn.abort());
+  let regions = null;
+
+  /** Of each site its region, asked for once; a site that came since stands without. */
+  async function regionsOf(asked) {
+    regions ??= new Map((await ask("/v1/sites", { parameters: { limit: 1000 }, ...asked })).items.map((site) => [site.name, site.region]));
+    return regions;
+  }
+
+  const live = async (split, asked) => (await ask("/v1/aggregates/live", { parameters: { by: split }, ...asked })).items;
+
+  /** The rows of the table: the groups; of sites a tree, each below its region. */
+  async function rows(asked) {
+    if (by !== "site") return live(by, asked);
+    const [sites, above, region] = await Promise.all([live("site", asked), live("region", asked), regionsOf(asked)]);
+    if (above.every((one) => one.group === null)) return sites;
+    return above.flatMap((one) => [
+      { ...one, isRegion: true },
+      ...sites.filter((site) => (region.get(site.group) ?? null) === one.group).map((site) => ({ ...site, isLeaf: true })),
+    ]);
+  }
 
   function refresh() {
     turn.abort();
     turn = new AbortController();
     const asked = { signal: turn.signal };
     poll(
-      () => Promise.all([ask("/v1/aggregates/live", asked), ask("/v1/aggregates/live", { parameters: { by }, ...asked })]),
+      () => Promise.all([ask("/v1/aggregates/live", asked), rows(asked)]),
       ([fleet, groups]) => {
         asOf.textContent = `as of ${time(fleet.as_of)}`;
         draw(body, fleet, groups, by, chooser);
@@ -111,7 +131,9 @@ function distribution(title, measure, found) {
   // Empty ends are cut off, so that a fleet between 90 and 100 % isn't a sliver.
   const first = packs.findIndex((n) => n > 0);
   const last = packs.findLastIndex((n) => n > 0);
-  const [low, high] = [Math.max(0, Math.min(first - 1, last - 10)), Math.min(packs.length - 1, Math.max(last + 1, first + 10))];
+  const whole = Math.round((100 - from) / width) - 1;
+  const high = Math.min(last <= whole ? whole : packs.length - 1, Math.max(last + 1, first + 10));
+  const low = Math.max(0, Math.min(first - 1, high - 11));
   const shown = packs.slice(low, high + 1);
   const each = 100 / shown.length;
   const bars = shown.map((n, place) => {
@@ -127,11 +149,11 @@ function distribution(title, measure, found) {
 }
 
 function groupTable(groups, by) {
-  const name = (row) => row.group ?? `no ${by}`;
-  const linked = by === "site" || by === "model";
+  const name = (row) => row.group ?? `no ${row.isRegion ? "region" : by}`;
+  const linked = (row) => (by === "site" || by === "model") && row.group !== null && !row.isRegion;
   const spread = (found, measure) => (found.packs ? number(measure, found.p50) : "–");
   const columns = [
-    { title: SPLITS.find(([key]) => key === by)[1], cell: (row) => (linked && row.group ? h("a", { href: `#/packs?${new URLSearchParams({ [by]: row.group })}` }, row.group) : STATES[name(row)] ?? name(row)) },
+    { title: SPLITS.find(([key]) => key === by)[1], cell: (row) => (linked(row) ? h("a", { href: `#/packs?${new URLSearchParams({ [by]: row.group })}` }, row.group) : STATES[name(row)] ?? name(row)) },
     { title: "Reporting", number: true, cell: (row) => count(row.packs.reporting) },
     { title: "Silent", number: true, cell: (row) => count(row.packs.silent) },
     { title: "Never seen", number: true, cell: (row) => count(row.packs.never_seen) },
@@ -142,12 +164,12 @@ function groupTable(groups, by) {
     { title: "Freshness, 95 %", number: true, cell: (row) => age(row.freshness_s.p95) },
     { title: "Open alerts", cell: (row) => alertsOf(row.open_alerts) },
   ];
-  return table(`Groups by ${by}`, columns, groups.items);
+  return table(`Groups by ${by}`, columns, groups, { rowClass: (row) => (row.isRegion ? "branch" : row.isLeaf ? "leaf" : "") });
 }
 
 function alertsOf(found) {
   const some = ["critical", "warning", "info"].filter((name) => found[name] > 0);
-  return some.length ? some.map((name) => severity(name, found[name])) : h("span", { class: "quiet" }, "none");
+  return some.length ? h("span", { class: "nowrap" }, some.map((name) => severity(name, found[name], { short: true }))) : h("span", { class: "quiet" }, "none");
 }
 
 function bar(x, width, height, title) {

@@ -175,7 +175,7 @@ async function plotTrend(element, pack, chosen, points, band, raised, span, sign
     title: { text: title, x: 0, xref: "paper", xanchor: "left", yref: "container", y: 0.98, yanchor: "top", font: { size: 14 } },
     height: 110 + 160 * measures.length, showlegend: true,
     xaxis: axis({ type: "date", range: [time(span.from), time(span.to)], anchor: `y${measures.length > 1 ? measures.length : ""}` }),
-    shapes: marks(raised.filter((alert) => (alert.cleared_at ?? span.to) > span.from), time, span.to),
+    shapes: marks(raised.filter((alert) => (alert.cleared_at ?? span.to) > span.from), time, span.from, span.to),
   };
   measures.forEach((name, place) => {
     const number_ = place === 0 ? "" : String(place + 1);

@@ -15,7 +15,7 @@ export function show(content, { signal, parameters, keep }) {
   const before = [];
   let rows = [];
   let next = null;
-  const search = h("input", { type: "search", value: filters.search, autocomplete: "off", maxlength: "200", placeholder: "any part of the name" });
+  const search = h("input", { type: "search", value: filters.search, autocomplete: "off", maxlength: "200", placeholder: "part of a name" });
   search.addEventListener("input", settled(() => change({ search: search.value.trim() })));
   const bar = h("div", { class: "filters", role: "search" }, field("Search", search));
   const body = h("div", { "aria-live": "off" }, loading("packs"));
@@ -75,7 +75,7 @@ export function show(content, { signal, parameters, keep }) {
     const columns = [
       { key: "pack", title: "Pack", cell: (row) => h("a", { href: `#/packs/${encodeURIComponent(row.pack)}` }, row.pack) },
       { key: "site", title: "Site", cell: (row) => row.site ?? "–" },
-      { key: "model", title: "Model", cell: (row) => row.model ?? "–" },
+      { key: "model", title: "Model", cell: (row) => h("span", { class: "nowrap" }, row.model ?? "–") },
       ...measureNames().map(column),
       { key: "newest", title: "Newest reading", number: true, cell: (row) => (newest(row) ? `${age((Date.now() - newest(row)) / 1000)} ago` : "–") },
     ];

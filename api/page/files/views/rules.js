@@ -214,6 +214,6 @@ async function plotPreview(element, pack, { columns }, measures, condition, aler
     title: { text: `${pack}: ${alerts.length} alerts`, x: 0, xref: "paper", xanchor: "left", y: 0.97, yref: "container", yanchor: "top", font: { size: 14 } },
     height: 340, showlegend: true,
     xaxis: axis({ type: "date", range: [time(range.from), time(range.to)] }), yaxis: axis({ title: { text: unit(measures[0]), standoff: 4 } }),
-    shapes: marks(alerts, time, range.to),
+    shapes: marks(alerts, time, range.from, range.to),
   }, signal);
 }
