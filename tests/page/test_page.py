@@ -242,6 +242,39 @@ def test_choices_of_zone_and_unit_change_what_is_shown(fleet: str, window: Windo
         opened.page.get_by_text("temperature above 122.0 °F").wait_for()
 
 
+def focused(opened: Window) -> str:
+    return str(opened.page.evaluate("() => document.activeElement.innerText || document.activeElement.id"))
+
+
+def test_page_is_used_by_keyboard(fleet: str, window: WindowOf) -> None:
+    with window(fleet) as opened:
+        keyboard = opened.page.keyboard
+        opened.go("#/packs", "tbody tr")
+        keyboard.press("Tab")
+        assert focused(opened) == "Skip to the content"
+        keyboard.press("Enter")
+        assert focused(opened) == opened.text("main")
+        opened.page.get_by_role("link", name="Alerts").focus()
+        keyboard.press("Enter")
+        opened.page.wait_for_function("() => document.activeElement.tagName === 'H1'")
+        assert focused(opened) == "Alerts"
+        opened.page.locator(".menu summary").focus()
+        keyboard.press("Enter")
+        opened.page.get_by_label("Appearance").focus()
+        keyboard.press("Escape")
+        assert "fleet" in focused(opened)
+        assert not opened.page.get_by_label("Appearance").is_visible()
+        opened.go("#/packs", "tbody tr")
+        opened.page.get_by_role("button", name="Voltage V").focus()
+        keyboard.press("Enter")
+        assert focused(opened).startswith("Voltage V")
+        sorted_by = opened.page.locator("th[aria-sort]")
+        assert sorted_by.get_attribute("aria-sort") == "descending"
+        keyboard.press("Enter")
+        assert sorted_by.get_attribute("aria-sort") == "ascending"
+        assert "sort=voltage_v" in opened.page.url
+
+
 def test_first_content_is_there_within_a_second(fleet: str, window: WindowOf) -> None:
     script = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
     with window(fleet) as opened:

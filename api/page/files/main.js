@@ -31,7 +31,7 @@ function place() {
 }
 
 /** Keep filters in the address without coming anew. */
-export function keep(parameters) {
+function keep(parameters) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
     for (const one of Array.isArray(value) ? value : [value]) if (one) query.append(name, one);
