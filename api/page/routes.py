@@ -49,6 +49,7 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 _KEEP: Final = {"Cache-Control": "public, max-age=31536000, immutable"}

@@ -24,9 +24,12 @@ document.addEventListener("securitypolicyviolation", (event) => {
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; tests that need it skip without."""
+    """Debian's Chromium; tests that need it skip without.
+
+    Closed after the module: while Playwright is there, nothing else in the process may run an event loop.
+    """
     if not CHROMIUM.exists():
         pytest.skip(f"needs chromium at {CHROMIUM} (apt-get install chromium)")
     with sync_playwright() as playwright:

@@ -176,12 +176,12 @@ function summary(alert, isOpen, toggle, acknowledge) {
     alert.pack ? h("a", { href: `#/packs/${encodeURIComponent(alert.pack)}` }, alert.pack) : h("span", {}, alert.source ?? "all sources"),
     alert.value === null ? null : h("span", {}, inUnit(alert.value, alert.unit)),
     h("span", { class: "quiet" }, [alert.site, `since ${time(alert.onset)}`, ...marks].filter(Boolean).join(" · ")),
-    h("span", { class: "spring" }),
-    alert.assigned_to ? h("span", { class: "quiet" }, `with ${alert.assigned_to}`) : null,
-    alert.acknowledged_by
-      ? h("span", { class: "quiet acknowledged" }, `acknowledged by ${alert.acknowledged_by}`)
-      : mayWrite() ? h("button", { type: "button", class: "small", onclick: acknowledge, "aria-label": `Acknowledge ${alert.rule} on ${alert.pack ?? "all"}` }, "Acknowledge") : null,
-    h("button", { type: "button", class: "small", "aria-expanded": String(isOpen), onclick: toggle, "aria-label": `Details of ${alert.rule} on ${alert.pack ?? "all"}` }, isOpen ? "Less" : "More"),
+    h("span", { class: "actions" },
+      alert.assigned_to ? h("span", { class: "quiet" }, `with ${alert.assigned_to}`) : null,
+      alert.acknowledged_by
+        ? h("span", { class: "quiet acknowledged" }, `acknowledged by ${alert.acknowledged_by}`)
+        : mayWrite() ? h("button", { type: "button", class: "small", onclick: acknowledge, "aria-label": `Acknowledge ${alert.rule} on ${alert.pack ?? "all"}` }, "Acknowledge") : null,
+      h("button", { type: "button", class: "small", "aria-expanded": String(isOpen), onclick: toggle, "aria-label": `Details of ${alert.rule} on ${alert.pack ?? "all"}` }, isOpen ? "Less" : "More")),
   ].filter(Boolean);
 }
 
