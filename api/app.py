@@ -28,6 +28,8 @@ from api.models.routes import routes as models
 from api.operation.routes import ASSETS_PATH
 from api.operation.routes import routes as operation
 from api.packs.routes import routes as packs
+from api.page.routes import FILES_PATH, PageFiles
+from api.page.routes import routes as page
 from api.quarantine.routes import routes as quarantine
 from api.routing import Allowed, AllowedInFrame
 from api.rules.routes import routes as rules
@@ -121,9 +123,11 @@ def described_app(
         channels,
         deliveries,
         operation,
+        page,
     ):
         app.include_router(routes)
     app.mount(ASSETS_PATH, StaticFiles(packages=[("fastapi_offline", "static")]), name="assets")
+    app.mount(FILES_PATH, PageFiles(), name="page")
     require_actions(app)
     return app
 

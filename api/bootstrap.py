@@ -17,6 +17,7 @@ from api.live.hub import Hub, HubLimits
 from api.live.seats import Seats
 from api.metrics import Metrics
 from api.packs.cache import PackCache
+from api.page.sign_in import DevelopmentSignIn
 from api.quarantine.sweeping import Sweeper
 from api.settings import Environment, Settings
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
@@ -69,6 +70,7 @@ class Engine:
     hub: Hub
     seats: Seats
     outside: Outside
+    sign_in: DevelopmentSignIn
     directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -217,6 +219,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         hub=_hub(settings, access, directory),
         seats=seats,
         outside=outside,
+        sign_in=DevelopmentSignIn(settings, registry, time.monotonic),
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},

@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     token_leeway_s: int = Field(30, ge=0, le=60, description="tolerated difference of clocks")
     token_life_s_max: int = Field(900, gt=0, description="tokens of a longer life are refused")
     development_token_life_s: int = Field(43_200, gt=0, le=43_200, description="life of development tokens")
+    development_tokens_per_minute_max: int = Field(
+        60, gt=0, description="sign-ins on the page in development; then 429"
+    )
+    page_tenants_max: int = Field(
+        1000, gt=0, description="tenants that the page lists in development; others are typed in"
+    )
     tenant_cache_s: float = Field(5.0, ge=0, description="a tenant's settings may be this old")
 
     json_body_bytes_max: int = Field(
@@ -106,6 +112,11 @@ class Settings(BaseSettings):
     receipt_items_max: int = Field(10_000, ge=0, description="readings that a receipt lists one by one")
     key_aliases_max: int = Field(
         200, gt=0, description="other names of keys that a tenant may have; then 422"
+    )
+    packs_scanned_max: int = Field(
+        20_000,
+        gt=0,
+        description="packs looked at for one page of a search; a page may be short then, and go on",
     )
     csv_rows_max: int = Field(100_000, gt=0, description="rows of a CSV registration; then 413")
 

@@ -16,7 +16,7 @@ from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
 from domain.readings import Float64Array, Int32Array, Int64Array
 from kernels.scaling import thousandths_of
 from storage.database import int4s, query
-from storage.records import MODELS, SITES, decode_cursor, page_of, require_version
+from storage.records import MODELS, SITES, decode_cursor, encode_cursor, page_of, require_version
 from storage.transactions import Transaction
 
 ALWAYS, FOREVER = "-infinity", "infinity"
@@ -73,10 +73,69 @@ async def _found(transaction: Transaction, key: dict[str, Any]) -> DictRow:
     return row
 
 
-async def page(transaction: Transaction, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
-    """Packs in order of their external id, and the cursor of the next page."""
-    rows = await transaction.rows("packs.list", {"after": decode_cursor(cursor), "limit": limit + 1})
-    return page_of(rows, limit, "pack")
+@dataclass(frozen=True, slots=True)
+class PackFilter:
+    """Which packs are asked for, and in which order of their external ids; None asks for all.
+
+    pack: the external id. search: a part of it, in small letters or large. site and model: by name or id, as the
+    pack is now.
+    """
+
+    pack: str | None = None
+    search: str | None = None
+    site: str | None = None
+    model: str | None = None
+    descending: bool = False
+
+    @property
+    def narrows(self) -> bool:
+        """Whether packs that are looked at may be left out."""
+        return (self.search, self.site, self.model) != (None, None, None)
+
+
+async def page(
+    transaction: Transaction, chosen: PackFilter, cursor: str | None, limit: int, scanned_max: int
+) -> tuple[list[DictRow], str | None]:
+    """Packs in the order of their external ids, and the cursor of the next page.
+
+    At most `scanned_max` packs are looked at: then the page may be short though there are more behind its cursor.
+    """
+    narrows = chosen.narrows or transaction.actor.sites is not None
+    scanned = max(scanned_max, limit + 1) if narrows else limit + 1
+    given = {
+        "after": decode_cursor(cursor),
+        "pack": chosen.pack,
+        "search": chosen.search,
+        "site": chosen.site,
+        "model": chosen.model,
+        "scanned": scanned,
+        "limit": limit + 1,
+    }
+    has_after = given["after"] is not None
+    rows, after = page_of(
+        await _rows(transaction, page_query("page", chosen, has_after=has_after), given), limit, "pack"
+    )
+    if after is None and narrows:
+        end = await _rows(transaction, page_query("page_end", chosen, has_after=has_after), given)
+        after = encode_cursor(end[0]["pack"]) if end else None
+    return rows, after
+
+
+def page_query(name: str, chosen: PackFilter, *, has_after: bool) -> bytes:
+    """A query that looks through external ids in an order, perhaps from a cursor on.
+
+    A comparison stands in the text only where there is one, so that the index answers it in each case.
+    """
+    direction, beyond = (b"DESC", b"<") if chosen.descending else (b"ASC", b">")
+    after = b" AND external_id " + beyond + b" %(after)s" if has_after else b""
+    own = b" AND external_id = %(pack)s" if chosen.pack is not None else b""
+    return query(f"packs.{name}").replace(b"{after}", after + own).replace(b"{direction}", direction)
+
+
+async def _rows(transaction: Transaction, text: bytes, given: dict[str, Any]) -> list[DictRow]:
+    sites = None if transaction.actor.sites is None else sorted(transaction.actor.sites)
+    known = {"tenant_id": transaction.actor.tenant_id, "sites": sites}
+    return await (await transaction.connection.execute(text, known | given)).fetchall()
 
 
 async def update(transaction: Transaction, pack_id: UUID, version: int, changes: dict[str, Any]) -> DictRow:

@@ -42,6 +42,10 @@ class Registry:
         rows = await self._rows("registry.tenant", {"name": name})
         return Tenant(TenantId(rows[0]["tenant_id"]), rows[0]["name"]) if rows else None
 
+    async def tenant_names(self, limit: int) -> list[str]:
+        """The names of tenants in their order, at most so many."""
+        return [row["name"] for row in await self._rows("registry.tenant_names", {"limit": limit})]
+
     async def version(self, tenant_id: TenantId) -> RegistryVersion:
         parameters = {"tenant_id": tenant_id, "always_ms": ALWAYS_MS}
         (row,) = await self._rows("registry.version", parameters)

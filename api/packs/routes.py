@@ -18,7 +18,6 @@ from api.routing import (
     NDJSON,
     Allowed,
     IfMatch,
-    PageOf,
     RecordId,
     answer,
     chosen_format,
@@ -75,9 +74,11 @@ async def register(
 
 
 @routes.get("/packs", response_model=schemas.PackPage)
-async def page(request: Request, asked: Annotated[PageOf, Query()], call: Reader) -> Response:
-    """List packs by external id."""
-    items, after = await service.page(call, asked.cursor, asked.limit)
+async def page(request: Request, asked: Annotated[schemas.PacksAsked, Query()], call: Reader) -> Response:
+    """List packs by external id, all or those that match. A search looks at so many packs for one page: it may be
+    short, or empty, and go on behind its cursor.
+    """
+    items, after = await service.page(call, asked)
     return listed(request, items, after)
 
 

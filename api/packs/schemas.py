@@ -1,11 +1,12 @@
 """Shapes of packs and tenures."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.routing import Moment, Name, Strict
+from api.routing import Moment, Name, PageOf, Strict
 
 ByName = Annotated[Name | None, Field(description="name or id")]
 
@@ -64,6 +65,19 @@ class Pack(BaseModel):
 class PackPage(BaseModel):
     items: list[Pack]
     next_cursor: str | None
+
+
+class PacksAsked(PageOf):
+    """Which packs are listed, and in which order; a search holds for packs as they are now."""
+
+    pack: Annotated[Name | None, Query(description="the external id", examples=["NX-1"])] = None
+    search: Annotated[
+        Name | None,
+        Query(description="a part of the external id; small and large letters are alike", examples=["nx-1"]),
+    ] = None
+    site: Annotated[Name | None, Query(description="name or id of the site", examples=["Bern"])] = None
+    model: Annotated[Name | None, Query(description="name or id of the model", examples=["NX-90"])] = None
+    order: Annotated[Literal["ascending", "descending"], Query(description="of external ids")] = "ascending"
 
 
 class PackDetail(Pack):

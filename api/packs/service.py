@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from api.call import Call
-from api.packs.schemas import NewPack
+from api.packs.schemas import NewPack, PacksAsked
 from api.registration import Registration, RowProblem, read_rows
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms, to_ms
 from domain.errors import ConflictError, InvalidRequestError
@@ -40,10 +40,14 @@ def _require_site(actor: Actor, site: str | None) -> None:
         raise InvalidRequestError(_NEEDS_SITE, field="site")
 
 
-async def page(call: Call, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
+async def page(call: Call, asked: PacksAsked) -> tuple[list[Row], str | None]:
     """Packs by external id, and the cursor of the next page."""
+    chosen = stored.PackFilter(
+        asked.pack, asked.search, asked.site, asked.model, descending=asked.order == "descending"
+    )
+    scanned_max = call.engine.settings.packs_scanned_max
     async with call.snapshot() as transaction:
-        rows, after = await stored.page(transaction, cursor, limit)
+        rows, after = await stored.page(transaction, chosen, asked.cursor, asked.limit, scanned_max)
     return [_public(row) for row in rows], after
 
 

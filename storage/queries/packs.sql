@@ -81,22 +81,33 @@ WHERE packs.tenant_id = %(tenant_id)s
     AND (packs.id = %(id)s::uuid OR external_id = %(pack)s::text)
     AND (%(sites)s::text[] IS NULL OR sites.name = ANY(%(sites)s::text[]))
 
--- name: list
+-- name: page
+-- Packs by external id, in the order {direction}. No more than `scanned` are looked at, in the order of the index of
+-- external ids, and where each is now is looked up for these alone.
 SELECT
-    packs.pack_id, packs.id, external_id AS pack, models.name AS model, sites.name AS site, sites.region, sites.zone,
-    last.site_id, last.model_id, packs.created_at, packs.version
-FROM packs
+    looked.pack_id, looked.id, external_id AS pack, models.name AS model, sites.name AS site, sites.region, sites.zone,
+    last.site_id, last.model_id, looked.created_at, looked.version
+FROM (
+    SELECT * FROM packs WHERE packs.tenant_id = %(tenant_id)s{after}
+    ORDER BY external_id {direction} LIMIT %(scanned)s
+) AS looked
 JOIN LATERAL (
     SELECT site_id, model_id FROM tenures
-    WHERE tenures.tenant_id = packs.tenant_id AND tenures.pack_id = packs.pack_id
+    WHERE tenures.tenant_id = looked.tenant_id AND tenures.pack_id = looked.pack_id
     ORDER BY held_from DESC LIMIT 1
 ) AS last ON true
-LEFT JOIN sites ON sites.tenant_id = packs.tenant_id AND sites.id = last.site_id
-LEFT JOIN models ON models.tenant_id = packs.tenant_id AND models.id = last.model_id
-WHERE packs.tenant_id = %(tenant_id)s
+LEFT JOIN sites ON sites.tenant_id = looked.tenant_id AND sites.id = last.site_id
+LEFT JOIN models ON models.tenant_id = looked.tenant_id AND models.id = last.model_id
+WHERE (%(search)s::text IS NULL OR strpos(lower(external_id), lower(%(search)s::text)) > 0)
+    AND (%(site)s::text IS NULL OR sites.name = %(site)s::text OR sites.id::text = %(site)s::text)
+    AND (%(model)s::text IS NULL OR models.name = %(model)s::text OR models.id::text = %(model)s::text)
     AND (%(sites)s::text[] IS NULL OR sites.name = ANY(%(sites)s::text[]))
-    AND (%(after)s::text IS NULL OR external_id > %(after)s)
-ORDER BY external_id LIMIT %(limit)s
+ORDER BY external_id {direction} LIMIT %(limit)s
+
+-- name: page_end
+-- Where a page that was cut short by `scanned` goes on; nothing when all was looked at.
+SELECT external_id AS pack FROM packs WHERE packs.tenant_id = %(tenant_id)s{after}
+ORDER BY external_id {direction} OFFSET %(scanned)s - 1 LIMIT 1
 
 -- name: tenures
 SELECT

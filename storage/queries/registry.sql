@@ -1,6 +1,9 @@
 -- name: tenant
 SELECT tenant_id, name, register_unknown_packs FROM tenants WHERE name = %(name)s
 
+-- name: tenant_names
+SELECT name FROM tenants ORDER BY name LIMIT %(limit)s
+
 -- name: create_tenant
 INSERT INTO tenants (name, register_unknown_packs) VALUES (%(name)s, %(register)s)
 ON CONFLICT (name) DO NOTHING RETURNING tenant_id

@@ -1,0 +1,90 @@
+// How times and values are shown: the zone and the units that were chosen, kept in this browser.
+
+const CHOICES = { zone: "browser", temperature: "c" };
+const listeners = new Set();
+let measures = [];
+
+const SHORT = {
+  state_of_charge_pct: "Charge", state_of_health_pct: "Health", temperature_c: "Temperature", voltage_v: "Voltage",
+  current_a: "Current", cell_voltage_min_v: "Lowest cell", cell_voltage_max_v: "Highest cell",
+};
+const DECIMALS = { "%": 1, "°C": 1, "°F": 1, V: 2, A: 2 };
+
+let reasons = [];
+
+/** Take what the engine says of its measures and of why readings are set aside. */
+export function setVocabulary(context) {
+  ({ measures, quarantine_reasons: reasons } = context);
+}
+
+export const quarantineReasons = () => reasons;
+export const measureNames = () => measures.map((measure) => measure.name);
+export const shortName = (name) => SHORT[name] ?? name;
+export const choice = (name) => localStorage.getItem(`bpm.${name}`) ?? CHOICES[name];
+
+/** Choose a zone or unit; all that listen are told. */
+export function choose(name, value) {
+  localStorage.setItem(`bpm.${name}`, value);
+  formats.clear();
+  for (const listener of listeners) listener();
+}
+
+/** Be told of choices until the signal ends it. */
+export function whenChosen(listener, signal) {
+  listeners.add(listener);
+  signal.addEventListener("abort", () => listeners.delete(listener));
+}
+
+export function zone() {
+  const chosen = choice("zone");
+  return chosen === "browser" ? Intl.DateTimeFormat().resolvedOptions().timeZone : chosen;
+}
+
+const formats = new Map();
+
+function formatter(options) {
+  const key = JSON.stringify(options);
+  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat("sv-SE", { timeZone: zone(), ...options }));
+  return formats.get(key);
+}
+
+const asDate = (moment) => (moment instanceof Date ? moment : new Date(moment));
+
+/** A date and a time to the second in the chosen zone: 2026-01-31 12:00:00. */
+export const time = (moment) => (moment === null || moment === undefined ? "–" : formatter({ dateStyle: "short", timeStyle: "medium" }).format(asDate(moment)));
+
+/** How long ago something was. */
+export function age(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const amount = Math.max(0, seconds);
+  if (amount < 120) return `${Math.round(amount)} s`;
+  if (amount < 7200) return `${Math.round(amount / 60)} min`;
+  if (amount < 172800) return `${Math.round(amount / 3600)} h`;
+  return `${Math.round(amount / 86400)} d`;
+}
+
+export const isTemperature = (name) => name.startsWith("temperature_c");
+const unitOf = (name) => measures.find((measure) => name.startsWith(measure.name))?.unit ?? "";
+
+/** The unit in which a measure is shown. */
+export const unit = (name) => (isTemperature(name) && choice("temperature") === "f" ? "°F" : unitOf(name));
+
+/** A value of a measure in the unit in which it is shown. */
+export const converted = (name, value) => (value !== null && value !== undefined && unit(name) === "°F" ? value * 1.8 + 32 : value);
+
+/** A value of a measure as text, without its unit. */
+export function number(name, value, decimals = DECIMALS[unit(name)] ?? 1) {
+  return value === null || value === undefined ? "–" : converted(name, value).toFixed(name.startsWith("cell_voltage") ? 3 : decimals);
+}
+
+/** A value of a measure with its unit. */
+export const measured = (name, value) => (value === null || value === undefined ? "–" : `${number(name, value)} ${unit(name)}`);
+
+/** A value in a unit that an answer names, which may be of any rule. */
+export function inUnit(value, given) {
+  if (value === null || value === undefined) return "–";
+  if (given === "°C" && choice("temperature") === "f") return `${(value * 1.8 + 32).toFixed(1)} °F`;
+  return `${Number(value.toFixed(3))} ${given}`.trim();
+}
+
+export const count = (value) => value.toLocaleString("en-GB").replaceAll(",", "\u202f");

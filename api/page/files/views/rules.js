@@ -1,0 +1,219 @@
+// Rules: which there are, switching them, and new ones from a template, tried on stored readings before they count.
+
+import { ask, isAbort, mayWrite } from "../session.js";
+import { empty, failed, field, h, heading, loading, select, severity, speak, table } from "../elements.js";
+import { converted, inUnit, isTemperature, shortName, time, unit } from "../format.js";
+import { axis, colour, draw, marks } from "../plot.js";
+
+const CHEMISTRIES = ["LFP", "NMC", "NCA", "LTO", "lead-acid"].map((name) => [name, name]);
+const SCOPES = [["tenant", "all packs"], ["site", "a site"], ["model", "a model"], ["pack", "one pack"]];
+const SEVERITIES = ["info", "warning", "critical"].map((name) => [name, name]);
+const SPANS = [["1", "1 day"], ["7", "7 days"], ["30", "30 days"]];
+const DAY_MS = 86400000;
+const UNITS = { s: "s", limit_per_s: "per s", limit_v: "V", clear_limit_v: "V" };
+
+export function show(content, { signal }) {
+  const list = h("div", {}, loading("rules"));
+  const maker = h("div", {});
+  content.append(heading("Rules"), list, maker);
+  if (mayWrite()) maker.append(fromTemplate(read, signal));
+
+  async function read() {
+    try {
+      const items = [];
+      let cursor = null;
+      do {
+        const page = await ask("/v1/rules", { parameters: { limit: 1000, cursor }, signal });
+        items.push(...page.items);
+        cursor = page.next_cursor;
+      } while (cursor);
+      drawList(list, items, read, signal);
+    } catch (error) {
+      if (!isAbort(error)) list.replaceChildren(failed(error, read));
+    }
+  }
+  read();
+}
+
+function drawList(element, rules, read, signal) {
+  if (rules.length === 0) {
+    element.replaceChildren(empty("No rules yet", mayWrite() ? "Begin with a template below: its limits are those of makers' data sheets." : ""));
+    return;
+  }
+  async function change(rule, enabled) {
+    try {
+      await ask(`/v1/rules/${rule.id}`, { method: "PATCH", body: { enabled }, headers: { "If-Match": `"${rule.version}"` }, signal });
+      speak(`${rule.name} is ${enabled ? "on" : "off"}`);
+      await read();
+      element.querySelector(`[data-rule="${rule.id}"]`)?.focus();
+    } catch (error) {
+      if (isAbort(error)) return;
+      await read();
+      element.prepend(h("p", { class: "trouble", role: "alert" }, error.status === 412 ? `Somebody else has changed ${rule.name} meanwhile: this is how it is now.` : error.message));
+    }
+  }
+  element.replaceChildren(table("Rules", [
+    { title: "Name", cell: (rule) => rule.name },
+    { title: "Severity", cell: (rule) => severity(rule.severity) },
+    { title: "Raises when", cell: (rule) => inWords(rule.condition) },
+    { title: "Holds for", cell: (rule) => scopeInWords(rule.scope) },
+    { title: "Since", cell: (rule) => h("span", { class: "nowrap" }, time(rule.effective_from)) },
+    { title: "On", cell: (rule) => (mayWrite()
+      ? h("button", { type: "button", class: "small switch", role: "switch", "aria-checked": String(rule.enabled), "aria-label": rule.name, "data-rule": rule.id, onclick: () => change(rule, !rule.enabled) }, rule.enabled ? "on" : "off")
+      : rule.enabled ? "on" : "off") },
+  ], rules, { rowClass: (rule) => (rule.enabled ? "" : "done") }));
+}
+
+const scopeInWords = (scope) => (scope.kind === "tenant" ? "all packs" : `${scope.kind} ${scope[scope.kind]}`);
+const lasting = (condition) => (condition.duration_s ? ` for ${condition.duration_s} s` : "");
+const amount = (measure, value) => inUnit(value, isTemperature(measure) ? "°C" : unit(measure));
+
+/** A condition in words. */
+function inWords(condition) {
+  const { kind, measure } = condition;
+  if (kind === "threshold") {
+    const meanwhile = condition.during ? ` while ${shortName(condition.during.measure).toLowerCase()} is ${condition.during.side} ${amount(condition.during.measure, condition.during.limit)}` : "";
+    return `${shortName(measure).toLowerCase()} ${condition.side} ${amount(measure, condition.limit)}${lasting(condition)}${meanwhile}`;
+  }
+  if (kind === "rate_of_change") return `${shortName(measure).toLowerCase()} ${condition.trend === "either" ? "changing" : condition.trend} faster than ${condition.limit_per_s} ${isTemperature(measure) ? "°C" : unit(measure)}/s${lasting(condition)}`;
+  if (kind === "cell_imbalance") return `cells further apart than ${condition.limit_v} V${lasting(condition)}`;
+  if (kind === "missing_data") return `nothing for longer than ${condition.after_s} s`;
+  if (kind === "clock_skew") return `a clock more than ${condition.future_s} s ahead`;
+  return `more than ${condition.items_max} readings set aside within ${condition.window_s} s`;
+}
+
+function fromTemplate(created, signal) {
+  const holder = h("div", {});
+  const chooser = h("div", { class: "filters" });
+  const chemistry = select([["", "Choose a chemistry"], ...CHEMISTRIES], "", templates);
+  chooser.append(field("Chemistry", chemistry));
+
+  async function templates(name) {
+    holder.replaceChildren();
+    while (chooser.children.length > 1) chooser.lastElementChild.remove();
+    if (!name) return;
+    try {
+      const { items } = await ask("/v1/rules/templates", { parameters: { chemistry: name }, signal });
+      chooser.append(field("Template", select([["", "Choose a template"], ...items.map((item, at) => [String(at), item.name])], "", (at) => {
+        holder.replaceChildren(...(at === "" ? [] : [form(items[Number(at)], created, signal)]));
+      })));
+    } catch (error) {
+      if (!isAbort(error)) holder.replaceChildren(failed(error));
+    }
+  }
+  return h("section", { class: "box", "aria-label": "New rule" }, h("h2", {}, "New rule from a template"), chooser, holder);
+}
+
+function form(template, created, signal) {
+  const condition = structuredClone(template.condition);
+  const name = h("input", { type: "text", required: true, maxlength: "200", value: template.name });
+  const level = select(SEVERITIES, template.severity);
+  const where = h("input", { type: "text", maxlength: "200", disabled: true });
+  const whereField = field("Its name", where);
+  whereField.hidden = true;
+  const scope = select(SCOPES, "tenant", (kind) => {
+    whereField.hidden = kind === "tenant";
+    where.disabled = whereField.hidden;
+    where.required = !whereField.hidden;
+  });
+  const numbers = Object.entries(condition).filter(([, value]) => typeof value === "number").map(([key, value]) => {
+    const control = h("input", { type: "number", step: "any", required: true, value: String(value) });
+    control.addEventListener("input", () => { condition[key] = Number(control.value); });
+    return field(labelOf(condition, key), control);
+  });
+  const span = select(SPANS, "7");
+  const told = h("div", { role: "status" });
+  const plot = h("div", { class: "plot", hidden: true });
+  const scopeNow = () => (scope.value === "tenant" ? { kind: "tenant" } : { kind: scope.value, [scope.value]: where.value.trim() });
+
+  async function preview() {
+    told.replaceChildren(loading("the preview"));
+    const now_ms = Date.now();
+    const range = { from: new Date(now_ms - Number(span.value) * DAY_MS).toISOString(), to: new Date(now_ms).toISOString() };
+    try {
+      const found = await ask("/v1/rules/preview", { method: "POST", body: { scope: scopeNow(), severity: level.value, condition, ...range }, signal });
+      await showPreview(told, plot, found, condition, scopeNow(), range, signal);
+    } catch (error) {
+      plot.hidden = true;
+      if (!isAbort(error)) told.replaceChildren(failed(error));
+    }
+  }
+
+  return h("form", {
+    class: "maker",
+    onsubmit: async (event) => {
+      event.preventDefault();
+      try {
+        await ask("/v1/rules", { method: "POST", body: { name: name.value, scope: scopeNow(), severity: level.value, condition }, signal });
+        plot.hidden = true;
+        told.replaceChildren(h("p", { class: "note" }, `${name.value} applies to readings from now on.`));
+        created();
+      } catch (error) {
+        if (!isAbort(error)) told.replaceChildren(failed(error));
+      }
+    },
+  },
+  h("p", { class: "quiet" }, `Raises when ${inWords(template.condition)}.`),
+  h("div", { class: "filters" }, field("Name", name), field("Severity", level), field("Holds for", scope), whereField, ...numbers),
+  h("div", { class: "filters" }, field("Preview over", span), h("button", { type: "button", onclick: preview }, "Preview"), h("button", { type: "submit", class: "main" }, "Create rule")),
+  told, plot);
+}
+
+function labelOf(condition, key) {
+  const words = key.replace(/_(v|s|per_s)$/, "").replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
+  const measure = condition.measure ?? "cell_voltage_max_v";
+  if (key === "limit" || key === "clear_limit") return `${words}, ${isTemperature(measure) ? "°C" : unit(measure)}`;
+  if (key === "limit_per_s") return `Limit, ${isTemperature(measure) ? "°C" : unit(measure)} per s`;
+  const suffix = key.endsWith("_v") ? "V" : key.endsWith("_s") ? UNITS.s : "";
+  return suffix ? `${words}, ${suffix}` : words;
+}
+
+/** What the rule would have done: how often, and on the plot of one pack. */
+async function showPreview(told, plot, found, condition, scope, range, signal) {
+  const packs = [...new Set(found.items.map((alert) => alert.pack).filter(Boolean))];
+  if (packs.length === 0) packs.push(...await somePack(scope, signal));
+  const said = h("p", {}, h("b", {}, `${found.items.length} alerts`), ` on ${new Set(found.items.map((alert) => alert.pack)).size} packs, from ${found.readings} readings.`);
+  const measures = condition.kind === "cell_imbalance" ? ["cell_voltage_max_v", "cell_voltage_min_v"] : condition.measure ? [condition.measure] : ["voltage_v"];
+  plot.hidden = packs.length === 0;
+  const one = async (pack) => {
+    const trend = await ask("/v1/trends", { parameters: { pack, measure: measures, ...range, points: 800, method: "min_max" }, signal });
+    await plotPreview(plot, pack, trend, measures, condition, found.items.filter((alert) => alert.pack === pack), range, signal);
+  };
+  told.replaceChildren(said, ...(packs.length > 1 ? [field("Shown is", select(packs.slice(0, 200).map((pack) => [pack, pack]), packs[0], one))] : []));
+  if (packs.length) await one(packs[0]);
+}
+
+/** A pack that the rule would hold for, to be shown when it would have raised nothing. */
+async function somePack(scope, signal) {
+  if (scope.kind === "pack") return [scope.pack];
+  const within = scope.kind === "tenant" ? {} : { [scope.kind]: scope[scope.kind] };
+  const { items } = await ask("/v1/packs", { parameters: { ...within, limit: 1 }, signal });
+  return items.map((item) => item.pack);
+}
+
+async function plotPreview(element, pack, { columns }, measures, condition, alerts, range, signal) {
+  const traces = measures.map((name, place) => {
+    const kept = columns.ts.map((ts, at) => [ts, columns[name][at]]).filter(([, value]) => value !== null);
+    return {
+      type: "scatter", mode: kept.length < 40 ? "lines+markers" : "lines", name: shortName(name), x: kept.map(([ts]) => time(ts)),
+      y: kept.map(([, value]) => converted(name, value)), line: { color: colour(`series-${place}`), width: 1.5 },
+    };
+  });
+  if (condition.kind === "threshold") {
+    for (const [key, dash] of [["limit", "dash"], ["clear_limit", "dot"]]) {
+      const level = converted(condition.measure, condition[key]);
+      traces.push({
+        type: "scatter", mode: "lines", name: key.replace("_", " "), x: [time(range.from), time(range.to)], y: [level, level],
+        line: { color: colour("quiet"), width: 1, dash }, hoverinfo: "skip",
+      });
+    }
+  }
+  element.setAttribute("role", "group");
+  element.setAttribute("aria-label", `${measures.map(shortName).join(", ")} of ${pack} with ${alerts.length} alerts that the rule would have raised`);
+  await draw(element, traces, {
+    title: { text: `${pack}: ${alerts.length} alerts`, x: 0, xref: "paper", xanchor: "left", y: 0.97, yref: "container", yanchor: "top", font: { size: 14 } },
+    height: 340, showlegend: true,
+    xaxis: axis({ type: "date", range: [time(range.from), time(range.to)] }), yaxis: axis({ title: { text: unit(measures[0]), standoff: 4 } }),
+    shapes: marks(alerts, time, range.from, range.to),
+  }, signal);
+}
