@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from api.answer_cache import AnswerCache
 from api.auth import Claims, TokenVerifier, make_verifier
 from api.delivering.outside import Outside, make_outside
+from api.disk import DiskGuard
 from api.key_aliases.cache import AliasCache
 from api.live.hub import Hub, HubLimits
 from api.live.seats import Seats
@@ -69,6 +70,7 @@ class Engine:
     hub: Hub
     seats: Seats
     outside: Outside
+    disk: DiskGuard
     directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -111,12 +113,13 @@ class Engine:
         self.counter.start()
         self.hub.start()
         self.outside.start()
-        sweeping = asyncio.create_task(self.sweeper.run())
+        tasks = [asyncio.create_task(task) for task in (self.sweeper.run(), self.disk.run())]
         try:
             yield
         finally:
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.hub.stop()
             await self.outside.stop()
             await asyncio.to_thread(self.counter.stop)
@@ -190,7 +193,12 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         settings.live_tenant_connections_max,
         settings.live_waiting_connections_max,
     )
-    metrics = Metrics(runner.queued_readings, lambda: counter.trouble is not None, lambda: seats.taken_by_all)
+    # Of an outside database this machine's disk tells nothing.
+    low_bytes = settings.disk_low_bytes if settings.database_url is None else 0
+    disk = DiskGuard(settings.data_dir.absolute(), low_bytes, settings.retry_after_s)
+    metrics = Metrics(
+        runner.queued_readings, lambda: counter.trouble is not None, lambda: seats.taken_by_all, disk
+    )
     sweeper = Sweeper(
         directory,
         clock,
@@ -217,6 +225,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         hub=_hub(settings, access, directory),
         seats=seats,
         outside=outside,
+        disk=disk,
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},

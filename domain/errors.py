@@ -123,6 +123,12 @@ class UnavailableError(BpmError):
     code = "unavailable"
 
 
+class DiskLowError(BpmError):
+    """The disk is nearly full: no readings are taken in until there is room."""
+
+    code = "disk_low"
+
+
 class DatabaseRefusedError(BpmError):
     """The database can't be started or used as it is."""
 

@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from api.app import VERSION, described_app
+from api.app import described_app
 from api.routing import JSON
+from api.version import VERSION
 from domain.errors import BpmError
 
 PACKAGE: Final = "bpm_client"
