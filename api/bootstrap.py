@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from api.answer_cache import AnswerCache
 from api.auth import Claims, TokenVerifier, make_verifier
 from api.delivering.outside import Outside, make_outside
-from api.disk import DiskGuard
+from api.disk import DiskGuard, mark_of
 from api.key_aliases.cache import AliasCache
 from api.live.hub import Hub, HubLimits
 from api.live.seats import Seats
@@ -193,9 +193,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         settings.live_tenant_connections_max,
         settings.live_waiting_connections_max,
     )
-    # Of an outside database this machine's disk tells nothing.
-    low_bytes = settings.disk_low_bytes if settings.database_url is None else 0
-    disk = DiskGuard(settings.data_dir.absolute(), low_bytes, settings.retry_after_s)
+    disk = DiskGuard(settings.data_dir.absolute(), mark_of(settings), settings.retry_after_s)
     metrics = Metrics(
         runner.queued_readings, lambda: counter.trouble is not None, lambda: seats.taken_by_all, disk
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from api.settings import Settings
 from domain.errors import DiskLowError
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,11 @@ def free_bytes(folder: Path) -> int:
     """Bytes that ordinary accounts may still write on the folder's file system; the folder need not exist yet."""
     existing = next(part for part in (folder, *folder.parents) if part.exists())
     return shutil.disk_usage(existing).free
+
+
+def mark_of(settings: Settings) -> int:
+    """The free bytes below which readings are refused; 0 for an outside database, of which our disk tells nothing."""
+    return settings.disk_low_bytes if settings.database_url is None else 0
 
 
 def days_until(mark_bytes: int, first: Look, last: Look) -> float | None:

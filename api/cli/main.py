@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from api.cli import context
-from api.cli.context import Exit, console
+from api.cli.context import Exit, console, examples
+from api.cli.doctor import doctor
 from api.cli.replay import replay
 from api.cli.simulate import simulate
+from api.cli.status import status
 from domain.errors import InvalidRequestError, SettingsRefusedError
 from domain.tenancy import Role
 
@@ -19,6 +21,7 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 failed, 2 usage, 3 refused.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 tenant_commands = typer.Typer(help="Tenants of this installation.", no_args_is_help=True)
 clock_commands = typer.Typer(help="The clock by which readings are judged.", no_args_is_help=True)
@@ -28,6 +31,12 @@ app.add_typer(clock_commands, name="clock")
 app.add_typer(pack_commands, name="pack")
 app.command()(replay)
 app.command()(simulate)
+app.command(epilog=examples("bpm doctor", "bpm doctor --json | jq '.findings[] | select(.state != \"ok\")'"))(
+    doctor
+)
+app.command(
+    epilog=examples("bpm status", "bpm status --once", "bpm status --json | jq .engine.readings_per_s")
+)(status)
 
 
 @app.command()
