@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from api.auth import DEVELOPMENT_KEY_FILE, make_verifier
 from api.cli import context
 from api.cli.engine_seen import Seen, look
 from api.cli.sender import engine_client
@@ -261,7 +262,6 @@ def check_descriptors(settings: Settings) -> Iterator[Finding]:
 
 def check_secrets(settings: Settings) -> Iterator[Finding]:
     """Whether tokens can be verified and secrets kept. In development nothing is asked, and nothing made."""
-    from api.auth import make_verifier
     from api.delivering.sealing import make_sealer
 
     if not _is_production(settings):
@@ -287,7 +287,7 @@ def _is_production(settings: Settings) -> bool:
 
 def _has_development_key(data_dir: Path) -> bool:
     try:
-        return (data_dir / "development-signing-key.pem").exists()
+        return (data_dir / DEVELOPMENT_KEY_FILE).exists()
     except OSError:
         return False
 

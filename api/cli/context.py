@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api.settings import Settings
-from domain.errors import BpmError, SettingsRefusedError
+from domain.errors import BackupFailedError, BpmError, SettingsRefusedError
 from domain.tenancy import Role
 
 if TYPE_CHECKING:
@@ -151,6 +151,9 @@ def exit_with(error: Exception) -> int:
     """Say what went wrong, to people; returns the exit code."""
     import psycopg
 
+    if isinstance(error, BackupFailedError):
+        console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
+        return Exit.FAILED
     if isinstance(error, BpmError):
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
         return Exit.REFUSED

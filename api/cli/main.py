@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from api.cli import context
+from api.cli.backups import backup, restore
 from api.cli.context import Exit, console, examples
 from api.cli.doctor import doctor
 from api.cli.replay import replay
@@ -37,6 +38,9 @@ app.command(epilog=examples("bpm doctor", "bpm doctor --json | jq '.findings[] |
 app.command(
     epilog=examples("bpm status", "bpm status --once", "bpm status --json | jq .engine.readings_per_s")
 )(status)
+
+app.command(epilog=examples("bpm backup backups/monday", "bpm backup backups/monday --json"))(backup)
+app.command(epilog=examples("bpm restore backups/monday --to var-restored"))(restore)
 
 
 @app.command()
