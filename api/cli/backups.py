@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.auth import DEVELOPMENT_KEY_FILE
 from api.cli import context
 from api.cli.context import console
 from api.cli.status import bytes_text
-from api.delivering import sealing
 from api.settings import Settings
 from api.version import VERSION
 from domain.errors import BackupRefusedError
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from storage.backups import Manifest
     from storage.embedded_postgres import Connections
     from storage.operation import Position
-
-KEYS: Final = (DEVELOPMENT_KEY_FILE, sealing.DEVELOPMENT_KEY_FILE)
-"""Files of the data directory that belong to an installation beside its database and passwords."""
 
 Json = Annotated[bool, typer.Option("--json", help="what was done, as one JSON object")]
 
@@ -38,12 +33,15 @@ def backup(
     All that was acknowledged before the command began is in the backup. Every file is verified, and the manifest is
     written last: a directory without manifest.json is no backup. Keep it as secret as the data directory.
     """
+    from api.auth import DEVELOPMENT_KEY_FILE
+    from api.delivering import sealing
     from storage.backups import take_backup
 
+    keys = (DEVELOPMENT_KEY_FILE, sealing.DEVELOPMENT_KEY_FILE)
     settings = context.read_settings()
     _refuse_outside_database(settings)
     with _server(settings) as connections:
-        manifest = take_backup(connections, settings.data_dir, directory, KEYS, VERSION, console.print)
+        manifest = take_backup(connections, settings.data_dir, directory, keys, VERSION, console.print)
     if settings.secrets_key_file is not None:
         console.print(f"Not in the backup, because you keep it elsewhere: {settings.secrets_key_file}")
     if json_output:

@@ -1,7 +1,7 @@
 """`bpm doctor`: what is wrong with an installation, and what to do."""
 
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
@@ -9,11 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli import context
-from api.cli.checks import Finding, State, examine
 from api.cli.context import Exit
 from domain.errors import SettingsRefusedError
 
-_STYLE: Final = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "bold red"}
+if TYPE_CHECKING:
+    from api.cli.checks import Finding
+
+_STYLE: Final = {"ok": "green", "warning": "yellow", "failure": "bold red"}
+"""By the state of a finding."""
 
 
 def doctor(
@@ -24,6 +27,8 @@ def doctor(
     It changes nothing, and works whether the engine runs or not. The exit code is 1 when something fails;
     warnings alone leave it 0.
     """
+    from api.cli.checks import Finding, State, examine
+
     try:
         findings = examine(context.read_settings())
     except SettingsRefusedError as error:
@@ -36,7 +41,7 @@ def doctor(
     raise typer.Exit(Exit.FAILED if failed else Exit.DONE)
 
 
-def _table(findings: list[Finding]) -> Table:
+def _table(findings: "list[Finding]") -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

@@ -13,6 +13,7 @@ from api.cli.doctor import doctor
 from api.cli.replay import replay
 from api.cli.simulate import simulate
 from api.cli.status import status
+from api.cli.tail import tail_commands
 from domain.errors import InvalidRequestError, SettingsRefusedError
 from domain.tenancy import Role
 
@@ -30,6 +31,7 @@ app.add_typer(tenant_commands, name="tenant")
 pack_commands = typer.Typer(help="Packs across tenants.", no_args_is_help=True)
 app.add_typer(clock_commands, name="clock")
 app.add_typer(pack_commands, name="pack")
+app.add_typer(tail_commands, name="tail")
 app.command()(replay)
 app.command()(simulate)
 app.command(epilog=examples("bpm doctor", "bpm doctor --json | jq '.findings[] | select(.state != \"ok\")'"))(

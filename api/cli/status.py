@@ -9,9 +9,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import psycopg
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +23,9 @@ from api.cli.engine_seen import Seen, look
 from api.cli.sender import engine_client
 from api.settings import Settings
 from domain.errors import DatabaseRefusedError
+
+if TYPE_CHECKING:
+    import psycopg
 
 REFRESH_S: Final = 1.0
 _CONNECT_S_MAX: Final = 3
@@ -38,7 +40,7 @@ class Watch:
 
     settings: Settings
     before: Seen | None = None
-    _connection: psycopg.Connection[Any] | None = None
+    _connection: "psycopg.Connection[Any] | None" = None
 
     def look(self) -> dict[str, Any]:
         """What is shown, as --json gives it."""
@@ -62,6 +64,8 @@ class Watch:
 
     def _stored(self) -> tuple[dict[str, Any] | None, str | None]:
         """What the database says, or why it can't be asked."""
+        import psycopg
+
         from storage.operation import overview
 
         try:
@@ -77,7 +81,9 @@ class Watch:
                 self.close()
             return None, str(error).strip()
 
-    def _connected(self) -> psycopg.Connection[Any] | None:
+    def _connected(self) -> "psycopg.Connection[Any] | None":
+        import psycopg
+
         from storage.database import INGEST_ROLE
 
         access = context.reachable_database(self.settings)
