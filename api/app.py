@@ -37,8 +37,7 @@ from api.silences.routes import routes as silences
 from api.sites.routes import routes as sites
 from api.telemetry.routes import routes as telemetry
 from api.trends.routes import routes as trends
-
-VERSION = "0.1.0"
+from api.version import VERSION
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")
 

@@ -20,6 +20,7 @@ ALGORITHM: Final = "EdDSA"
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - a media type
 REQUIRED_CLAIMS: Final = ("iss", "aud", "exp", "iat", "sub", "jti", "tenant")
 DEVELOPMENT_KEY_ID: Final = "development"
+DEVELOPMENT_KEY_FILE: Final = "development-signing-key.pem"
 _CACHED_TOKENS_MAX: Final = 10_000
 _CLAIM_CHARACTERS_MAX: Final = 200
 
@@ -176,7 +177,7 @@ def development_key(data_dir: Path, *, create: bool) -> Ed25519PrivateKey:
 
     Raises SettingsRefusedError when there is none and `create` is false: no engine has run in development here.
     """
-    path = data_dir / "development-signing-key.pem"
+    path = data_dir / DEVELOPMENT_KEY_FILE
     if not path.exists() and create:
         made = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from api.answer_cache import AnswerCache
 from api.auth import Claims, TokenVerifier, make_verifier
 from api.delivering.outside import Outside, make_outside
+from api.disk import DiskGuard, mark_of
 from api.key_aliases.cache import AliasCache
 from api.live.hub import Hub, HubLimits
 from api.live.seats import Seats
@@ -71,6 +72,7 @@ class Engine:
     seats: Seats
     outside: Outside
     sign_in: DevelopmentSignIn
+    disk: DiskGuard
     directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -113,12 +115,13 @@ class Engine:
         self.counter.start()
         self.hub.start()
         self.outside.start()
-        sweeping = asyncio.create_task(self.sweeper.run())
+        tasks = [asyncio.create_task(task) for task in (self.sweeper.run(), self.disk.run())]
         try:
             yield
         finally:
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.hub.stop()
             await self.outside.stop()
             await asyncio.to_thread(self.counter.stop)
@@ -192,7 +195,10 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         settings.live_tenant_connections_max,
         settings.live_waiting_connections_max,
     )
-    metrics = Metrics(runner.queued_readings, lambda: counter.trouble is not None, lambda: seats.taken_by_all)
+    disk = DiskGuard(settings.data_dir.absolute(), mark_of(settings), settings.retry_after_s)
+    metrics = Metrics(
+        runner.queued_readings, lambda: counter.trouble is not None, lambda: seats.taken_by_all, disk
+    )
     sweeper = Sweeper(
         directory,
         clock,
@@ -220,6 +226,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         seats=seats,
         outside=outside,
         sign_in=DevelopmentSignIn(settings, registry, time.monotonic),
+        disk=disk,
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},

@@ -1,9 +1,11 @@
 """What the engine counts of itself, for Prometheus."""
 
+import math
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from api.disk import DiskGuard
 from domain.channels import ChannelKind
 from domain.receipts import Receipt
 from storage.quarantine import Dropped
@@ -19,6 +21,7 @@ class Metrics:
         queued_readings: Callable[[], int],
         counting_fails: Callable[[], bool],
         live_connections: Callable[[], int],
+        disk: DiskGuard,
     ) -> None:
         self._registry = CollectorRegistry()
         self._readings = Counter(
@@ -54,6 +57,27 @@ class Metrics:
         Gauge(
             "bpm_counting_fails", "1 while quarter-hours can't be counted, else 0", registry=self._registry
         ).set_function(lambda: float(counting_fails()))
+        self._follow_disk(disk)
+
+    def _follow_disk(self, disk: DiskGuard) -> None:
+        def days() -> float:
+            found = disk.days_until_full
+            return math.inf if found is None else found
+
+        Gauge(
+            "bpm_disk_free_bytes", "Free bytes on the data directory's disk", registry=self._registry
+        ).set_function(lambda: float(disk.free_bytes))
+        Gauge(
+            "bpm_disk_low_bytes",
+            "With fewer free bytes than this no readings are taken in; 0 when that is off",
+            registry=self._registry,
+        ).set_function(lambda: float(disk.low_bytes))
+        Gauge(
+            "bpm_disk_days_until_full",
+            "Days until the data directory's disk is down to bpm_disk_low_bytes, by the last hours; +Inf when it"
+            " isn't filling up, or that can't be told yet",
+            registry=self._registry,
+        ).set_function(days)
 
     def count(self, receipt: Receipt) -> None:
         """Count a receipt that was given."""

@@ -28,6 +28,7 @@ _HEADERS: Final = {
     401: {"WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}},
     429: {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}},
     503: {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}},
+    507: {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}},
 }
 
 PROBLEM: Final[Described] = {

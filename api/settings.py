@@ -95,6 +95,13 @@ class Settings(BaseSettings):
     )
     tenant_cache_s: float = Field(5.0, ge=0, description="a tenant's settings may be this old")
 
+    disk_low_bytes: int = Field(
+        1 << 30,
+        ge=0,
+        description="with less free on the data directory's disk no readings are taken in: 507; 0 switches it off."
+        " An outside database's disk is watched by its own tools",
+    )
+
     json_body_bytes_max: int = Field(
         4 << 20, gt=0, description="JSON, NDJSON, CSV and ThingsBoard telemetry; then 413"
     )

@@ -123,6 +123,24 @@ class UnavailableError(BpmError):
     code = "unavailable"
 
 
+class DiskLowError(BpmError):
+    """The disk is nearly full: no readings are taken in until there is room."""
+
+    code = "disk_low"
+
+
+class BackupRefusedError(BpmError):
+    """The backup can't be made there, or can't be used."""
+
+    code = "backup_refused"
+
+
+class BackupFailedError(BpmError):
+    """The backup could not be made."""
+
+    code = "backup_failed"
+
+
 class DatabaseRefusedError(BpmError):
     """The database can't be started or used as it is."""
 

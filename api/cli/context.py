@@ -3,12 +3,14 @@
 The engine itself is imported where it is used, since a command must start at once.
 """
 
+import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from pydantic import ValidationError
@@ -16,12 +18,12 @@ from rich.console import Console
 from rich.text import Text
 
 from api.settings import Settings
-from domain.errors import BpmError, SettingsRefusedError
+from domain.errors import BackupFailedError, BpmError, SettingsRefusedError
 from domain.tenancy import Role
 
 if TYPE_CHECKING:
     from api.bootstrap import DatabaseAccess
-    from storage.embedded_postgres import EmbeddedPostgres
+    from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 
 SERVICE_LOGIN = "bpm_service"
 """Login of the embedded server that serves requests and ingests; it holds no privilege by itself."""
@@ -52,14 +54,20 @@ def read_settings() -> Settings:
 
 def embedded(settings: Settings) -> "EmbeddedPostgres":
     """The embedded server of these settings, not started."""
-    from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
+    from storage.embedded_postgres import EmbeddedPostgres
 
-    config = EmbeddedConfig(
+    return EmbeddedPostgres(embedded_config(settings), console.print)
+
+
+def embedded_config(settings: Settings) -> "EmbeddedConfig":
+    """How these settings run the embedded server."""
+    from storage.embedded_postgres import EmbeddedConfig
+
+    return EmbeddedConfig(
         data_dir=settings.data_dir.absolute(),
         shared_buffers_mb=settings.postgres_shared_buffers_mb,
         run_as=settings.postgres_run_as,
     )
-    return EmbeddedPostgres(config, console.print)
 
 
 @contextmanager
@@ -90,6 +98,20 @@ def database(settings: Settings) -> Iterator["DatabaseAccess"]:
         server.stop()
 
 
+def reachable_database(settings: Settings) -> "DatabaseAccess | None":
+    """The external database, or that of a running engine, as it is; None when the embedded one doesn't run.
+
+    Raises DatabaseRefusedError when the caller may not read the data directory.
+    """
+    from api.bootstrap import DatabaseAccess
+    from storage.embedded_postgres import connections_of_running
+
+    if settings.database_url is not None:
+        return DatabaseAccess(settings.database_url.get_secret_value())
+    running = connections_of_running(settings.data_dir.absolute())
+    return None if running is None else DatabaseAccess(running.admin, running.service)
+
+
 def development_token(
     tenant: str, role: str, *, sites: list[str] | None = None, pack: str | None = None
 ) -> str:
@@ -110,10 +132,28 @@ def moment(text: str, option: str) -> datetime:
     return found.astimezone(UTC)
 
 
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """The result for machines, as one line on standard output."""
+    sys.stdout.write(json.dumps(content, default=_plain) + "\n")
+    sys.stdout.flush()
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help: how it is used."""
+    return "Examples:\n\n" + "\n".join(f"- `{command}`" for command in commands)
+
+
 def exit_with(error: Exception) -> int:
     """Say what went wrong, to people; returns the exit code."""
     import psycopg
 
+    if isinstance(error, BackupFailedError):
+        console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
+        return Exit.FAILED
     if isinstance(error, BpmError):
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
         return Exit.REFUSED

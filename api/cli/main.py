@@ -7,9 +7,13 @@ from typing import Annotated
 import typer
 
 from api.cli import context
-from api.cli.context import Exit, console
+from api.cli.backups import backup, restore
+from api.cli.context import Exit, console, examples
+from api.cli.doctor import doctor
 from api.cli.replay import replay
 from api.cli.simulate import simulate
+from api.cli.status import status
+from api.cli.tail import tail_commands
 from domain.errors import InvalidRequestError, SettingsRefusedError
 from domain.tenancy import Role
 
@@ -19,18 +23,17 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 failed, 2 usage, 3 refused.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
+RUN, LOOK, KEEP, FEED = "Run", "Look", "Keep", "Feed"
+"""The groups of commands in the help."""
+
 tenant_commands = typer.Typer(help="Tenants of this installation.", no_args_is_help=True)
 clock_commands = typer.Typer(help="The clock by which readings are judged.", no_args_is_help=True)
-app.add_typer(tenant_commands, name="tenant")
 pack_commands = typer.Typer(help="Packs across tenants.", no_args_is_help=True)
-app.add_typer(clock_commands, name="clock")
-app.add_typer(pack_commands, name="pack")
-app.command()(replay)
-app.command()(simulate)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN, epilog=examples("bpm up", "BPM_ENV=development bpm up --demo"))
 def up(
     demo: Annotated[
         bool,
@@ -46,7 +49,7 @@ def up(
     raise typer.Exit(serve_engine(context.read_settings(), demo=demo))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN, epilog=examples("BPM_DATABASE_URL=postgresql://… bpm serve"))
 def serve() -> None:
     """Start the API alone, on the PostgreSQL of BPM_DATABASE_URL."""
     from api.cli.server import serve as serve_engine
@@ -57,7 +60,7 @@ def serve() -> None:
     raise typer.Exit(serve_engine(settings))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN, epilog=examples("bpm migrate"))
 def migrate() -> None:
     """Bring the database up to date."""
     settings = context.read_settings()
@@ -65,7 +68,10 @@ def migrate() -> None:
         console.print("The database is up to date.")
 
 
-@tenant_commands.command("create")
+@tenant_commands.command(
+    "create",
+    epilog=examples("bpm tenant create demo", "bpm tenant create demo --register-unknown-packs --json"),
+)
 def tenant_create(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, - and _; up to 63.")],
     register_unknown_packs: Annotated[
@@ -74,6 +80,7 @@ def tenant_create(
             "--register-unknown-packs", help="Let packs register themselves by their first reading."
         ),
     ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="what was done, as one JSON object")] = False,
 ) -> None:
     """Create a tenant. One that exists already is left as it is."""
     import psycopg
@@ -92,10 +99,19 @@ def tenant_create(
                 field="name",
                 limit=63,
             ) from error
+    if json_output:
+        context.print_json({"tenant": name, "created": new})
+        return
     console.print(f"Tenant {name} is {'created' if new else 'there already; nothing was changed'}.")
 
 
-@app.command()
+@app.command(
+    rich_help_panel=KEEP,
+    epilog=examples(
+        "bpm token --tenant demo --role tenant_admin",
+        'curl -H "Authorization: Bearer $(bpm token --tenant demo --role analyst)" localhost:8000/v1/packs',
+    ),
+)
 def token(
     tenant: Annotated[str, typer.Option(help="The tenant's name.")],
     role: Annotated[Role, typer.Option(help="What the token is for.")],
@@ -108,7 +124,9 @@ def token(
     print(context.development_token(tenant, role, sites=site, pack=pack))  # noqa: T201 - the result
 
 
-@pack_commands.command("hand-over")
+@pack_commands.command(
+    "hand-over", epilog=examples("bpm pack hand-over P-1 --tenant a --to b --from 2026-02-01T00:00:00Z")
+)
 def pack_hand_over(
     pack: Annotated[str, typer.Argument(help="The giver's external id of the pack.")],
     tenant: Annotated[str, typer.Option(help="Who gives.")],
@@ -132,7 +150,7 @@ def pack_hand_over(
     console.print(f"{to} holds {taken_as or pack} from {moment.isoformat()} on.")
 
 
-@clock_commands.command("confirm")
+@clock_commands.command("confirm", epilog=examples("bpm clock confirm"))
 def clock_confirm() -> None:
     """Tell a running engine that the clock is right, after it jumped; live readings are accepted again."""
     from storage.database import INGEST_ROLE
@@ -142,6 +160,38 @@ def clock_confirm() -> None:
     with context.database(settings) as access:
         confirm_clock(access.as_role(INGEST_ROLE, settings))
     console.print("Confirmed. A running engine takes it up within some seconds.")
+
+
+app.command(
+    rich_help_panel=LOOK, epilog=examples("bpm status", "bpm status --json | jq .engine.readings_per_s")
+)(status)
+app.add_typer(tail_commands, name="tail", rich_help_panel=LOOK)
+app.command(
+    rich_help_panel=LOOK,
+    epilog=examples("bpm doctor", "bpm doctor --json | jq '.findings[] | select(.state != \"ok\")'"),
+)(doctor)
+app.command(
+    rich_help_panel=KEEP, epilog=examples("bpm backup backups/monday", "bpm backup backups/monday --json")
+)(backup)
+app.command(rich_help_panel=KEEP, epilog=examples("bpm restore backups/monday --to var-restored"))(restore)
+app.add_typer(tenant_commands, name="tenant", rich_help_panel=KEEP)
+app.add_typer(pack_commands, name="pack", rich_help_panel=KEEP)
+app.add_typer(clock_commands, name="clock", rich_help_panel=KEEP)
+app.command(
+    rich_help_panel=FEED,
+    epilog=examples(
+        "bpm replay bus.blf --dbc pack.dbc --map pack.yaml --tenant demo --pack P-1",
+        "bpm replay --series table.csv --map table.yaml --tenant demo --pack P-1",
+    ),
+)(replay)
+app.command(
+    rich_help_panel=FEED,
+    epilog=examples(
+        "bpm simulate --tenant demo --packs 200 --days 14 --rules",
+        "bpm simulate --output fleet.csv --packs 50 --days 7 --faults 0.1",
+        "bpm simulate --output drive.blf --every 0.1 --days 0.05",
+    ),
+)(simulate)
 
 
 def main() -> None:

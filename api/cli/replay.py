@@ -1,7 +1,5 @@
 """`bpm replay`: recorded logs and tables sent to the API, with what became of every frame and reading."""
 
-import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -224,7 +222,7 @@ def _progress(source: Source) -> Iterator[Callable[[Summary], None]]:
 def _report(summary: Summary, *, json_output: bool) -> None:
     content = summary.as_json()
     if json_output:
-        sys.stdout.write(json.dumps(content) + "\n")
+        context.print_json(content)
     else:
         Console().print(_table(content))
     if summary.problem is not None:

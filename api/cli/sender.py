@@ -25,8 +25,11 @@ class RequestRefusedError(BpmError):
     code = "request_refused"
 
 
-def engine_client(url: str | None, token: str) -> httpx.Client:
-    """A client for the engine; a proxy of the environment is not asked for this machine's own address."""
+def engine_client(url: str | None, token: str | None) -> httpx.Client:
+    """A client for the engine, this machine's when no address is given.
+
+    A proxy of the environment is not asked for this machine's own address. Raises BadParameter.
+    """
     if url is None:
         settings = context.read_settings()
         host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - listens on all
@@ -37,7 +40,7 @@ def engine_client(url: str | None, token: str) -> httpx.Client:
         raise typer.BadParameter(f"{url} is no address: {error}.", param_hint="--url") from error
     return httpx.Client(
         base_url=address,
-        headers={"Authorization": f"Bearer {token}"},
+        headers={} if token is None else {"Authorization": f"Bearer {token}"},
         timeout=REQUEST_S_MAX,
         trust_env=address.host not in LOOPBACK,
     )

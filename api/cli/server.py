@@ -84,7 +84,7 @@ async def _serve(
 ) -> int:
     tasks = [asyncio.create_task(_announce(web, engine, began_s, demo=demo))]
     if server is not None:
-        tasks.append(asyncio.create_task(_watch(web, server)))
+        tasks.append(asyncio.create_task(_watch(web, server, engine)))
     try:
         await web.serve()
     finally:
@@ -118,8 +118,11 @@ def _say_ready(engine: Engine, began_s: float) -> None:
     )
 
 
-async def _watch(web: uvicorn.Server, server: EmbeddedPostgres) -> None:
-    """Start the embedded server again when it dies; give up, and stop serving, when that goes on failing."""
+async def _watch(web: uvicorn.Server, server: EmbeddedPostgres, engine: Engine) -> None:
+    """Start the embedded server again when it dies; give up, and stop serving, when that goes on failing.
+
+    While the disk is full it isn't given up: the server starts as soon as there is room.
+    """
     failing_since_s: float | None = None
     while True:
         await asyncio.sleep(_WATCH_S)
@@ -133,6 +136,7 @@ async def _watch(web: uvicorn.Server, server: EmbeddedPostgres) -> None:
             # In the main thread, because the child must not depend on a thread that ends.
             server.restart()
         except DatabaseRefusedError:
-            if time.monotonic() - failing_since_s > _RESTART_WAIT_S_MAX:
+            full = engine.disk.is_low
+            if not full and time.monotonic() - failing_since_s > _RESTART_WAIT_S_MAX:
                 web.should_exit = True
                 raise

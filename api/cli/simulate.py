@@ -101,16 +101,7 @@ def simulate(
     url: Annotated[str | None, typer.Option(help="the engine; this machine's when not given")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="a line for machines after each stage")] = False,
 ) -> None:
-    """Let packs of several chemistries drive, charge, age and fail, and report it.
-
-    Examples:
-        bpm simulate --tenant demo --packs 200 --days 14 --rules
-
-        bpm simulate --output fleet.csv --packs 50 --days 7 --faults 0.1
-
-        bpm simulate --output drive.blf --every 0.1 --days 0.05
-
-    """
+    """Let packs of several chemistries drive, charge, age and fail, and report it."""
     step_ms = max(1, round(every * 1000))
     began_s = time.monotonic()
     if output is not None:

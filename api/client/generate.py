@@ -9,12 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from api.app import VERSION, described_app
+from api.app import described_app
 from api.routing import JSON
+from api.version import VERSION
 from domain.errors import BpmError
 
 PACKAGE: Final = "bpm_client"
-WRITTEN_BY_HAND: Final = ("alerts.py", "sending.py")
+WRITTEN_BY_HAND: Final = ("alerts.py", "latest.py", "sending.py", "sockets.py")
 """What is copied beside the generated modules."""
 
 _RUFF: Final = f"{shlex.quote(sys.executable)} -P -m ruff"

@@ -21,7 +21,7 @@ WAIT_S_MAX: Final = 30.0
 ANSWER_TEXT_MAX: Final = 500
 
 RECEIPT_COUNTS: Final = ("received", "accepted", "duplicate", "quarantined", "late", "conflicting")
-RETRIED_STATUS: Final = frozenset({429, 503})
+RETRIED_STATUS: Final = frozenset({429, 503, 507})
 RETRIED_CODE: Final = "in_flight"
 
 
@@ -142,7 +142,8 @@ def post(
 ) -> httpx.Response:
     """A successful answer to what is sent, under one Idempotency-Key, up to ATTEMPTS_MAX times.
 
-    What is answered with 429 or 503, is in flight already or gets no answer is sent again; the key makes that safe.
+    What is answered with 429, 503 or 507, is in flight already or gets no answer is sent again; the key makes
+    that safe.
     Raises RefusedError, UnansweredError.
     """
     keyed = {**(headers or {}), "Idempotency-Key": key or str(uuid4())}

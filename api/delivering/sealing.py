@@ -17,7 +17,7 @@ from domain.tenancy import TenantId
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
-_DEVELOPMENT_FILE: Final = "secrets-key"
+DEVELOPMENT_KEY_FILE: Final = "secrets-key"
 
 
 class SealBrokenError(BpmError):
@@ -90,7 +90,7 @@ def _read_keys(path: Path) -> list[bytes]:
 
 
 def _development_file(data_dir: Path) -> Path:
-    path = data_dir / _DEVELOPMENT_FILE
+    path = data_dir / DEVELOPMENT_KEY_FILE
     if not path.exists():
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -6,9 +6,11 @@ from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import PlainTextResponse, Response
 
+from api.bootstrap import Engine
 from api.metrics import CONTENT_TYPE
 from api.operation import schemas
-from api.routing import JSON, EngineOf, answer
+from api.routing import EngineOf, answer
+from api.version import VERSION
 
 routes = APIRouter(tags=["operation"])
 
@@ -16,11 +18,7 @@ ASSETS_PATH = "/docs/assets"
 HTTP_UNAVAILABLE = 503
 
 NOT_READY: dict[int | str, dict[str, Any]] = {
-    HTTP_UNAVAILABLE: {
-        "model": schemas.Health,
-        "description": "Readings are not accepted now",
-        "content": {JSON: {"example": {"status": "not ready", "reason": "loading"}}},
-    }
+    HTTP_UNAVAILABLE: {"model": schemas.Readiness, "description": "Readings are not accepted now"}
 }
 
 
@@ -30,17 +28,38 @@ async def healthz() -> Response:
     return answer({"status": "alive"})
 
 
-@routes.get("/readyz", response_model=schemas.Health, responses=NOT_READY)
+@routes.get("/readyz", response_model=schemas.Readiness, responses=NOT_READY)
 async def readyz(engine: EngineOf) -> Response:
     """Readings are accepted; else 503 with the reason."""
-    engine.clock.now_ms()
-    trouble = engine.runner.trouble
-    if trouble is None and engine.clock.jumped_by_ms is not None:
-        trouble = f"the clock jumped by {engine.clock.jumped_by_ms} ms: confirm it with `bpm clock confirm`"
+    code, trouble = _trouble(engine)
+    content = {
+        "status": "ready" if trouble is None else "not ready",
+        "code": code,
+        "reason": trouble,
+        "version": VERSION,
+        "disk": {
+            "free_bytes": engine.disk.free_bytes,
+            "low_bytes": engine.disk.low_bytes,
+            "days_until_full": engine.disk.days_until_full,
+        },
+    }
     if trouble is None:
-        return answer({"status": "ready"})
-    headers = {"Retry-After": str(engine.settings.retry_after_s)}
-    return answer({"status": "not ready", "reason": trouble}, HTTP_UNAVAILABLE, headers)
+        return answer(content)
+    return answer(content, HTTP_UNAVAILABLE, {"Retry-After": str(engine.settings.retry_after_s)})
+
+
+def _trouble(engine: Engine) -> tuple[str | None, str | None]:
+    """Code and sentence of what keeps readings out, if anything does."""
+    engine.clock.now_ms()
+    if engine.runner.trouble is not None:
+        return "loading", engine.runner.trouble
+    if engine.clock.jumped_by_ms is not None:
+        return (
+            "clock_jumped",
+            f"the clock jumped by {engine.clock.jumped_by_ms} ms: confirm it with `bpm clock confirm`",
+        )
+    trouble = engine.disk.trouble
+    return (None, None) if trouble is None else ("disk_low", trouble)
 
 
 @routes.get(

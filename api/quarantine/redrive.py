@@ -94,8 +94,8 @@ class Summary:
 async def redrive(call: Call, asked: Redrive) -> Row:
     """What became of the items. Those that went in leave quarantine once they are committed; the others stay.
 
-    Raises ForbiddenError, InFlightError, BusyError, UnavailableError. Whatever stops it, no item is lost: one whose
-    readings are committed already is a duplicate at the next try.
+    Raises ForbiddenError, DiskLowError, InFlightError, BusyError, UnavailableError. Whatever stops it, no item is
+    lost: one whose readings are committed already is a duplicate at the next try.
     """
     require_whole_tenant(call)
     require_clock(call)

@@ -11,7 +11,7 @@ from api.errors import may_answer
 from api.quarantine import schemas, service
 from api.quarantine.redrive import redrive
 from api.routing import CSV, JSON, NDJSON, Allowed, RecordId, answer, chosen_format, listed, router
-from domain.errors import BusyError, InFlightError
+from domain.errors import BusyError, DiskLowError, InFlightError
 from domain.policy import Action
 
 routes = router("quarantine")
@@ -66,7 +66,7 @@ async def get(item_id: RecordId, call: Reader) -> Response:
     response_model=schemas.Redriven,
     responses={
         HTTP_MULTI_STATUS: {"model": schemas.Redriven, "description": "Some items stay"},
-        **may_answer(InFlightError, BusyError),
+        **may_answer(InFlightError, BusyError, DiskLowError),
     },
 )
 async def post_redrive(asked: schemas.Redrive, call: Writer) -> Response:

@@ -12,7 +12,7 @@ from api.idempotency import IdempotencyKey
 from api.routing import Allowed, Name, PageOf, RecordId, answer, listed, router
 from api.telemetry import schemas, service
 from api.telemetry.bodies import Body, BodyShape, content_type_of, read_content
-from domain.errors import BusyError, NotFoundError
+from domain.errors import BusyError, DiskLowError, NotFoundError
 from domain.policy import Action
 from domain.receipts import Receipt
 
@@ -54,7 +54,7 @@ Sender = Annotated[Call, Depends(Allowed(Action.TELEMETRY_WRITE))]
 
 _SET_ASIDE: dict[int | str, dict[str, Any]] = {
     HTTP_MULTI_STATUS: {"model": schemas.Receipt, "description": "Some readings were set aside"},
-    **may_answer(NotFoundError, BusyError),
+    **may_answer(NotFoundError, BusyError, DiskLowError),
 }
 
 

@@ -37,7 +37,7 @@ async def take_in(call: Call, body: Body) -> Receipt:
     """The receipt of a body whose readings are committed, or were before under the same key.
 
     Raises BodyUnreadableError, BodyTooLargeError, ForbiddenError, NotFoundError (import), InFlightError,
-    KeyReusedError, BusyError, UnavailableError.
+    KeyReusedError, BusyError, UnavailableError, DiskLowError.
     """
     if body.import_id is not None:
         await _check_import(call, body.import_id)
@@ -73,8 +73,9 @@ def require_clock(call: Call) -> None:
 async def commit(call: Call, batch_id: UUID, judged: Callable[[], Awaitable[IncomingBatch]]) -> Receipt:
     """The receipt of a batch, judged as often as packs change meanwhile.
 
-    Raises InFlightError, KeyReusedError, BusyError, UnavailableError.
+    Raises DiskLowError, InFlightError, KeyReusedError, BusyError, UnavailableError.
     """
+    call.engine.disk.require_room()
     for _ in range(_JUDGE_TRIES_MAX):
         call.engine.runner.reserve(call.actor.tenant_id, batch_id)
         try:

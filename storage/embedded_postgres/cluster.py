@@ -29,8 +29,13 @@ def service_secret(layout: Layout) -> Path:
 
 
 def refuse_unusable_cluster(layout: Layout) -> None:
-    """Raises DatabaseRefusedError for what is no cluster, of another version, or without its password."""
+    """Raises DatabaseRefusedError for what is no cluster, half restored, of another version or without its password."""
     cluster = layout.cluster
+    if layout.restoring.exists():
+        raise DatabaseRefusedError(
+            f"a backup was being restored to {layout.data_dir} and isn't whole; run `bpm restore` into it again, "
+            "or remove the directory"
+        )
     if not cluster.exists() or not any(cluster.iterdir()):
         return
     version_file = cluster / "PG_VERSION"

@@ -46,6 +46,11 @@ class Layout:
         return self.data_dir / "lock"
 
     @property
+    def restoring(self) -> Path:
+        """Where a backup is restored; while it is there the data directory holds no installation."""
+        return self.data_dir / "restoring"
+
+    @property
     def binaries_copy(self) -> Path:
         return self.data_dir / "postgresql-18"
 

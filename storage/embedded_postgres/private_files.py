@@ -25,7 +25,7 @@ def prepare_data_dir(layout: Layout, account: Account) -> None:
     data_dir = layout.data_dir
     require_reachable(data_dir.parent, account, f"BPM_DATA_DIR {data_dir}", "move BPM_DATA_DIR")
     data_dir.parent.mkdir(parents=True, exist_ok=True)
-    _refuse_foreign_folder(layout)
+    refuse_foreign_folder(layout)
     make_private_folder(data_dir, account)
     require_reachable(data_dir, account, f"BPM_DATA_DIR {data_dir}", "move BPM_DATA_DIR")
     make_private_folder(layout.secrets, account)
@@ -48,8 +48,8 @@ def require_reachable(folder: Path, account: Account, purpose: str, remedy: str)
         )
 
 
-def _refuse_foreign_folder(layout: Layout) -> None:
-    """Taking over a folder full of other things would lock their users out."""
+def refuse_foreign_folder(layout: Layout) -> None:
+    """Raises DatabaseRefusedError for a folder full of other things: taking it over would lock their users out."""
     data_dir = layout.data_dir
     if not data_dir.is_dir() or layout.lock.exists() or layout.cluster.exists():
         return

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from websockets.sync.client import ClientConnection
 
-from api.client import alerts, sending
+from api.client import alerts, sending, sockets
 from api.client.alerts import LiveFrame, StreamLostError, StreamRefusedError
 from api.client.sending import RefusedError
 from tests.described import openapi
@@ -90,7 +90,7 @@ def told(frame: LiveFrame) -> tuple[str, str]:
 
 def test_e20_alerts_are_followed_over_broken_sockets_each_once(api: RunningApi, monkeypatch: Any) -> None:
     opened: list[ClientConnection] = []
-    connect = alerts.connect
+    connect = sockets.connect
 
     @contextmanager
     def remembered(*given: Any, **options: Any) -> Iterator[ClientConnection]:
@@ -98,7 +98,7 @@ def test_e20_alerts_are_followed_over_broken_sockets_each_once(api: RunningApi, 
             opened.append(socket)
             yield socket
 
-    monkeypatch.setattr(alerts, "connect", remembered)
+    monkeypatch.setattr(sockets, "connect", remembered)
     with api.client(api.tenant("follower")) as client:
         of_rule(client)
         frames = alerts.follow(client, packs=["P-1", "P-2"], sleep=lambda _: None)

@@ -1,0 +1,53 @@
+-- name: partitions
+-- How far each partition has come. behind_s: how much has been closed and isn't counted yet.
+SELECT
+    partition_no, epoch, next, last_batch_no,
+    coalesce(greatest(extract(epoch FROM closed_before - counted_before), 0), 0)::float8 AS behind_s
+FROM partitions LEFT JOIN window_marks USING (partition_no)
+ORDER BY partition_no
+
+-- name: to_recount
+-- Quarter-hours that are counted and will be again, because of what came late or was corrected.
+SELECT count(*) AS quarters FROM (SELECT DISTINCT pack_id, starts FROM window_notes) AS noted
+
+-- name: packs
+-- Packs by state, of all tenants; silent since a moment.
+SELECT
+    count(*) FILTER (WHERE live_arrived_ms >= %(silent_before_ms)s) AS reporting,
+    count(*) FILTER (WHERE live_arrived_ms < %(silent_before_ms)s) AS silent,
+    count(*) FILTER (WHERE live_arrived_ms IS NULL) AS never_seen
+FROM tenures LEFT JOIN pack_state USING (pack_id)
+WHERE held_to = 'infinity'
+
+-- name: open_alerts
+SELECT severity, count(*) AS alerts FROM alerts WHERE state = 'open' GROUP BY severity
+
+-- name: deliveries
+SELECT count(*) FILTER (WHERE state = 'pending') AS waiting, count(*) FILTER (WHERE state = 'dead') AS dead
+FROM deliveries WHERE state IN ('pending', 'dead')
+
+-- name: last_import
+-- The import that was begun last, with the sums of its batches.
+SELECT
+    imports.id::text AS id, tenants.name AS tenant, source, imports.created_at, undone_at,
+    coalesce(sums.accepted, 0)::int8 AS accepted, coalesce(sums.quarantined, 0)::int8 AS quarantined
+FROM (SELECT * FROM imports ORDER BY created_at DESC LIMIT 1) AS imports JOIN tenants USING (tenant_id)
+LEFT JOIN LATERAL (
+    SELECT sum(accepted) AS accepted, sum(quarantined) AS quarantined FROM batches
+    WHERE batches.tenant_id = imports.tenant_id AND import_id = imports.id AND part_of IS NULL
+) AS sums ON true
+
+-- name: latest_arrival
+SELECT max(arrived_at) FROM batches WHERE batch_no > (SELECT max(last_batch_no) - 1000 FROM partitions)
+
+-- name: migrations
+SELECT number, name FROM migrations ORDER BY number
+
+-- name: position
+-- What a copy of the database holds: how far each partition has come, the largest batch number and when it arrived.
+SELECT
+    (SELECT coalesce(jsonb_object_agg(partition_no, next), '{}') FROM partitions) AS partitions,
+    (SELECT coalesce(max(last_batch_no), 0) FROM partitions) AS batch_no,
+    (SELECT max(arrived_at) FROM batches WHERE batch_no > (SELECT max(last_batch_no) - 1000 FROM partitions)) AS arrived_at,
+    (SELECT id::text FROM installation) AS installation,
+    (SELECT max(number) FROM migrations) AS migration
