@@ -138,6 +138,7 @@ def test_damaged_backup_is_refused_and_leaves_no_installation(damaged: Path, tar
 def test_half_restored_directory_is_refused_by_an_engine_and_finished_by_another_restore(
     backup: Path, target: Path
 ) -> None:
+    target.mkdir(mode=0o700)
     for moved in ("", "postgres", "secrets"):
         # As a kill leaves it: while copying, and in the middle of the moves at the end.
         (target / "restoring" / "postgres").mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 from api.bootstrap import DatabaseAccess
 from api.delivering.outside import Outside, make_outside
 from api.delivering.signing import new_secret
+from api.disk import DiskGuard
 from api.metrics import Metrics
 from api.settings import Environment, Settings
 from domain.channels import ChannelKind, QuietHours
@@ -218,6 +219,11 @@ class Stage:
         raise AssertionError(self.deliveries())
 
 
+def metrics_of(data_dir: Path) -> Metrics:
+    """Metrics of an engine that does nothing else."""
+    return Metrics(lambda: 0, lambda: False, lambda: 0, DiskGuard(data_dir, 0, 1))
+
+
 @asynccontextmanager
 async def staged(
     access: DatabaseAccess,
@@ -230,7 +236,7 @@ async def staged(
     settings = {"webhook_http_allowed": True, "webhook_networks_allowed": ("127.0.0.0/8",)} | settings
     given = Settings(env=Environment.DEVELOPMENT, data_dir=data_dir, **settings)
     hand = hand or HandClock()
-    metrics = Metrics(lambda: 0, lambda: False, lambda: 0)
+    metrics = metrics_of(data_dir)
     conninfo = access.as_role(INGEST_ROLE, given)
     outside = make_outside(given, conninfo, hand.clock, metrics, lambda _: None)
     pool = open_pool(access.as_role(APP_ROLE, given), connections_max=2, wait_s_max=10)

@@ -21,10 +21,9 @@ from api.bootstrap import DatabaseAccess
 from api.delivering.emails import EmailSender, Relay, checked_address, compose
 from api.delivering.outcome import Outcome
 from api.delivering.outside import make_outside
-from api.metrics import Metrics
 from api.settings import Environment, Settings, TlsMode
 from domain.errors import InvalidRequestError, SettingsRefusedError
-from tests.api.delivering.stage import HandClock, run, staged
+from tests.api.delivering.stage import HandClock, metrics_of, run, staged
 from tests.running import free_port
 
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -315,6 +314,6 @@ def test_relay_that_is_half_set_up_is_refused(
             given,
             database.admin,
             HandClock().clock,
-            Metrics(lambda: 0, lambda: False, lambda: 0),
+            metrics_of(tmp_path),
             lambda _: None,
         )
