@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 _OK, _NOT_MODIFIED = 200, 304
 _HASH_BYTES: Final = 12
+_ENDLESS: Final = "text/event-stream"
 _HASHED_HERE_BYTES_MAX: Final = 1 << 18
 """Larger bodies take more than a quarter of a millisecond to hash, and are hashed by a thread."""
 
@@ -22,7 +23,10 @@ async def with_tag(request: Request, response: Response) -> Response:
 
     Two answers have one tag only when they are the same, byte for byte: an answer may change without its record, such
     as a pack whose site gets another name. Answers that are streamed have none.
+    Endless ones keep their own rules for caches.
     """
+    if response.media_type == _ENDLESS:
+        return response
     if request.method == "GET":
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Vary"] = "Accept"

@@ -167,11 +167,11 @@ def cursor_moment(text: str) -> datetime:
     """A moment in a cursor. Raises InvalidRequestError."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is None:
+            raise InvalidRequestError("this is not a cursor of this list", field="cursor")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise InvalidRequestError("this is not a cursor of this list", field="cursor") from error
-    if moment.tzinfo is None:
-        raise InvalidRequestError("this is not a cursor of this list", field="cursor")
-    return moment.astimezone(UTC)
 
 
 def cursor_number(text: str) -> int:

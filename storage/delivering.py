@@ -146,8 +146,11 @@ async def end(
         "now": now,
     }
     async with connection.transaction():
-        await _rows(connection, "lock_channel", key)
-        await _rows(connection, "end_attempt", key | marked)
+        (now_so,) = await _rows(connection, "lock_channel", key)
+        held = await _rows(connection, "end_attempt", key | marked)
+        if not held or now_so["url"] != channel.url:
+            # Somebody else has tried since, or the receiver is another one: what was answered says nothing of it.
+            return
         free = standing.disabled_reason is not None
         await _release(connection, channel, standing, None if free else standing.rests_until or busy_until)
         if standing.disabled_reason is not None:

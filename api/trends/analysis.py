@@ -1,7 +1,6 @@
 """Where a pack's measure goes: slopes, crossings of a threshold, and when the next one comes."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +35,10 @@ Fit = Callable[[Float64Array, Float64Array, float | None], Line]
 _FIGURES: Final = ("slope_per_day", "slope_per_day_low", "slope_per_day_high", "intercept")
 
 
+THRESHOLD_MAX: Final = 1e9
+"""Far beyond what any measure may be, and small enough to be squared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked; None for what isn't given."""
@@ -64,8 +67,10 @@ async def read(call: Call, asked: Question) -> dict[str, Any]:
             raise InvalidRequestError("a zone is of windows: say which step", field="zone")
     if asked.direction is not None and asked.threshold is None:
         raise InvalidRequestError("a direction is of a threshold: say which", field="direction")
-    if asked.threshold is not None and not math.isfinite(asked.threshold):
-        raise InvalidRequestError("a threshold is a finite number", field="threshold")
+    if asked.threshold is not None and not abs(asked.threshold) <= THRESHOLD_MAX:
+        raise InvalidRequestError(
+            f"a threshold lies within {THRESHOLD_MAX:.0f} of 0", field="threshold", limit=THRESHOLD_MAX
+        )
     series = await (_readings(call, asked) if asked.step is None else _means(call, asked, asked.step))
     return await asyncio.to_thread(_told, asked, series, call.engine.settings)
 

@@ -32,7 +32,7 @@ FOR NO KEY UPDATE OF channels
 
 -- name: lock_channel
 -- Before any of its deliveries is touched, so that nobody waits for anybody in a ring.
-SELECT FROM channels WHERE tenant_id = %(tenant_id)s AND id = %(channel_id)s FOR NO KEY UPDATE
+SELECT url FROM channels WHERE tenant_id = %(tenant_id)s AND id = %(channel_id)s FOR NO KEY UPDATE
 
 -- name: waiting
 -- How many deliveries wait in each channel, counted up to the limit.

@@ -1,5 +1,6 @@
 """Filters, history and statistics of alerts over HTTP."""
 
+import base64
 import csv
 import io
 from collections.abc import Iterator
@@ -156,3 +157,17 @@ def test_statistics_count_what_became_of_alerts(client: httpx.Client) -> None:
 )
 def test_statistics_that_make_no_sense_or_cost_too_much_are_refused(client: httpx.Client, asked: Row) -> None:
     assert client.get("/v1/alerts/statistics", params=asked).status_code == 422
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_cursor_beyond_all_times_is_refused(client: httpx.Client, moment: str) -> None:
+    for path, place in (("/v1/alerts", "1"), ("/v1/alerts/history", "0 1")):
+        cursor = base64.urlsafe_b64encode(f"{moment} {place}".encode()).decode()
+        answer = client.get(path, params=ALL | {"cursor": cursor})
+        assert (answer.status_code, answer.json()["field"]) == (422, "cursor")
+
+
+def test_event_stream_is_never_answered_as_unchanged(client: httpx.Client) -> None:
+    with client.stream("GET", "/v1/alerts/stream", headers={"If-None-Match": "*"}) as answer:
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+        assert "etag" not in answer.headers

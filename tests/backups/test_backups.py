@@ -143,7 +143,7 @@ def test_half_restored_directory_is_refused_by_an_engine_and_finished_by_another
         # As a kill leaves it: while copying, and in the middle of the moves at the end.
         (target / "restoring" / "postgres").mkdir(parents=True, exist_ok=True)
         if moved:
-            (target / moved).mkdir()
+            (target / moved).mkdir(exist_ok=True)
         with pytest.raises(DatabaseRefusedError, match="isn't whole"):
             EmbeddedPostgres(config(target), quiet).start()
     restored = restore(backup, target)
