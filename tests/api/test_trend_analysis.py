@@ -1,5 +1,6 @@
 """Slopes, crossings and projections over HTTP."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -156,12 +157,13 @@ def test_more_readings_than_one_answer_takes_are_refused_and_their_days_are_not(
 
 
 @pytest.mark.parametrize("threshold", ["1e10", "-1e155", "inf", "nan"])
-def test_threshold_beyond_all_measures_is_refused(client: httpx.Client, threshold: str) -> None:
+def test_threshold_beyond_all_measures_is_refused(api: RunningApi, threshold: str) -> None:
     asked = {
         "pack": "P-1",
         "measure": "voltage_v",
         "from": "2026-01-01T00:00:00Z",
         "to": "2026-01-02T00:00:00Z",
     }
-    answer = client.get("/v1/trends/analysis", params=asked | {"threshold": threshold})
+    with api.client(api.tenant(f"beyond-{uuid.uuid4().hex[:8]}")) as client:
+        answer = client.get("/v1/trends/analysis", params=asked | {"threshold": threshold})
     assert (answer.status_code, answer.json()["field"]) == (422, "threshold")
