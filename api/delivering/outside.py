@@ -24,6 +24,9 @@ from streams.ports import Stage
 _AGENT = "bpm-os-engine"
 _CONNECTIONS_MAX = 4
 _JITTER_SHARE = 0.5
+_JITTER = random.SystemRandom()
+"""Of its own: what others draw from the shared one stays the same."""
+
 _PORT_MAX = 65_535
 
 
@@ -84,7 +87,7 @@ def make_outside(
         limits,
         relay is not None,
         Dispatcher(conninfo, pool, clock, dispatch_limits, settings.dispatch_poll_s, made),
-        Sender(pool, clock, outlets, _sender_limits(settings), metrics, made, random.random, reached),
+        Sender(pool, clock, outlets, _sender_limits(settings), metrics, made, _JITTER.random, reached),
         pool,
         made,
     )
