@@ -133,9 +133,13 @@ async def _lock(transaction: Transaction, channel_id: UUID) -> int:
 
 
 async def change(
-    transaction: Transaction, channel_id: UUID, version: int, decide: Callable[[DictRow], ChannelFacts]
+    transaction: Transaction,
+    channel_id: UUID,
+    version: int,
+    decide: Callable[[DictRow], ChannelFacts],
+    now: datetime,
 ) -> DictRow:
-    """The changed channel; one that is switched on forgets that it failed.
+    """The changed channel; one that is switched on, or goes elsewhere, forgets that it failed, and goes on at once.
 
     Raises NotFoundError, PreconditionFailedError, ConflictError (the name is taken).
     """
@@ -145,6 +149,9 @@ async def change(
     anew = facts.enabled and (not before["enabled"] or facts.url != before["url"])
     values = await _values(transaction, facts)
     await _write(transaction, "channels.update", values | {"id": channel_id, "begins_anew": anew})
+    if anew:
+        await transaction.rows("channels.hasten", {"id": channel_id, "now": now})
+        await transaction.rows("channels.wake", {"id": channel_id, "due": now})
     after = await get(transaction, channel_id)
     await transaction.audit("channels.changed", "channels", str(channel_id), before, after)
     return after

@@ -32,6 +32,7 @@ class ClaimedChannel:
     former_secret_until: datetime | None
     failures: int
     failing_since: datetime | None
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ async def claim(
             former_secret_until=row["former_secret_until"],
             failures=row["failures"],
             failing_since=row["failing_since"],
+            version=row["version"],
         )
         for row in rows
     ]
@@ -98,10 +100,14 @@ async def claim(
 async def take(
     connection: Connection, channel: ClaimedChannel, now: datetime, busy_until: datetime
 ) -> Delivery | None:
-    """The channel's oldest delivery that is due, as a new attempt; None when there is none."""
+    """The channel's oldest delivery that is due, as a new attempt.
+
+    None when there is none, or the channel was changed since it was claimed.
+    """
     key = _key(channel)
     async with connection.transaction():
-        await _rows(connection, "lock_channel", key)
+        if await _changed(connection, channel) is not None:
+            return None
         rows = await _rows(connection, "take_delivery", key | {"now": now})
         if not rows:
             return None
@@ -129,39 +135,49 @@ async def end(
     standing: Standing,
     busy_until: datetime,
     now: datetime,
-) -> None:
-    """Write what became of an attempt, and how the channel stands.
+) -> bool:
+    """Write what became of an attempt, and how the channel stands. Gives whether the channel is still this process's.
 
-    It stays this process's until `busy_until`, unless it rests or is disabled. What is disabled is audited.
+    It stays so until `busy_until`, unless it rests or is disabled. What is disabled is audited. Of a channel that was
+    changed meanwhile the answer says nothing: what is to be tried again is due at once.
     """
-    key = _key(channel)
-    marked = {
-        "id": delivery.id,
-        "attempts": delivery.attempts,
-        "state": str(ended.state),
-        "due_at": ended.due_at,
-        "status": ended.status,
-        "answer": ended.answer,
-        "error": ended.error,
-        "now": now,
-    }
     async with connection.transaction():
-        (now_so,) = await _rows(connection, "lock_channel", key)
-        held = await _rows(connection, "end_attempt", key | marked)
-        if not held or now_so["url"] != channel.url:
-            # Somebody else has tried since, or the receiver is another one: what was answered says nothing of it.
-            return
+        changed = await _changed(connection, channel)
+        due_at = ended.due_at if changed is None or ended.due_at is None else now
+        marked = {
+            "id": delivery.id,
+            "attempts": delivery.attempts,
+            "state": str(ended.state),
+            "due_at": due_at,
+            "status": ended.status,
+            "answer": ended.answer,
+            "error": ended.error,
+            "now": now,
+        }
+        if not await _rows(connection, "end_attempt", _key(channel) | marked):
+            # Somebody else has taken it up since, and lets the channel go.
+            return False
+        if changed is not None:
+            await _release(connection, channel, changed, None)
+            return False
         free = standing.disabled_reason is not None
         await _release(connection, channel, standing, None if free else standing.rests_until or busy_until)
         if standing.disabled_reason is not None:
             await _audit_disabled(connection, channel, delivery, standing.disabled_reason)
+    return not free
 
 
 async def release(connection: Connection, channel: ClaimedChannel, standing: Standing) -> None:
     """Let others send through the channel, once it has rested."""
     async with connection.transaction():
-        await _rows(connection, "lock_channel", _key(channel))
-        await _release(connection, channel, standing, standing.rests_until)
+        changed = await _changed(connection, channel)
+        await _release(connection, channel, changed or standing, (changed or standing).rests_until)
+
+
+async def _changed(connection: Connection, channel: ClaimedChannel) -> Standing | None:
+    """Lock the channel; how it stands now when it was changed since it was claimed, else None."""
+    (row,) = await _rows(connection, "lock_channel", _key(channel))
+    return None if row["version"] == channel.version else Standing(row["failures"], row["failing_since"])
 
 
 async def _release(

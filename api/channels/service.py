@@ -149,7 +149,9 @@ async def change(call: Call, channel_id: UUID, version: int, changes: schemas.Ch
                 _quiet(changes.quiet) if "quiet" in given else stored.quiet_from(before["quiet"]),
             )
 
-        return _public(await stored.change(transaction, channel_id, version, decide))
+        changed = _public(await stored.change(transaction, channel_id, version, decide, _now(call)))
+    call.engine.outside.wake()
+    return changed
 
 
 async def rotate(call: Call, channel_id: UUID) -> Row:

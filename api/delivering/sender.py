@@ -150,8 +150,8 @@ class Sender:
                 delivery = await self._take(channel, standing)
                 if delivery is None:
                     return
-                standing = await self._attempt(channel, delivery, standing)
-                if standing.rests_until is not None or standing.disabled_reason is not None:
+                standing, is_ours = await self._attempt(channel, delivery, standing)
+                if standing.rests_until is not None or not is_ours:
                     return
             await self._release(channel, standing)
         except (psycopg.Error, PoolTimeout, OSError) as error:
@@ -179,17 +179,20 @@ class Sender:
         async with self._pool.connection() as connection:
             await release(connection, channel, standing)
 
-    async def _attempt(self, channel: ClaimedChannel, delivery: Delivery, before: Standing) -> Standing:
+    async def _attempt(
+        self, channel: ClaimedChannel, delivery: Delivery, before: Standing
+    ) -> tuple[Standing, bool]:
+        """How the channel stands then, and whether this process may go on with it."""
         outcome = await self._send(channel, delivery)
         self._reached(Stage.SENT_BEFORE_MARK)
         now = self._now()
         standing = self._standing(outcome, before, now)
         ended = self._end_of(delivery, outcome, standing, now)
         async with self._pool.connection() as connection:
-            await end(connection, channel, delivery, ended, standing, self._claimed_until(now), now)
+            is_ours = await end(connection, channel, delivery, ended, standing, self._claimed_until(now), now)
         results = {DeliveryState.PENDING: "failed", DeliveryState.DELIVERED: "delivered"}
         self._metrics.count_attempt(channel.kind, results.get(ended.state, "dead"))
-        return standing
+        return standing, is_ours
 
     async def _send(self, channel: ClaimedChannel, delivery: Delivery) -> Outcome:
         now = self._now()

@@ -41,6 +41,11 @@ UPDATE channels SET
     version = version + 1
 WHERE tenant_id = %(tenant_id)s AND id = %(id)s
 
+-- name: hasten
+-- What waits for its next attempt is due, so that it goes in its order; quiet hours go on.
+UPDATE deliveries SET due_at = least(due_at, %(now)s::timestamptz)
+WHERE tenant_id = %(tenant_id)s AND channel_id = %(id)s AND state = 'pending' AND NOT collecting
+
 -- name: rotate
 -- The secret that was signs too for a while, so that receivers can change over.
 UPDATE channels SET

@@ -32,7 +32,7 @@ FOR NO KEY UPDATE OF channels
 
 -- name: lock_channel
 -- Before any of its deliveries is touched, so that nobody waits for anybody in a ring.
-SELECT url FROM channels WHERE tenant_id = %(tenant_id)s AND id = %(channel_id)s FOR NO KEY UPDATE
+SELECT version, failures, failing_since FROM channels WHERE tenant_id = %(tenant_id)s AND id = %(channel_id)s FOR NO KEY UPDATE
 
 -- name: waiting
 -- How many deliveries wait in each channel, counted up to the limit.
@@ -93,7 +93,7 @@ FROM (
 ) AS due
 WHERE channels.tenant_id = due.tenant_id AND channels.id = due.id
 RETURNING channels.tenant_id, channels.id, name, kind, url, recipients, secret, former_secret, former_secret_until,
-    failures, failing_since
+    failures, failing_since, version
 
 -- name: take_delivery
 -- The channel's oldest delivery that is due. Its number of attempts says who holds it.

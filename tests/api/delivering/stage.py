@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -115,6 +115,18 @@ class Stage:
     def actor(self, tenant: int | None = None) -> Actor:
         tenant_id = TenantId(self.tenant if tenant is None else tenant)
         return Actor("tester", tenant_id, "tenant", frozenset({Role.TENANT_ADMIN}))
+
+    async def edit(self, made: ChannelMade, **changes: Any) -> None:
+        """Change what a channel is."""
+        now = from_ms(self.hand.clock.now_ms())
+        version = self.channel_row(made)["version"]
+
+        def decide(before: dict[str, Any]) -> stored.ChannelFacts:
+            names = {field.name for field in fields(stored.ChannelFacts)} - {"quiet"}
+            return stored.ChannelFacts(**({name: before[name] for name in names} | {"quiet": None} | changes))
+
+        async with self.transactions.begin(self.actor(), "request") as transaction:
+            await stored.change(transaction, made.id, version, decide, now)
 
     async def replay(self, delivery_id: uuid.UUID) -> None:
         now = from_ms(self.hand.clock.now_ms())

@@ -13,7 +13,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from api.bootstrap import DatabaseAccess
-from tests.api.delivering.receiver import OK, Received, receiving, status
+from domain.channels import DeliveryState
+from storage.delivering import Ended, Standing, claim, end, take
+from tests.api.delivering.receiver import OK, Answer, Received, receiving, status
 from tests.api.delivering.stage import run, staged
 
 
@@ -128,11 +130,12 @@ def test_delivery_is_dead_after_its_attempts_and_lives_again_when_it_is_replayed
                 (row,) = stage.deliveries()
                 assert (row["attempts"], row["status"], row["answer"]) == (3, 400, "no")
                 assert row["error"] == "answered 400"
-                receiver.answer = lambda _: OK
                 stage.hand.move(hours=1)
                 await stage.replay(row["id"])
                 await stage.turn()
-                assert stage.states() == ["delivered"]
+                assert stage.states() == ["pending"], "attempts are counted anew"
+                receiver.answer = lambda _: OK
+                await stage.turn_until(1)
         assert len({one.id for one in receiver.received}) == 1
 
     run(steps())
@@ -155,6 +158,81 @@ def test_order_is_kept_while_the_receiver_is_down(database: DatabaseAccess, tmp_
             with receiving(port) as receiver:
                 await stage.turn_until(5)
                 assert [one.said["data"]["seq"] for one in receiver.received] == sent
+
+    run(steps())
+
+
+def test_channel_that_goes_elsewhere_takes_what_waits_along_in_its_order(
+    database: DatabaseAccess, tmp_path: Path
+) -> None:
+    async def steps() -> None:
+        with receiving() as former, receiving() as receiver:
+            former.answer = lambda _: status(500, Retry_After="600")
+            async with staged(database, tmp_path) as stage:
+                made = await stage.channel(former.url)
+                sent = [stage.happen() for _ in range(3)]
+                await stage.turn()
+                assert len(former.received) == 1
+                await stage.edit(made, url=receiver.url)
+                await stage.turn()
+                assert [one.said["data"]["seq"] for one in receiver.received] == sent
+                assert len(former.received) == 1
+
+    run(steps())
+
+
+@pytest.mark.parametrize("late", [status(410), status(500, Retry_After="600"), OK])
+def test_late_answer_of_a_former_receiver_says_nothing_of_the_new_one(
+    database: DatabaseAccess, tmp_path: Path, late: Answer
+) -> None:
+    async def steps() -> None:
+        answering = threading.Event()
+
+        def answer_late(_: Received) -> Answer:
+            answering.wait(20)
+            return late
+
+        with receiving() as former, receiving() as receiver:
+            former.answer = answer_late
+            async with staged(database, tmp_path) as stage:
+                made = await stage.channel(former.url)
+                sent = [stage.happen() for _ in range(3)]
+                await stage.outside.dispatcher.look()
+                await stage.outside.sender.look()
+                await asyncio.to_thread(former.wait_for, 1)
+                await stage.edit(made, url=receiver.url)
+                answering.set()
+                await stage.outside.sender.settle()
+                await stage.turn_until(3)
+                row = stage.channel_row(made)
+                assert (row["enabled"], row["disabled_reason"], row["failures"]) == (True, None, 0)
+                expected = sent[1:] if late is OK else sent
+                assert [one.said["data"]["seq"] for one in receiver.received] == expected
+
+    run(steps())
+
+
+def test_attempt_that_was_taken_over_is_not_marked_by_whom_it_was_taken_from(
+    database: DatabaseAccess, tmp_path: Path
+) -> None:
+    async def steps() -> None:
+        async with staged(database, tmp_path) as stage:
+            await stage.channel("https://hooks.example.test/")
+            stage.happen()
+            await stage.outside.dispatcher.look()
+            now = stage.hand.now
+            soon = now + timedelta(seconds=1)
+            async with stage.outside.pool.connection() as connection:
+                (channel,) = await claim(connection, now, soon, 1)
+                first = await take(connection, channel, now, soon)
+                second = await take(connection, channel, now, soon)
+                assert first is not None
+                assert second is not None
+                delivered = Ended(DeliveryState.DELIVERED)
+                assert not await end(connection, channel, first, delivered, Standing(), soon, now)
+                assert stage.states() == ["pending"]
+                assert await end(connection, channel, second, delivered, Standing(), soon, now)
+                assert stage.states() == ["delivered"]
 
     run(steps())
 
