@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,6 +21,25 @@ from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostg
 from tests.running import RunningApi, running_api
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loopback_only() -> Iterator[None]:
+    """No test asks a name server: names that tests make up, fuzzed ones too, lead nowhere."""
+    resolve = socket.getaddrinfo
+
+    def resolve_here(host: Any, port: Any, *given: Any, **options: Any) -> Any:
+        if host in (None, "", "localhost", b"localhost"):
+            return resolve(host, port, *given, **options)
+        try:
+            resolve(host, port, flags=socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            raise socket.gaierror(socket.EAI_NONAME, "tests resolve no names") from None
+        return resolve(host, port, *given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", resolve_here)
+        yield
 
 
 @pytest.fixture(scope="session")

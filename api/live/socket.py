@@ -20,6 +20,7 @@ from domain.errors import (
     BusyError,
     ForbiddenError,
     InvalidRequestError,
+    NotFoundError,
     UnauthenticatedError,
 )
 from ingest.bodies.native import decode_strictly
@@ -44,6 +45,7 @@ class CloseCode(IntEnum):
 _CODE_OF = {
     BodyUnreadableError: CloseCode.UNREADABLE,
     InvalidRequestError: CloseCode.UNREADABLE,
+    NotFoundError: CloseCode.UNREADABLE,
     UnauthenticatedError: CloseCode.CREDENTIAL_ENDED,
     ForbiddenError: CloseCode.NOT_ALLOWED,
     BusyError: CloseCode.TOO_MANY,

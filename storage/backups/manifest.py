@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from domain.errors import BackupRefusedError
@@ -85,6 +85,8 @@ def read_manifest(backup: Path) -> Manifest:
                 f"the backup {backup} has the format {content['format']}, this version reads {FORMAT}; "
                 "use the version of the engine that made it"
             )
+        for path in (*content["folders"], *(file["path"] for file in content["files"])):
+            _require_below(backup, path)
         return Manifest(
             datetime.fromisoformat(content["made_at"]),
             content["engine_version"],
@@ -99,6 +101,13 @@ def read_manifest(backup: Path) -> Manifest:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackupRefusedError(f"{backup / _NAME} can't be read: {error}") from error
+
+
+def _require_below(backup: Path, path: str) -> None:
+    """Refuse a path that leads out of the folder it is below: restoring would write, and clear, there."""
+    parts = PurePosixPath(path).parts
+    if not parts or PurePosixPath(path).is_absolute() or ".." in parts:
+        raise BackupRefusedError(f"{backup / _NAME} names {path!r}, which doesn't lie in the backup")
 
 
 def position_json(position: Position) -> dict[str, Any]:

@@ -114,6 +114,9 @@ WHERE tenant_id = %(tenant_id)s AND rule_no = %(rule_no)s AND rule_version = %(r
 ORDER BY partition_no, seq LIMIT %(limit)s
 
 -- name: actions
-SELECT kind, at, subject, assignee, comment
-FROM alert_actions WHERE tenant_id = %(tenant_id)s AND alert_id = %(id)s
-ORDER BY seq LIMIT %(limit)s
+-- The newest, in their order.
+SELECT kind, at, subject, assignee, comment FROM (
+    SELECT seq, kind, at, subject, assignee, comment
+    FROM alert_actions WHERE tenant_id = %(tenant_id)s AND alert_id = %(id)s
+    ORDER BY seq DESC LIMIT %(limit)s
+) AS newest ORDER BY seq

@@ -136,3 +136,15 @@ def test_crossing_is_projected_or_the_reason_is_told(
     expected: Projection | NoTrend,
 ) -> None:
     assert projected(line, points, last_day, direction, HORIZON_DAYS, is_across=is_across) == expected
+
+
+@pytest.mark.parametrize("slope", [-0.02, 0.02])
+@pytest.mark.parametrize("threshold", [80.0, 120.0])
+def test_robust_crossing_lies_between_those_of_the_interval_s_slopes(slope: float, threshold: float) -> None:
+    days, values = noisy(200, slope)
+    line = theil_sen(days, values, threshold)
+    assert line.crossing_days is not None
+    middle, away = np.median(days), threshold - np.median(values)
+    ends = [middle + away / one for one in (line.slope_low, line.slope_high)]
+    assert line.crossing_days == pytest.approx((middle + away / line.slope, min(ends), max(ends)))
+    assert line.crossing_days[1] < line.crossing_days[0] < line.crossing_days[2]

@@ -229,6 +229,18 @@ def test_filters_choose_by_pack_severity_and_rule(tenant: Tenant) -> None:
     assert (frame["data"]["alert"]["pack"], frame["data"]["alert"]["rule"]) == ("P-2", "mild")
 
 
+def test_snapshot_holds_what_is_wanted_alone(tenant: Tenant) -> None:
+    for pack in ("P-1", "P-2"):
+        tenant.send(60, pack)
+    for wanted, packs in (
+        ({"packs": ["P-2"]}, {"P-2"}),
+        ({"severities": ["info"]}, set()),
+        ({}, {"P-1", "P-2"}),
+    ):
+        with tenant.socket({"filter": wanted}) as socket:
+            assert {alert["pack"] for alert in received(socket)["data"]["alerts"]} == packs
+
+
 def test_tenants_and_sites_see_only_their_own(api: RunningApi, tenant: Tenant) -> None:
     for pack, site in (("N", "north"), ("S", "south")):
         tenant.client.post("/v1/sites", json={"name": site, "zone": "UTC"}).raise_for_status()
@@ -255,6 +267,13 @@ def test_ticket_opens_one_socket(tenant: Tenant) -> None:
     with tenant.bare() as socket:
         socket.send(json.dumps({"ticket": ticket}))
         assert closed_with(socket)[0] == 4401
+
+
+def test_ticket_holds_for_its_time_alone(tenant: Tenant) -> None:
+    told = tenant.client.post("/v1/tickets").json()
+    left_s = (datetime.fromisoformat(told["expires_at"]) - datetime.now(UTC)).total_seconds()
+    life_s = tenant.api.engine.settings.ticket_life_s
+    assert life_s - 10 < left_s <= life_s
 
 
 def test_ticket_that_was_not_used_in_time_is_worth_nothing(tenant: Tenant) -> None:
@@ -314,6 +333,18 @@ def test_heartbeat_comes_when_nothing_happens_and_carries_the_cursor(brisk: Runn
     with tenant_of(brisk) as tenant, tenant.socket() as socket:
         first, second = received(socket), received(socket)
     assert (first["type"], second["type"], second["data"]) == ("snapshot", "heartbeat", None)
+
+
+def test_e20_heartbeat_after_an_event_carries_the_place_behind_it(brisk: RunningApi) -> None:
+    with tenant_of(brisk) as tenant:
+        with tenant.socket() as socket:
+            assert until_quiet(socket)[0]["type"] == "snapshot"
+            tenant.send(60)
+            event, heartbeat = received(socket), received(socket)
+        assert (event["type"], heartbeat["type"]) == ("alert", "heartbeat")
+        tenant.send(20)
+        with tenant.socket({"cursor": heartbeat["cursor"]}) as socket:
+            assert event_of(received(socket))[0] == "cleared"
 
 
 def test_long_snapshot_comes_in_frames_of_which_the_last_has_the_cursor(brisk: RunningApi) -> None:

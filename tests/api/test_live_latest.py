@@ -139,6 +139,8 @@ def test_heartbeat_comes_when_nothing_changes(client: httpx.Client) -> None:
         ({"packs": ["P"], "rate_hz": 11}, "rate_hz"),
         ({"packs": ["P"], "rate_hz": 0}, "rate_hz"),
         ({"group": "planet:earth"}, "group"),
+        ({"group": "saved:nope"}, "group"),
+        ({"group": "site:nowhere"}, "group"),
     ],
 )
 def test_what_cannot_be_watched_is_named(client: httpx.Client, first: Row, words: str) -> None:

@@ -1,5 +1,6 @@
 """A short run of what `python -m tests.backups` does for long, and what a restore refuses."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -133,6 +134,23 @@ def test_damaged_backup_is_refused_and_leaves_no_installation(damaged: Path, tar
     with pytest.raises(BackupRefusedError):
         restore(damaged, target)
     assert not target.exists() or {path.name for path in target.iterdir()} <= {"lock"}
+
+
+@pytest.mark.parametrize("path", ["../neighbour/file", "/etc/file", "postgres/../../file", ""])
+def test_manifest_that_leads_out_of_the_backup_is_refused_and_nothing_there_is_touched(
+    damaged: Path, target: Path, path: str
+) -> None:
+    neighbour = target.parent / "neighbour"
+    neighbour.mkdir()
+    content = json.loads((damaged / "manifest.json").read_text())
+    content["files"].append({"path": path, "size_bytes": 0, "sha256": hashlib.sha256().hexdigest()})
+    del content["digest"]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (damaged / "manifest.json").write_text(json.dumps(content | {"digest": digest}))
+    with pytest.raises(BackupRefusedError, match="doesn't lie in the backup"):
+        restore(damaged, target)
+    assert neighbour.is_dir()
+    neighbour.rmdir()
 
 
 def test_half_restored_directory_is_refused_by_an_engine_and_finished_by_another_restore(
