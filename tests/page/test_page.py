@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,25 @@ def test_every_view_keeps_the_policy_and_can_be_used_by_all(
             opened.page.screenshot(path=shot)
             assert shot.stat().st_size > 10_000
             opened.complaints.clear()  # the screenshot's own style, which the policy refuses
+
+
+def test_long_name_stays_within_its_card(api: RunningApi, window: WindowOf) -> None:
+    tenant = api.tenant("long-names")
+    reading = {
+        "pack": "a-pack-whose-name-is-" + "very-" * 12 + "long",
+        "temperature_c": 31,
+        "cell_voltage_min_v": 3,
+        "cell_voltage_max_v": 4,
+    }
+    with api.client(tenant) as client:
+        client.post("/v1/telemetry", json=reading | {"ts": datetime.now(UTC).isoformat()}).raise_for_status()
+    for size in ({"width": 1280, "height": 800}, {"width": 375, "height": 800}):
+        with window(tenant, viewport=size) as opened:
+            opened.go("#/", ".facts.wide a")
+            wide = opened.page.locator(".card").evaluate_all(
+                "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+            )
+            assert wide == []
 
 
 def assert_plot_is_whole(opened: Window) -> None:

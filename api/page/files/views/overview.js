@@ -118,7 +118,7 @@ function states(packs, total) {
 
 function extremes(measure, found) {
   const line = (name, one) => h("div", {}, h("dt", {}, name), h("dd", {}, one
-    ? [h("b", {}, number(measure, one.value)), ` ${unit(measure)} `, packLink(one.pack)] : "–"));
+    ? [h("b", {}, number(measure, one.value)), ` ${unit(measure)}`, h("div", { class: "of" }, packLink(one.pack))] : "–"));
   return h("dl", { class: "facts wide" }, line("highest", found.max), line("lowest", found.min));
 }
 
