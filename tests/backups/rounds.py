@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from storage import operation
+from storage.database import SCHEMA
 from tests.faults.engine_process import ROOT, EngineProcess, EngineStuckError, until
 from tests.steady_load import SteadyLoad, contradictions, make_tenant, stored
 
@@ -101,13 +106,15 @@ def back_up_and_restore(source: Source, number: int, result: Result, chance: ran
     result.done["backups"] += 1
     source.wait_progress()
     target = EngineProcess(place)
-    if chance is not None:
-        _kill_restore(source, backup, target, chance, result)
+    if chance is not None and _kill_restore(source, backup, target, chance, result):
+        # What a restore has finished is an installation, also when nobody was told: whole, and to be kept.
+        _compare(source, target, told, None, sure, result)
+        target.data_dir = target.folder / "again"
     began_s = time.monotonic()
     restored = json.loads(ended(bpm(source.engine, "restore", backup, "--to", target.data_dir, "--json"), 0))
     result.restore_s.append(time.monotonic() - began_s)
     result.done["restores"] += 1
-    _compare(source, target, told, restored, sure, result)
+    _compare(source, target, told, restored["position"]["batch_no"], sure, result)
     shutil.rmtree(place)
 
 
@@ -132,28 +139,36 @@ def _kill_backup(source: Source, backup: Path, chance: random.Random, result: Re
 
 def _kill_restore(
     source: Source, backup: Path, target: EngineProcess, chance: random.Random, result: Result
-) -> None:
-    """SIGKILL to a restore: no engine takes what it left."""
+) -> bool:
+    """SIGKILL to a restore: no engine takes what it left, unless it had finished. Gives whether it had."""
     process = bpm(source.engine, "restore", backup, "--to", target.data_dir)
     time.sleep(chance.uniform(0.3, _typical_s(result.restore_s, 2.0)))
     process.kill()
     process.communicate(timeout=_COMMAND_S_MAX)
     if process.returncode == 0:
         result.done["restores that were faster than their kill"] += 1
+    else:
+        result.done["restores killed"] += 1
+    if not (target.data_dir / "restoring").exists():
+        if not (target.data_dir / "postgres").exists():
+            return False
         # Nothing may be restored over what is there.
         ended(bpm(source.engine, "restore", backup, "--to", target.data_dir), 3)
-        target.data_dir = target.folder / "again"
-        return
-    result.done["restores killed"] += 1
-    if not (target.data_dir / "restoring").exists():
-        if (target.data_dir / "postgres").exists():
-            raise BackupWrongError(f"a killed restore left {target.data_dir} without a mark")
-        return
+        result.done["restores finished before their kill"] += 1
+        return True
     target.start()
     until(lambda: target.exit_code() is not None, "the engine to refuse a half restored directory")
     if target.exit_code() != 3:
         raise BackupWrongError(f"an engine on a half restored directory ended with {target.exit_code()}")
     result.done["half restored directories refused"] += 1
+    return False
+
+
+def _position(target: EngineProcess) -> int:
+    """The last batch that is stored."""
+    where = make_conninfo(target.connections().admin, options=f"-c search_path={SCHEMA}")
+    with psycopg.connect(where, autocommit=True) as connection:
+        return operation.position(connection).batch_no
 
 
 def _typical_s(seconds: list[float], first_s: float) -> float:
@@ -164,16 +179,19 @@ def _compare(
     source: Source,
     target: EngineProcess,
     told: dict[str, Any],
-    restored: dict[str, Any],
+    said: int | None,
     sure: list[Any],
     result: Result,
 ) -> None:
-    position = restored["position"]["batch_no"]
-    if position < told["position"]["batch_no"]:
-        raise BackupWrongError(f"restored up to {position}, less than the backup's {told['position']}")
+    """said: up to which batch the restore said that it had come; None when it could say nothing."""
     target.start()
     try:
         target.wait_ready()
+        position = _position(target)
+        if position < told["position"]["batch_no"] or said not in (None, position):
+            raise BackupWrongError(
+                f"restored up to {position}, said {said}, the backup's is {told['position']}"
+            )
         found = stored(target.connections())
         token = target.token("steady")
         status, _ = target.request("GET", "/v1/packs", token=token)
