@@ -36,7 +36,7 @@ from storage.registry import Registry, Tenant
 from storage.transactions import Pool, Transactions, open_pool
 from streams.counter import Counter
 from streams.embedded import EmbeddedRunner
-from streams.limits import RunnerLimits
+from streams.limits import OwnerLimits, RunnerLimits
 from streams.pipeline import PipelineLimits
 from streams.ports import Stage
 
@@ -239,24 +239,31 @@ def _runner(
     return EmbeddedRunner(
         PartitionStore(access.as_role(INGEST_ROLE, settings), PARTITION_ZERO, _CONNECT_TIMEOUT_S),
         RunnerLimits(
+            owner=owner_limits(settings),
             queue_readings_max=settings.queue_readings_max,
             queue_bytes_max=settings.queue_bytes_max,
             bulk_readings_min=settings.bulk_readings_min,
             group_readings_max=settings.group_readings_max,
             recover_s_max=settings.recover_s_max,
-            close_after_s=settings.close_after_s,
             bulk_slice_readings=settings.bulk_slice_readings,
-            correction_slice_readings=settings.correction_slice_readings,
-            silent_after_s=settings.silent_after_s,
-            skew_s_max=settings.live_skew_s_max,
-            save_state_s=settings.save_state_s,
             stop_s_max=settings.stop_s_max,
-            retry_after_s=settings.retry_after_s,
         ),
         PipelineLimits(settings.late_after_s, settings.receipt_items_max),
         clock,
         time.monotonic,
         reached,
+    )
+
+
+def owner_limits(settings: Settings) -> OwnerLimits:
+    """The limits of a partition's owner."""
+    return OwnerLimits(
+        close_after_s=settings.close_after_s,
+        correction_slice_readings=settings.correction_slice_readings,
+        silent_after_s=settings.silent_after_s,
+        skew_s_max=settings.live_skew_s_max,
+        save_state_s=settings.save_state_s,
+        retry_after_s=settings.retry_after_s,
     )
 
 

@@ -159,6 +159,12 @@ class DecodeError(BpmError):
     code = "decode_error"
 
 
+class MessageUnreadableError(BpmError):
+    """A message of a topic is not what its topic holds."""
+
+    code = "message_unreadable"
+
+
 class FencedError(BpmError):
     """Another process has become the writer of this partition."""
 

@@ -25,6 +25,7 @@ class QuarantineReason(StrEnum):
     CONFLICT = "conflict"
     DELETED = "deleted"
     ARCHIVED = "archived"
+    IMPORT_UNDONE = "import_undone"
 
 
 class Mode(StrEnum):

@@ -18,6 +18,7 @@ from domain.packs import ALWAYS_MS, FOREVER_MS
 from domain.readings import (
     FormerReadings,
     Found,
+    HeldTenures,
     Int32Array,
     Int64Array,
     LookUps,
@@ -99,13 +100,22 @@ class NoteRule:
 class GroupTransaction:
     """What a group may do inside its transaction."""
 
-    def __init__(self, queries: PartitionQueries, epoch: int, position: int, notes: NoteRule) -> None:
+    def __init__(
+        self,
+        queries: PartitionQueries,
+        epoch: int,
+        position: int,
+        notes: NoteRule,
+        until: int | None = None,
+    ) -> None:
         self._queries = queries
         self._epoch = epoch
         self._position = position
         self._notes = notes
+        self._until = until
         self._numbers: npt.NDArray[np.int64] | None = None
-        self.last_batch_no: int | None = None
+        self.moved_to: tuple[int, int] | None = None
+        """Position and last batch number, once they are written."""
 
     def tenant_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, TenantVersions]:
         """The versions of each tenant's registry and rules, held still until commit."""
@@ -156,6 +166,16 @@ class GroupTransaction:
         rows = self._queries.rows("batches.lock_imports", {"imports": list(imports)})
         return {row["id"] for row in rows if row["undone_at"] is not None}
 
+    def tenures_of(self, packs: Int32Array) -> HeldTenures:
+        """All tenures of some packs; held still until commit by `tenant_versions` of their tenants."""
+        columns = self._queries.columns("windows.tenures_of", {"packs": int4s(packs)})
+        (before,) = self._queries.columns("partition.archived_before")
+        if columns[0] is None:
+            nothing, never = np.empty(0, np.int32), np.empty(0, np.int64)
+            return HeldTenures(nothing, nothing, never, never, nothing, ALWAYS_MS)
+        tenant, pack, from_ms, to_ms, number = columns
+        return HeldTenures(tenant, pack, from_ms, to_ms, number, ALWAYS_MS if before is None else int(before))
+
     def find(self, look_ups: LookUps) -> Found:
         """The stored readings of these identities, several rows when measures came one by one; and former ones."""
         return Found(self._find_stored(look_ups.stored), self._find_former(look_ups.former))
@@ -202,15 +222,28 @@ class GroupTransaction:
         self._notes.leave(queries, tenant[order], pack[order], ts_ms[order], batch, numbers)
         self._advance(int(numbers[-1]))
 
+    def pass_over(self, last_batch_no: int) -> None:
+        """Move the position behind a group of which nothing is left to be written."""
+        self._advance(last_batch_no)
+
     def _advance(self, last_batch_no: int) -> None:
+        """Move the position: compared and set, in the transaction of what it stands for (rule E7)."""
         queries = self._queries
         moved = queries.rows(
             "partition.advance",
-            {"epoch": self._epoch, "next": self._position, "last_batch_no": last_batch_no},
+            {
+                "epoch": self._epoch,
+                "next": self._position,
+                "after": self._position_after(),
+                "last_batch_no": last_batch_no,
+            },
         )
         if not moved:
             raise FencedError(f"partition {queries.partition_no} has been taken over by another process")
-        self.last_batch_no = last_batch_no
+        self.moved_to = self._position_after(), last_batch_no
+
+    def _position_after(self) -> int:
+        return self._position + 1 if self._until is None else self._until
 
 
 def _versions(rows: Sequence[dict[str, Any]]) -> dict[TenantId, TenantVersions]:
@@ -273,6 +306,7 @@ def _insert_batches(
                 "items": items_to_json(result.receipt),
                 "ignored_keys": list(result.receipt.ignored_keys),
                 "part_of": result.batch.part_of,
+                "parts": result.batch.parts,
                 "first_ts": span[0],
                 "last_ts": span[1],
             }

@@ -14,7 +14,7 @@ from domain.alert_rules import TenureScope
 from domain.alerts import OpenAlert, SavedRuleState
 from domain.clock import from_ms, to_ms
 from domain.corrections import Correction, Reached
-from domain.errors import FencedError
+from domain.errors import DatabaseRefusedError, FencedError
 from domain.measures import MEASURES
 from domain.readings import (
     NEVER_MS,
@@ -51,14 +51,18 @@ class CorrectedSlice:
 
 
 class PartitionStore:
-    """One connection that holds a partition's writer lock and writes its groups.
+    """One connection that writes a partition's groups; embedded, it holds the partition's writer lock.
 
+    log: the topic that the partition's readings come from; None where the engine's own process takes them in.
     Not thread-safe: it belongs to the writer's thread.
     """
 
-    def __init__(self, conninfo: str, partition_no: int, connect_timeout_s: int) -> None:
+    def __init__(
+        self, conninfo: str, partition_no: int, connect_timeout_s: int, *, log: str | None = None
+    ) -> None:
         self._conninfo = conninfo
         self._partition_no = partition_no
+        self._log = log
         self._connect_timeout_s = connect_timeout_s
         self._queries: PartitionQueries | None = None
         self._epoch = 0
@@ -81,7 +85,9 @@ class PartitionStore:
         adapt_columns(connection)
         connection.prepare_threshold = None
         queries = self._queries = PartitionQueries(connection, self._partition_no)
-        if not queries.one("partition.try_writer_lock")["pg_try_advisory_lock"]:
+        self._check_layout(queries)
+        # Where a log has owners, one that hangs must not keep the next one off: the epoch fences it.
+        if self._log is None and not queries.one("partition.try_writer_lock")["pg_try_advisory_lock"]:
             self.close()
             raise FencedError(f"another process ingests into partition {self._partition_no} of this database")
         taken = queries.one("partition.take_over")
@@ -93,6 +99,15 @@ class PartitionStore:
             if queries.rows("partition.make_marks"):
                 queries.rows("partition.note_everything")
         self._known_partitions = {row["relname"] for row in queries.rows("readings.partition_names")}
+
+    def _check_layout(self, queries: PartitionQueries) -> None:
+        """Raises DatabaseRefusedError when the readings of this installation come from elsewhere."""
+        layout = queries.one("partition.layout")
+        if layout["topic"] != self._log:
+            self.close()
+            comes_from = "its own process" if layout["topic"] is None else f"the topic {layout['topic']}"
+            raise DatabaseRefusedError(f"the readings of this installation come from {comes_from}")
+        queries.partitions = layout["partitions"]
 
     def close(self) -> None:
         """Let go of the connection, and with it of the lock and of anything uncommitted."""
@@ -151,7 +166,8 @@ class PartitionStore:
         queries = self._required()
         with self._owned() as closed_before_ms:
             notes = NoteRule(closed_before_ms, self._gap_ms)
-            transaction = GroupTransaction(queries, self._epoch, self._next, notes)
+            stays = None if self._log is None else self._next
+            transaction = GroupTransaction(queries, self._epoch, self._next, notes, stays)
             replaced, after = replace_slice(queries, correction, reached, readings_max)
             gone = replaced.readings
             added = corrected_reading(correction) if held_then(queries, correction) else NewReadings.none()
@@ -207,22 +223,24 @@ class PartitionStore:
         self._known_partitions.add(wanted.name)
 
     @contextmanager
-    def group(self) -> Iterator["GroupTransaction"]:
+    def group(self, until: int | None = None) -> Iterator["GroupTransaction"]:
         """One transaction of the owner: locks the row, checks epoch and position; commits when left cleanly.
 
+        until: the position behind the group, where it is given by a log; None where the engine counts its groups.
         Raises FencedError when another owner has taken over.
         """
         with self._owned() as closed_before_ms:
             notes = NoteRule(closed_before_ms, self._gap_ms)
-            transaction = GroupTransaction(self._required(), self._epoch, self._next, notes)
+            transaction = GroupTransaction(self._required(), self._epoch, self._next, notes, until)
             yield transaction
+            if until is not None and transaction.moved_to is None:
+                transaction.pass_over(self._last_batch_no)
         self._moved_on(transaction)
 
     def _moved_on(self, transaction: GroupTransaction) -> None:
         """The position moves in memory only now, after COMMIT was confirmed."""
-        if transaction.last_batch_no is not None:
-            self._next += 1
-            self._last_batch_no = transaction.last_batch_no
+        if transaction.moved_to is not None:
+            self._next, self._last_batch_no = transaction.moved_to
 
     @contextmanager
     def _owned(self) -> Iterator[int]:

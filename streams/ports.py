@@ -14,6 +14,7 @@ from domain.alerts import AlertAction, AlertChanges, ClearByHand, OpenAlert, Sav
 from domain.corrections import Correction, Reached
 from domain.readings import (
     Found,
+    HeldTenures,
     Holders,
     Int32Array,
     LastArrivals,
@@ -56,6 +57,8 @@ class Group(Protocol):
     def committed(
         self, keys: Sequence[tuple[TenantId, UUID]]
     ) -> Mapping[tuple[TenantId, UUID], CommittedBatch]: ...
+
+    def tenures_of(self, packs: Int32Array) -> HeldTenures: ...
 
     def undone_imports(self, imports: Sequence[UUID]) -> set[UUID]: ...
 
@@ -122,7 +125,7 @@ class Store(Protocol):
 
     def prepare_days_ahead(self, now_ms: int) -> None: ...
 
-    def group(self) -> AbstractContextManager[Group]: ...
+    def group(self, until: int | None = None) -> AbstractContextManager[Group]: ...
 
     def close_quarters(self, now_ms: int, close_after_s: int) -> None: ...
 

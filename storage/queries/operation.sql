@@ -2,8 +2,9 @@
 -- How far each partition has come. behind_s: how much has been closed and isn't counted yet.
 SELECT
     partition_no, epoch, next, last_batch_no,
-    coalesce(greatest(extract(epoch FROM closed_before - counted_before), 0), 0)::float8 AS behind_s
-FROM partitions LEFT JOIN window_marks USING (partition_no)
+    coalesce(greatest(extract(epoch FROM closed_before - (SELECT min(counted_before) FROM window_marks)), 0), 0)::float8
+        AS behind_s
+FROM partitions
 ORDER BY partition_no
 
 -- name: to_recount
@@ -34,7 +35,7 @@ SELECT
 FROM (SELECT * FROM imports ORDER BY created_at DESC LIMIT 1) AS imports JOIN tenants USING (tenant_id)
 LEFT JOIN LATERAL (
     SELECT sum(accepted) AS accepted, sum(quarantined) AS quarantined FROM batches
-    WHERE batches.tenant_id = imports.tenant_id AND import_id = imports.id AND part_of IS NULL
+    WHERE batches.tenant_id = imports.tenant_id AND import_id = imports.id AND (part_of IS NULL OR parts IS NOT NULL)
 ) AS sums ON true
 
 -- name: latest_arrival
