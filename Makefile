@@ -7,12 +7,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SPHINX := $(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench client docs clean
+.PHONY: help up kafka kafka-jars test check bench client docs clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  PYTHON=… picks the interpreter (default python3.11), ARGS=… is handed to the command.'
 
@@ -20,7 +20,12 @@ up: .venv/installed-runtime ## Install the runtime and start everything in the f
 	@echo 'Starting in development (BPM_ENV=development). For production, see docs/reference/settings.md.'
 	@BPM_ENV=development exec $(BIN)/bpm up $(if $(DEMO),--demo) $(ARGS)
 
-test: .venv/installed-test ## Run the tests
+kafka: .venv/installed-test .kafka/installed ## Start a Kafka broker at 127.0.0.1:9092 in the foreground, for development
+	@exec $(BIN)/python -m tests.kafka $(ARGS)
+
+kafka-jars: .kafka/installed ## Bring the jars of Apache Kafka into .kafka
+
+test: .venv/installed-test $(if $(and $(shell command -v mvn),$(shell command -v java)),.kafka/installed) ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: .venv/installed-check ## Check format, lint, types, imports and the documentation
@@ -58,3 +63,11 @@ clean: ## Remove what the tools made, but neither .venv nor var
 	@{ $(PIP) install --constraint constraints.txt --editable '.$(EXTRA)' && touch $@; } \
 		| awk '/^ *Collecting/ {printf "."; fflush()} END {print ""}'
 	@test -f $@
+
+# Maven takes Kafka's jars from the registry that it is set up with.
+.kafka/installed: deploy/kafka/pom.xml
+	@rm -rf .kafka
+	@echo 'Bringing the jars of Apache Kafka into .kafka'
+	@mvn --batch-mode --quiet --file deploy/kafka/pom.xml dependency:copy-dependencies \
+		-DincludeScope=runtime -DoutputDirectory='$(CURDIR)/.kafka/libs'
+	@touch $@

@@ -18,6 +18,8 @@ from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
 from api.client.generate import generate
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
+from tests.kafka import jars
+from tests.kafka.shared import shared_broker
 from tests.running import RunningApi, running_api
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -94,6 +96,22 @@ def own_database(postgres: Connections) -> DatabaseAccess:
     access = _new_database(postgres)
     prepare_database(access, SERVICE_LOGIN)
     return access
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> None:
+    """All that a broker needs to be started; tests that need it skip without, and are marked needs_kafka."""
+    if (missing := jars.missing()) is not None:
+        pytest.skip(f"needs {missing}")
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """The address of a real broker, one for the whole run. Nobody kills it; topics have names of their own."""
+    base = tmp_path_factory.getbasetemp()
+    run = base if worker_id == "master" else base.parent
+    with shared_broker(run / "kafka") as bootstrap:
+        yield bootstrap
 
 
 @pytest.fixture(scope="session")
