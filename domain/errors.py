@@ -165,6 +165,12 @@ class MessageUnreadableError(BpmError):
     code = "message_unreadable"
 
 
+class PositionLostError(BpmError):
+    """A log doesn't have the messages that come next."""
+
+    code = "position_lost"
+
+
 class FencedError(BpmError):
     """Another process has become the writer of this partition."""
 

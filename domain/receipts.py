@@ -87,6 +87,11 @@ class Receipt:
         return self.accepted + self.duplicate == self.received and not self.items
 
 
+def pending_receipt(batch_id: UUID, received: int = 0, ignored_keys: tuple[str, ...] = ()) -> Receipt:
+    """The receipt of a batch that is safe, and of which nothing else is known yet."""
+    return Receipt(batch_id, ReceiptStatus.PENDING, received, 0, 0, 0, 0, 0, (), ignored_keys)
+
+
 @dataclass(frozen=True, slots=True)
 class QuarantinedItem:
     """One reading set aside: where it stood, why, and its raw text, so that it can be sent again."""

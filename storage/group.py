@@ -36,13 +36,16 @@ from kernels import pgcopy
 from kernels.identity import sorted_order
 from kernels.touched import touched_windows
 from storage import quarantine
-from storage.alert_actions import audit, write_action
+from storage.alert_actions import answer_clearance, audit, write_action
 from storage.alerting import quarantined_since, rules_of, scopes_of, write_changes
 from storage.database import int4s, int8s, query, times
 from storage.partition_queries import PartitionQueries
 from storage.receipts import items_to_json, receipt_of
 
 COPY_CHUNK_BYTES = 1 << 20
+COMMITS_CHANNEL = "bpm_commits"
+"""Of notifications that the position of a partition of a topic has moved."""
+
 _DAY_MS = 86_400_000
 
 
@@ -148,6 +151,7 @@ class GroupTransaction:
     def note_cleared(self, asked: ClearByHand) -> None:
         """Write who cleared an alert into the audit log."""
         audit(self._queries, asked, "cleared")
+        answer_clearance(self._queries, asked, was_open=True)
 
     def committed(self, keys: Sequence[tuple[TenantId, UUID]]) -> dict[tuple[TenantId, UUID], CommittedBatch]:
         """Those of the batches that were committed before, with their receipts."""
@@ -240,6 +244,8 @@ class GroupTransaction:
         )
         if not moved:
             raise FencedError(f"partition {queries.partition_no} has been taken over by another process")
+        if self._until is not None:
+            queries.rows("partition.notify_commit", {"channel": COMMITS_CHANNEL})
         self.moved_to = self._position_after(), last_batch_no
 
     def _position_after(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from domain.alert_rules import TenureScope
-from domain.alerts import OpenAlert, SavedRuleState
+from domain.alerts import ClearByHand, OpenAlert, SavedRuleState
 from domain.clock import from_ms, to_ms
 from domain.corrections import Correction, Reached
 from domain.errors import DatabaseRefusedError, FencedError
@@ -30,6 +31,7 @@ from domain.readings import (
 )
 from domain.windows import quarter_of
 from storage import live
+from storage.alert_actions import answer_clearance, clearances
 from storage.alerting import live_after, load_clocks, load_states, scopes_of
 from storage.correcting import corrected_reading, held_then, latest_of, next_unfinished, replace_slice
 from storage.database import adapt_columns, int4s, int8s
@@ -78,6 +80,40 @@ class PartitionStore:
 
         Raises FencedError when another process holds the lock, psycopg.Error when the database is away.
         """
+        queries = self._connect()
+        # Where a log has owners, one that hangs must not keep the next one off: the epoch fences it.
+        if self._log is None and not queries.one("partition.try_writer_lock")["pg_try_advisory_lock"]:
+            self.close()
+            raise FencedError(f"another process ingests into partition {self._partition_no} of this database")
+        self._begin(queries, queries.one("partition.take_over"))
+
+    def come_back(self) -> None:
+        """Connect anew under the epoch that this owner has, wherever the position is by now.
+
+        Raises FencedError when another owner has raised it, psycopg.Error when the database is away.
+        """
+        queries = self._connect()
+        found = queries.one("partition.owned")
+        if found["epoch"] != self._epoch:
+            raise self._fenced()
+        self._begin(queries, found)
+
+    def is_ours(self) -> bool:
+        """Whether epoch and position are those of this owner still. Raises psycopg.Error when the database is away."""
+        found = self._required().one("partition.owned")
+        return (found["epoch"], found["next"]) == (self._epoch, self._next)
+
+    @property
+    def position(self) -> int:
+        """The position of what comes next."""
+        return self._next
+
+    @staticmethod
+    def is_about_data(error: Exception) -> bool:
+        """Whether an error comes of what was to be written, and not of the store."""
+        return not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+
+    def _connect(self) -> PartitionQueries:
         self.close()
         connection = psycopg.connect(
             self._conninfo, autocommit=True, row_factory=dict_row, connect_timeout=self._connect_timeout_s
@@ -86,16 +122,14 @@ class PartitionStore:
         connection.prepare_threshold = None
         queries = self._queries = PartitionQueries(connection, self._partition_no)
         self._check_layout(queries)
-        # Where a log has owners, one that hangs must not keep the next one off: the epoch fences it.
-        if self._log is None and not queries.one("partition.try_writer_lock")["pg_try_advisory_lock"]:
-            self.close()
-            raise FencedError(f"another process ingests into partition {self._partition_no} of this database")
-        taken = queries.one("partition.take_over")
-        self._epoch, self._next = taken["epoch"], taken["next"]
-        self._applied_batch_no, self._last_batch_no = taken["applied_batch_no"], taken["last_batch_no"]
+        return queries
+
+    def _begin(self, queries: PartitionQueries, found: dict[str, Any]) -> None:
+        self._epoch, self._next = found["epoch"], found["next"]
+        self._applied_batch_no, self._last_batch_no = found["applied_batch_no"], found["last_batch_no"]
         installation = queries.one("readings.first_day")
         self._first_day, self._gap_ms = installation["first_day"], installation["gap_s_max"] * 1000
-        with connection.transaction():
+        with queries.connection.transaction():
             if queries.rows("partition.make_marks"):
                 queries.rows("partition.note_everything")
         self._known_partitions = {row["relname"] for row in queries.rows("readings.partition_names")}
@@ -191,6 +225,15 @@ class PartitionStore:
         """The latest values of some packs, from what is stored."""
         return latest_of(self._required(), pack)
 
+    def clearances(self) -> list[ClearByHand]:
+        """The alerts that people clear, of which this owner has been asked by other processes."""
+        return clearances(self._required())
+
+    def answer_clearance(self, asked: ClearByHand) -> None:
+        """Say that an alert was not open."""
+        with self._owned():
+            answer_clearance(self._required(), asked, was_open=False)
+
     def finish_correction(self, correction: Correction) -> None:
         """Say that the correction is done."""
         with self._owned():
@@ -249,7 +292,7 @@ class PartitionStore:
         with connection.transaction():
             locked = self._required().one("partition.lock")
             if (locked["epoch"], locked["next"]) != (self._epoch, self._next):
-                raise FencedError(f"partition {self._partition_no} has been taken over by another process")
+                raise self._fenced()
             yield locked["closed_before_ms"]
         if connection.closed:
             # psycopg leaves a transaction without COMMIT, and without a word, when the connection has ended.
@@ -265,7 +308,10 @@ class PartitionStore:
     def check(self) -> None:
         """Raises psycopg.Error when the database is away, FencedError when another process has taken over."""
         if self._required().one("partition.epoch")["epoch"] != self._epoch:
-            raise FencedError(f"partition {self._partition_no} has been taken over by another process")
+            raise self._fenced()
+
+    def _fenced(self) -> FencedError:
+        return FencedError(f"partition {self._partition_no} has been taken over by another process")
 
     def save_state(self, states: PackStates, clocks: RuleClocks, arrivals: LastArrivals) -> None:
         """Save packs' states, which hold every reading committed so far, and of some of them clocks and last arrivals.

@@ -40,7 +40,7 @@ def cut(batch: IncomingBatch, partitions: int, limits: CutLimits) -> list[Cut]:
     """The batch in messages, at least one, in order of arrival within each partition.
 
     What was set aside without a known pack goes to the tenant's own partition. The parts' ids follow from the batch's
-    and from the version of the registry by which it was judged, so that the same cut has the same ids.
+    and from its time of arrival: a batch that is sent again is another try, whose readings are duplicates.
     """
     pieces = list(_pieces(batch, partitions, limits)) or [
         _Piece(home_of(batch.tenant_id, partitions), np.zeros(0, np.int64), ())
@@ -111,7 +111,7 @@ def _groups(items: list[QuarantinedItem], limits: CutLimits) -> Iterator[tuple[Q
 def _part(batch: IncomingBatch, piece: _Piece, number: int, parts: int) -> IncomingBatch:
     return replace(
         batch,
-        id=uuid.uuid5(batch.id, f"part {number} as of {batch.registry_version}"),
+        id=uuid.uuid5(batch.id, f"part {number} of {parts}, {batch.arrived_at_ms}"),
         part_of=batch.id,
         parts=parts,
         received=len(piece.rows) + len(piece.items),

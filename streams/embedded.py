@@ -18,12 +18,11 @@ from streams import pipeline
 from streams.commands import Command
 from streams.intake import Intake, Waiting
 from streams.limits import RunnerLimits
-from streams.live import Live
+from streams.live_picture import LivePicture
 from streams.owner import PartitionOwner
 from streams.parts import parts_of, whole_result
 from streams.ports import Stage, Store
 from streams.settling import settle_known
-from streams.state import LatestValue
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +55,14 @@ class EmbeddedRunner:
         self._commands: deque[Command] = deque()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Start the writer's thread; it takes the partition over by itself."""
         self._thread.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Commit what is queued, save the state, and end the thread."""
         self._intake.stop()
-        self._thread.join(self._limits.stop_s_max)
+        await asyncio.to_thread(self._thread.join, self._limits.stop_s_max)
         if self._thread.is_alive():
             log.error("the last group is still waiting for the store; it is given up, unacknowledged")
 
@@ -76,16 +75,11 @@ class EmbeddedRunner:
         """Readings that wait to be committed."""
         return self._intake.queued_readings()
 
-    @property
-    def live(self) -> Live:
-        """The live picture beside the writer."""
-        return self.owner.live
+    async def picture(self) -> LivePicture:
+        """The fleet as it is now. Raises UnavailableError while loading."""
+        return self.owner.live.picture
 
-    def latest_of(self, pack: int) -> list[LatestValue | None]:
-        """A pack's latest values by measure, from committed readings. Raises UnavailableError while loading."""
-        return self.owner.latest_of(pack)
-
-    def latest_of_packs(self, pack: Int32Array) -> tuple[Int64Array, Int32Array]:
+    async def latest_of_packs(self, pack: Int32Array) -> tuple[Int64Array, Int32Array]:
         """Time in ms and thousandths of the latest values of n packs, [measures, n] each; NEVER_MS for none.
 
         Raises UnavailableError while loading.
@@ -128,7 +122,7 @@ class EmbeddedRunner:
         """
         await self._command(partial(self.owner.ruling.clear, asked))
 
-    async def act_on_alert(self, action: AlertAction) -> None:
+    async def act_on_alert(self, action: AlertAction, pack: int | None = None) -> None:  # noqa: ARG002 - one partition
         """Acknowledge, assign or comment an alert, between two groups of the writer.
 
         Raises NotFoundError when there is none, UnavailableError when the store is away.

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 
 from domain.clock import AnchoredClock
-from domain.errors import BpmError, UnavailableError
+from domain.errors import BpmError, FencedError, UnavailableError
 from domain.readings import BatchResult, IncomingBatch, Int32Array, Int64Array
 from domain.receipts import Receipt
 from domain.tenancy import TenantId, TenantVersions
@@ -20,7 +20,7 @@ from streams.live import Live
 from streams.parts import whole_result
 from streams.ports import Group, Stage, Store
 from streams.ruling import Ruling
-from streams.state import LatestValue, State
+from streams.state import State
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Surroundings(Protocol):
 
 
 class PartitionOwner:
-    """Belongs to one thread at a time, but for `live.picture`, `latest_of` and `trouble`.
+    """Belongs to one thread at a time, but for `live.picture`, `latest_of_packs` and `trouble`.
 
     Everything that it remembers follows from the store (rule E12); `forget` and `take_over_until` bring it back.
     """
@@ -120,10 +120,6 @@ class PartitionOwner:
     def is_loaded(self) -> bool:
         """Whether the state is that of the last commit."""
         return self._state is not None
-
-    def latest_of(self, pack: int) -> list[LatestValue | None]:
-        """A pack's latest values by measure, from committed readings. Raises UnavailableError while loading."""
-        return self._loaded().latest_of(pack)
 
     def latest_of_packs(self, pack: Int32Array) -> tuple[Int64Array, Int32Array]:
         """Time in ms and thousandths of the latest values of n packs, [measures, n] each; NEVER_MS for none.
@@ -241,11 +237,15 @@ class PartitionOwner:
             if self._state is not None:
                 self.corrector.finish(ready)
 
-    def take_over_until(self, deadline_s: float) -> bool:
-        """Whether the partition is ours and its state loaded, by then. Tries at least once."""
+    def take_over_until(self, deadline_s: float, take_over: Callable[[], None] | None = None) -> bool:
+        """Whether the partition is ours and its state loaded, by then. Tries at least once.
+
+        take_over: what makes it ours, by default by raising its epoch. Another way may find that it isn't ours any
+        more, and raise FencedError, which ends the tries.
+        """
         while self._state is None:
             try:
-                self._store.take_over()
+                (take_over or self._store.take_over)()
                 state = State.restored(*self._store.load())
                 state.mark_corrected(self._store.corrected_packs())
                 self.live.load(state, self.ruling.load(), self._clock.now_ms())
@@ -253,7 +253,9 @@ class PartitionOwner:
                 self._up_since_ms = self._clock.now_ms()
                 self._check_clock_against_store()
                 self._prepare_days_ahead()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the partition isn't ours
+            except Exception as error:
+                if take_over is not None and isinstance(error, FencedError):
+                    raise
                 # Another's words go to the log alone: they may name hosts and statements.
                 why = error.detail if isinstance(error, BpmError) else type(error).__name__
                 trouble = f"the store can't be used: {why}"

@@ -1,9 +1,9 @@
 """What the engine needs of a store; `storage` satisfies it, `api/bootstrap.py` joins them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -16,6 +16,7 @@ from domain.readings import (
     Found,
     HeldTenures,
     Holders,
+    IncomingBatch,
     Int32Array,
     LastArrivals,
     LatestValues,
@@ -119,6 +120,10 @@ class Store(Protocol):
 
     def finish_correction(self, correction: Correction) -> None: ...
 
+    def clearances(self) -> list[ClearByHand]: ...
+
+    def answer_clearance(self, asked: ClearByHand) -> None: ...
+
     def latest_arrival_ms(self) -> int | None: ...
 
     def prepare_days(self, ts_ms: npt.NDArray[np.int64]) -> None: ...
@@ -134,6 +139,51 @@ class Store(Protocol):
     def save_state(self, states: PackStates, clocks: RuleClocks, arrivals: LastArrivals) -> None: ...
 
     def clock_confirmed_at_ms(self) -> int | None: ...
+
+
+class LogStore(Store, Protocol):
+    """The store of a partition whose readings come from a log."""
+
+    @property
+    def position(self) -> int: ...
+
+    def come_back(self) -> None: ...
+
+    def is_ours(self) -> bool: ...
+
+    def is_about_data(self, error: Exception) -> bool: ...
+
+
+class Entered(Protocol):
+    """A batch as it was first sent under its key."""
+
+    @property
+    def body_hash(self) -> bytes | None: ...
+
+    @property
+    def receipt(self) -> Receipt | None: ...
+
+
+class Notifications(Protocol):
+    """A connection on which notifications of commits arrive."""
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(self, *given: object) -> Any: ...
+
+    def notifies(self, *, timeout: float | None, stop_after: int | None) -> AsyncGenerator[Any, None]: ...
+
+
+class SubmissionStore(Protocol):
+    """What a process that sends into a topic needs of the store."""
+
+    async def enter(self, batch: IncomingBatch) -> Entered: ...
+
+    async def receipt(self, tenant_id: TenantId, batch_id: UUID) -> Receipt | None: ...
+
+    async def positions(self) -> dict[int, int]: ...
+
+    async def listening(self) -> Notifications: ...
 
 
 class CountStore(Protocol):

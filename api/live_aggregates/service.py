@@ -37,7 +37,7 @@ class _Groups:
 
 async def read(call: Call, by: By) -> bytes:
     """The answer as JSON. Raises InvalidRequestError for too many groups, UnavailableError while state is loaded."""
-    picture = call.engine.runner.live.picture
+    picture = await call.engine.runner.picture()
     settings = call.engine.settings
     as_of_s = picture.as_of_s
     async with call.snapshot() as transaction:

@@ -63,3 +63,27 @@ CREATE TABLE partition_reports (
 COMMENT ON TABLE partition_reports IS
     'What each partition''s owner last said of itself, and the live picture of its packs. One that is old is of an owner that is gone.';
 GRANT SELECT, INSERT, UPDATE ON partition_reports TO bpm_ingest;
+
+CREATE TABLE alert_clearances (
+    tenant_id integer NOT NULL REFERENCES tenants,
+    id uuid NOT NULL,
+    partition_no integer NOT NULL REFERENCES partitions,
+    alert_id uuid NOT NULL,
+    rule_no integer NOT NULL,
+    pack_id integer,
+    onset timestamptz NOT NULL,
+    subject text NOT NULL,
+    request_id text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    answered_at timestamptz,
+    was_open boolean,
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX alert_clearances_waiting ON alert_clearances (partition_no, asked_at) WHERE answered_at IS NULL;
+COMMENT ON TABLE alert_clearances IS
+    'Alerts that people clear, where the partition''s owner is another process: this table is its queue.';
+ALTER TABLE alert_clearances ENABLE ROW LEVEL SECURITY;
+ALTER TABLE alert_clearances FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON alert_clearances TO bpm_app
+    USING (tenant_id = (SELECT nullif(current_setting('bpm.tenant_id', true), '')::integer));
+GRANT SELECT, INSERT, UPDATE, DELETE ON alert_clearances TO bpm_ingest;

@@ -175,3 +175,20 @@ UPDATE alerts SET
     assigned_to = CASE WHEN %(kind)s = 'assigned' THEN %(assignee)s ELSE assigned_to END,
     version = version + 1
 WHERE tenant_id = %(tenant_id)s AND id = %(alert_id)s
+
+-- name: ask_clearance
+INSERT INTO alert_clearances (tenant_id, id, partition_no, alert_id, rule_no, pack_id, onset, subject, request_id)
+VALUES (%(tenant_id)s, %(id)s, %(partition_no)s, %(alert_id)s, %(rule)s, %(pack)s, %(onset)s, %(subject)s, %(request_id)s)
+
+-- name: clearance
+SELECT was_open FROM alert_clearances
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND answered_at IS NOT NULL
+
+-- name: clearances
+-- What is asked of the partition's owner, oldest first.
+SELECT tenant_id, id, alert_id, rule_no, pack_id, floor(extract(epoch FROM onset) * 1000)::int8 AS onset_ms, subject, request_id
+FROM alert_clearances WHERE partition_no = %(partition_no)s AND answered_at IS NULL ORDER BY asked_at LIMIT 100
+
+-- name: answer_clearance
+UPDATE alert_clearances SET answered_at = clock_timestamp(), was_open = %(was_open)s
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s

@@ -52,3 +52,21 @@ SELECT
     (SELECT max(arrived_at) FROM batches WHERE batch_no > (SELECT max(last_batch_no) - 1000 FROM partitions)) AS arrived_at,
     (SELECT id::text FROM installation) AS installation,
     (SELECT max(number) FROM migrations) AS migration
+
+-- name: write_report
+INSERT INTO partition_reports (partition_no, worker, epoch, reported_at, log_end, behind, behind_s, refused, picture)
+SELECT partition_no, %(worker)s, epoch, %(reported_at)s, %(log_end)s, %(behind)s, %(behind_s)s, %(refused)s, %(picture)s
+FROM partitions WHERE partition_no = %(partition_no)s
+ON CONFLICT (partition_no) DO UPDATE SET
+    worker = excluded.worker, epoch = excluded.epoch, reported_at = excluded.reported_at, log_end = excluded.log_end,
+    behind = excluded.behind, behind_s = excluded.behind_s, refused = excluded.refused, picture = excluded.picture
+
+-- name: pictures
+SELECT partition_no, (extract(epoch FROM reported_at) * 1000)::int8 AS reported_at_ms, picture
+FROM partition_reports ORDER BY partition_no
+
+-- name: reports
+SELECT
+    partition_no, worker, behind, behind_s, refused,
+    extract(epoch FROM clock_timestamp() - reported_at)::float8 AS age_s
+FROM partition_reports ORDER BY partition_no

@@ -15,6 +15,9 @@ INSERT INTO partitions (partition_no, epoch) VALUES (%(partition_no)s, 1)
 ON CONFLICT (partition_no) DO UPDATE SET epoch = partitions.epoch + 1
 RETURNING epoch, next, applied_batch_no, last_batch_no
 
+-- name: owned
+SELECT epoch, next, applied_batch_no, last_batch_no FROM partitions WHERE partition_no = %(partition_no)s
+
 -- name: make_marks
 -- Counting begins where closing does; true when there was no mark yet. Asked first, because an insert would wait for
 -- a counter that is about to move the mark.
@@ -131,3 +134,6 @@ SELECT clock_confirmed_at FROM installation
 
 -- name: archived_before
 SELECT (extract(epoch FROM nullif(archived_before, '-infinity')) * 1000)::int8 FROM installation
+
+-- name: notify_commit
+SELECT pg_notify(%(channel)s, '')

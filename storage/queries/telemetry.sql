@@ -15,8 +15,3 @@ WHERE imports.tenant_id = %(tenant_id)s AND (%(id)s::uuid IS NULL OR imports.id 
     AND (%(only_subject)s::text IS NULL OR created_by = %(only_subject)s)
     AND (%(after)s::uuid IS NULL OR imports.id > %(after)s)
 GROUP BY imports.tenant_id, imports.id ORDER BY imports.id LIMIT %(limit)s
-
--- name: receipt
-SELECT
-    id, received, accepted, duplicate, quarantined, late, conflicting, items, items_omitted, ignored_keys, subject
-FROM batches WHERE tenant_id = %(tenant_id)s AND id = %(id)s

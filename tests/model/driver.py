@@ -316,7 +316,7 @@ class Driver:
     def compare_latest(self, numbers: Sequence[int]) -> None:
         """The latest values that the writer remembers."""
         for pack in numbers:
-            told = self.world.runner.latest_of(pack)
+            told = self.world.runner.owner._loaded().latest_of(pack)
             latest = [None if one is None else (one.thousandths, one.ts_ms) for one in told]
             require(f"latest values of pack {pack}", latest, self.model.latest(pack))
 
