@@ -65,9 +65,10 @@ clean: ## Remove what the tools made, but neither .venv nor var
 	@test -f $@
 
 # Maven takes Kafka's jars from the registry that it is set up with.
-.kafka/installed: deploy/kafka/pom.xml
+.kafka/installed: deploy/kafka/pom.xml | .venv/installed-test
 	@rm -rf .kafka
 	@echo 'Bringing the jars of Apache Kafka into .kafka'
 	@mvn --batch-mode --quiet --file deploy/kafka/pom.xml dependency:copy-dependencies \
 		-DincludeScope=runtime -DoutputDirectory='$(CURDIR)/.kafka/libs'
+	@$(BIN)/python -m tests.kafka.archive
 	@touch $@

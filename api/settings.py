@@ -1,5 +1,6 @@
 """Settings, each from the environment variable BPM_ and its name; every limit has its unit in its name."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,9 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEVELOPMENT_ISSUER = "bpm-development"
+
+_BROKER = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
+_BROKERS = re.compile(rf"{_BROKER}(?:,{_BROKER})*")
 
 
 class Environment(StrEnum):
@@ -71,6 +75,30 @@ class Settings(BaseSettings):
     postgres_shared_buffers_mb: int | None = Field(
         None, ge=16, description="shared buffers of the embedded server; fitted to the machine when not set"
     )
+    kafka: str | None = Field(
+        None, description="brokers of a Kafka cluster, `HOST:PORT`, several separated by commas"
+    )
+    kafka_partitions: int = Field(
+        8,
+        ge=1,
+        le=10_000,
+        description="partitions over which packs are spread, fixed when the topics are created; a topic of readings"
+        " with another number is refused",
+    )
+    kafka_copies: int | None = Field(
+        None,
+        ge=1,
+        le=10,
+        description="copies of each message, on as many brokers; without, 3, or as many as there are brokers",
+    )
+
+    @field_validator("kafka")
+    @classmethod
+    def _brokers(cls, brokers: str | None) -> str | None:
+        if brokers is not None and _BROKERS.fullmatch(brokers) is None:
+            raise ValueError("give HOST:PORT, several separated by commas without spaces")
+        return brokers
+
     database_connections_max: int = Field(
         10, ge=2, description="connections of the API; a request waits for one"
     )

@@ -147,6 +147,18 @@ class DatabaseRefusedError(BpmError):
     code = "database_refused"
 
 
+class KafkaRefusedError(BpmError):
+    """The Kafka cluster or its topics can't be used as they are."""
+
+    code = "kafka_refused"
+
+
+class KafkaUnreachableError(BpmError):
+    """The Kafka cluster can't be reached."""
+
+    code = "kafka_unreachable"
+
+
 class SettingsRefusedError(BpmError):
     """The settings contradict each other or the environment."""
 

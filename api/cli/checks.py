@@ -20,7 +20,7 @@ from api.cli.engine_seen import Seen, look
 from api.cli.sender import engine_client
 from api.cli.status import bytes_text
 from api.settings import Environment, Settings
-from domain.errors import BpmError, DatabaseRefusedError, SettingsRefusedError
+from domain.errors import BpmError, DatabaseRefusedError, KafkaUnreachableError, SettingsRefusedError
 
 _YEAR_MIN: Final = 2026
 _DAYS_LEFT_MIN: Final = 7.0
@@ -61,6 +61,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("disk", lambda: check_disk(settings, seen)),
         ("clock", lambda: check_clock(seen)),
         ("database", lambda: check_database(settings)),
+        ("kafka", lambda: check_kafka(settings)),
         ("file descriptors", lambda: check_descriptors(settings)),
         ("secrets", lambda: check_secrets(settings)),
         ("time zones", check_zones),
@@ -244,6 +245,30 @@ def _arrivals(latest: datetime | None, settings: Settings) -> Finding:
         return Finding("arrivals", State.FAILURE, found, "set the clock right, then run `bpm clock confirm`")
     when = "no batch yet" if latest is None else f"the newest batch arrived {latest:%Y-%m-%d %H:%M:%S} UTC"
     return Finding("arrivals", State.OK, when)
+
+
+def check_kafka(settings: Settings) -> Iterator[Finding]:
+    """Whether the cluster can be reached, and its topics are as they should be; nothing when none is set."""
+    if settings.kafka is None:
+        return
+    from api.cli.topics import topic_sizes
+    from streams.topic_admin import inspect_topics
+
+    try:
+        seen = inspect_topics(settings.kafka, topic_sizes(settings))
+    except KafkaUnreachableError as error:
+        yield Finding("kafka", State.FAILURE, error.detail, "check BPM_KAFKA and the brokers")
+        return
+    brokers = "one broker answers" if seen.brokers == 1 else f"{seen.brokers} brokers answer"
+    yield Finding("kafka", State.OK, brokers)
+    if seen.missing:
+        found = f"missing: {', '.join(seen.missing)}"
+        yield Finding("topics", State.FAILURE, found, "run `bpm migrate`")
+    for drift in seen.drifts:
+        state = State.FAILURE if drift.refuses else State.WARNING
+        yield Finding("topics", state, str(drift), "see docs/reference/kafka.md")
+    if not seen.missing and not seen.drifts:
+        yield Finding("topics", State.OK, "all are as they should be")
 
 
 def check_descriptors(settings: Settings) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api.settings import Settings
-from domain.errors import BackupFailedError, BpmError, SettingsRefusedError
+from domain.errors import BackupFailedError, BpmError, KafkaUnreachableError, SettingsRefusedError
 from domain.tenancy import Role
 
 if TYPE_CHECKING:
@@ -42,10 +42,13 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Where people read; standard output is for results."""
 
 
-def read_settings() -> Settings:
-    """The settings. Raises SettingsRefusedError that names the first wrong one."""
+def read_settings(*, kafka: str | None = None) -> Settings:
+    """The settings. Raises SettingsRefusedError that names the first wrong one.
+
+    kafka: what an option gives in the place of BPM_KAFKA.
+    """
     try:
-        return Settings()
+        return Settings() if kafka is None else Settings(kafka=kafka)
     except ValidationError as error:
         first = error.errors()[0]
         name = "BPM_" + "_".join(str(part) for part in first["loc"]).upper()
@@ -151,7 +154,7 @@ def exit_with(error: Exception) -> int:
     """Say what went wrong, to people; returns the exit code."""
     import psycopg
 
-    if isinstance(error, BackupFailedError):
+    if isinstance(error, (BackupFailedError, KafkaUnreachableError)):
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
         return Exit.FAILED
     if isinstance(error, BpmError):

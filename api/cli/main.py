@@ -17,6 +17,11 @@ from api.cli.tail import tail_commands
 from domain.errors import InvalidRequestError, SettingsRefusedError
 from domain.tenancy import Role
 
+Kafka = Annotated[
+    str | None,
+    typer.Option("--kafka", metavar="HOST:PORT", help="Brokers of a Kafka cluster, instead of BPM_KAFKA."),
+]
+
 app = typer.Typer(
     name="bpm",
     help="Battery pack telemetry, counted exactly once.\n\nSettings come from the environment (BPM_…). "
@@ -60,12 +65,20 @@ def serve() -> None:
     raise typer.Exit(serve_engine(settings))
 
 
-@app.command(rich_help_panel=RUN, epilog=examples("bpm migrate"))
-def migrate() -> None:
-    """Bring the database up to date."""
-    settings = context.read_settings()
+@app.command(rich_help_panel=RUN, epilog=examples("bpm migrate", "bpm migrate --kafka localhost:9092"))
+def migrate(kafka: Kafka = None) -> None:
+    """Bring the database up to date, and with Kafka its topics.
+
+    Topics that are missing are created. Those that are there are only compared with what they should be: each
+    difference is a line, and the exit code is 1, or 3 when readings can't be taken in so.
+    """
+    settings = context.read_settings(kafka=kafka)
     with context.database(settings):
         console.print("The database is up to date.")
+    if settings.kafka is not None:
+        from api.cli.topics import migrate_topics
+
+        raise typer.Exit(migrate_topics(settings))
 
 
 @tenant_commands.command(

@@ -32,7 +32,7 @@ def main() -> int:
         print(f"The broker needs {missing}.", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    cluster = Cluster(given.data.resolve(), ports=[given.port])
+    cluster = Cluster(given.data.resolve(), ports=[given.port], long_lived=True)
     print(f"Starting Apache Kafka for development, data in {given.data}.")
     try:
         with cluster:

@@ -1,0 +1,164 @@
+"""Creates topics that are missing, and tells how those that are there differ from what they should be."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsError
+
+from domain.errors import KafkaRefusedError, KafkaUnreachableError
+from streams.topics import COPIES, READINGS, TOPICS, Topic
+
+_REACH_S_MAX: Final = 10.0
+_ANSWER_S_MAX: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSizes:
+    """How topics are made. partitions: over which packs are spread. copies: of each message; None for the default."""
+
+    partitions: int
+    copies: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What of a topic isn't as it should be.
+
+    refuses: readings can't be taken in over this topic.
+    """
+
+    topic: str
+    what: str
+    found: str
+    expected: str
+    refuses: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.what} is {self.found}, should be {self.expected}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at the cluster found, after `created` had been made. missing: names of topics."""
+
+    brokers: int
+    created: tuple[str, ...]
+    missing: tuple[str, ...]
+    drifts: tuple[Drift, ...]
+
+
+def inspect_topics(bootstrap: str, sizes: TopicSizes) -> Seen:
+    """How the topics are; nothing is changed. Raises KafkaUnreachableError and KafkaRefusedError."""
+    with _admin(bootstrap) as admin:
+        return _look(admin, sizes, ())
+
+
+def create_topics(bootstrap: str, sizes: TopicSizes) -> Seen:
+    """Create the topics that are missing, and tell how all are; those that are there aren't changed.
+
+    Raises KafkaUnreachableError and KafkaRefusedError.
+    """
+    with _admin(bootstrap) as admin:
+        missing = _look(admin, sizes, ()).missing
+        copies = _copies(admin, sizes)
+        for topic in TOPICS:
+            if topic.name in missing:
+                _create(admin, topic, sizes, copies)
+        return _look(admin, sizes, missing)
+
+
+def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
+    """What isn't as it should be, though readings can be taken in.
+
+    Raises KafkaUnreachableError, and KafkaRefusedError for a topic that is missing, or for other partitions of readings.
+    """
+    seen = inspect_topics(bootstrap, sizes)
+    if seen.missing:
+        raise KafkaRefusedError(
+            f"there is no topic {', '.join(seen.missing)}; run `bpm migrate --kafka {bootstrap}`"
+        )
+    if refused := [drift for drift in seen.drifts if drift.refuses]:
+        raise KafkaRefusedError("; ".join(map(str, refused)), limit=refused[0].expected)
+    return seen.drifts
+
+
+@contextmanager
+def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
+    """A client of the cluster. Its errors become ours."""
+    try:
+        admin = KafkaAdminClient(
+            bootstrap_servers=bootstrap,
+            bootstrap_timeout_ms=int(_REACH_S_MAX * 1000),
+            request_timeout_ms=int(_ANSWER_S_MAX * 1000),
+        )
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except BrokerResponseError as error:
+        raise KafkaRefusedError(f"the cluster answered {type(error).__name__}") from error
+    except (KafkaError, OSError) as error:
+        raise KafkaUnreachableError(f"no broker answers at {bootstrap}: {error}") from error
+
+
+def _copies(admin: KafkaAdminClient, sizes: TopicSizes) -> int:
+    return sizes.copies or min(COPIES, len(admin.describe_cluster()["brokers"]))
+
+
+def _create(admin: KafkaAdminClient, topic: Topic, sizes: TopicSizes, copies: int) -> None:
+    wanted = {
+        "num_partitions": topic.partitions or sizes.partitions,
+        "replication_factor": copies,
+        "configs": topic.configuration(copies),
+    }
+    try:
+        admin.create_topics({topic.name: wanted}, wait_for_metadata=True)
+    except TopicAlreadyExistsError:
+        return  # another one was quicker; the look afterwards says what it made
+    except BrokerResponseError as error:
+        why = f"{topic.name} can't be created with {copies} copies of each message: {type(error).__name__}"
+        raise KafkaRefusedError(why, limit=copies) from error
+
+
+def _look(admin: KafkaAdminClient, sizes: TopicSizes, created: tuple[str, ...]) -> Seen:
+    described = {one["name"]: one for one in admin.describe_topics([topic.name for topic in TOPICS])}
+    there = [topic for topic in TOPICS if described[topic.name]["partitions"]]
+    copies = _copies(admin, sizes)
+    configured = _configured(admin, there)
+    return Seen(
+        brokers=len(admin.describe_cluster()["brokers"]),
+        created=created,
+        missing=tuple(topic.name for topic in TOPICS if topic not in there),
+        drifts=tuple(
+            drift
+            for topic in there
+            for drift in _drifts(topic, sizes, copies, described[topic.name], configured[topic.name])
+        ),
+    )
+
+
+def _configured(admin: KafkaAdminClient, topics: Sequence[Topic]) -> dict[str, dict[str, str]]:
+    """Kafka's settings of each topic."""
+    if not topics:
+        return {}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
+    told = admin.describe_configs(asked, config_filter="all")["topic"]
+    return {name: {key: one["value"] for key, one in values.items()} for name, values in told.items()}
+
+
+def _drifts(
+    topic: Topic, sizes: TopicSizes, copies: int, described: dict[str, Any], configured: dict[str, str]
+) -> Iterator[Drift]:
+    partitions, expected = len(described["partitions"]), topic.partitions or sizes.partitions
+    if partitions != expected:
+        # With another number a pack's readings would be in two partitions, so with two writers.
+        yield Drift(topic.name, "partitions", str(partitions), str(expected), refuses=topic is READINGS)
+    found_copies = min(len(one["replica_nodes"]) for one in described["partitions"])
+    if found_copies != copies:
+        yield Drift(topic.name, "copies", str(found_copies), str(copies))
+    for name, value in topic.configuration(copies).items():
+        if configured[name] != value:
+            yield Drift(topic.name, name, configured[name], value)
