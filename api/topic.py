@@ -1,7 +1,5 @@
 """The parts of an installation whose readings come from a topic, made and joined."""
 
-import uuid
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -33,7 +31,7 @@ def bootstrap_of(settings: Settings) -> str:
     """The brokers' addresses. Raises SettingsRefusedError without any."""
     if not settings.kafka:
         raise SettingsRefusedError("say where the brokers are", field="BPM_KAFKA")
-    return ",".join(settings.kafka)
+    return settings.kafka
 
 
 def make_topic_runner(
@@ -74,8 +72,3 @@ def make_topic_runner(
         settings.recover_s_max,
         settings.retry_after_s,
     )
-
-
-def worker_name(folder: Path) -> str:
-    """What a worker calls itself: its host, and a name of its own."""
-    return f"{folder.name}-{uuid.uuid4().hex[:8]}"

@@ -16,9 +16,10 @@ from domain.errors import BpmError, BusyError, InFlightError, KeyReusedError, Un
 from domain.readings import IncomingBatch
 from domain.receipts import Mode, Receipt, pending_receipt
 from domain.tenancy import TenantId
-from streams.codec import SCHEMA_VERSION, encode
+from streams.codec import encode
 from streams.cutting import Cut, CutLimits, cut
 from streams.ports import SubmissionStore
+from streams.topics import READINGS, Header
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ _REQUEST_BYTES: Final = 1 << 22
 _LINGER_MS: Final = 2
 _RETRY_S: Final = 0.5
 _POLL_S: Final = 0.25
-VERSION_HEADER: Final = "bpm-schema"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Bus:
                 self._topic,
                 message,
                 partition=number,
-                headers=[(VERSION_HEADER, str(SCHEMA_VERSION).encode())],
+                headers=[(Header.VERSION, str(READINGS.schema_version).encode())],
             )
         offset: int = sent.offset
         self._sent[number] = max(self._sent.get(number, 0), offset + 1)

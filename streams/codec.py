@@ -19,8 +19,8 @@ from domain.quarantine import ItemOrigin, RawForm
 from domain.readings import ABSENT, IncomingBatch, Int32Array, ReadingBatch, to_values
 from domain.receipts import Mode, QuarantinedItem, QuarantineReason
 from domain.tenancy import TenantId
+from streams.topics import READINGS
 
-SCHEMA_VERSION: Final = 1
 _FACTS: Final = b"bpm"
 _COLUMNS: Final = ("index", "tenant", "tenure", "pack", "ts_ms", *MEASURE_NAMES)
 
@@ -84,7 +84,7 @@ def encode(batch: IncomingBatch) -> bytes:
         )
     origin = batch.origin
     facts = _Facts(
-        version=SCHEMA_VERSION,
+        version=READINGS.schema_version,
         id=batch.id,
         tenant_id=batch.tenant_id,
         subject=batch.subject,
@@ -146,9 +146,9 @@ def _facts_of(metadata: Mapping[bytes, bytes] | None) -> _Facts:
     if text is None:
         raise MessageUnreadableError("the message doesn't say whose readings it has")
     version = msgspec.json.decode(text, type=_Version).version
-    if version != SCHEMA_VERSION:
+    if version != READINGS.schema_version:
         raise MessageUnreadableError(
-            f"version {version} of the messages isn't known", field="version", limit=SCHEMA_VERSION
+            f"version {version} of the messages isn't known", field="version", limit=READINGS.schema_version
         )
     return msgspec.json.decode(text, type=_Facts)
 

@@ -118,9 +118,7 @@ class MergedPicture(Figures):
 
 
 def _load(picture: PartitionPicture) -> tuple[Counts, Int64Array, int, Int64Array]:
-    with np.load(
-        io.BytesIO(zlib.decompress(picture.packed)), allow_pickle=False
-    ) as npz:
+    with np.load(io.BytesIO(zlib.decompress(picture.packed)), allow_pickle=False) as npz:
         found: dict[str, Any] = dict(npz)
     facts = msgspec.json.decode(found["facts"].tobytes(), type=_Facts)
     places = tuple(Place(TenantId(tenant), site, model) for tenant, site, model in facts.places)

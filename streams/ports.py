@@ -1,6 +1,6 @@
 """What the engine needs of a store; `storage` satisfies it, `api/bootstrap.py` joins them."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Any, Protocol
@@ -164,16 +164,6 @@ class Entered(Protocol):
     def receipt(self) -> Receipt | None: ...
 
 
-class Notifications(Protocol):
-    """A connection on which notifications of commits arrive."""
-
-    async def __aenter__(self) -> Any: ...
-
-    async def __aexit__(self, *given: object) -> Any: ...
-
-    def notifies(self, *, timeout: float | None, stop_after: int | None) -> AsyncGenerator[Any, None]: ...
-
-
 class SubmissionStore(Protocol):
     """What a process that sends into a topic needs of the store."""
 
@@ -183,7 +173,7 @@ class SubmissionStore(Protocol):
 
     async def positions(self) -> dict[int, int]: ...
 
-    async def listening(self) -> Notifications: ...
+    async def listening(self) -> Any: ...
 
 
 class CountStore(Protocol):

@@ -18,7 +18,7 @@ from domain.packs import Place
 from storage import live as stored
 from storage.transactions import Transaction
 from streams.live_alerts import KINDS
-from streams.live_picture import LivePicture
+from streams.live_figures import Figures
 
 STATES = ("never_seen", "silent", "reporting")
 """In the order of the sketches."""
@@ -103,7 +103,7 @@ async def _groups(call: Call, transaction: Transaction, by: By, groups_max: int)
 
 
 def _figures(
-    call: Call, picture: LivePicture, by: By, groups: _Groups
+    call: Call, picture: Figures, by: By, groups: _Groups
 ) -> tuple[Sequence[Label], list[LiveFigures]]:
     """The labels with their figures; packs without a site, model or region come last, where there are any."""
     cells, of_cells = [], []
