@@ -1,6 +1,7 @@
 """What takes readings in, as requests see it: this process's own writer, or a topic that workers read."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
@@ -17,6 +18,8 @@ from storage.reports import Reports
 from streams.bus import Bus
 from streams.live_export import MergedPicture, PartitionPicture
 from streams.live_figures import Figures
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -163,4 +166,5 @@ class TopicRunner:
         except BpmError:
             raise
         except Exception as error:
+            log.exception("the store can't be asked")
             raise UnavailableError("the store can't be asked", retry_after_s=self._retry_after_s) from error

@@ -12,7 +12,6 @@ import psycopg
 from aiokafka import AIOKafkaProducer
 from mode import Service
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
-from streams.topics import DEAD_LETTERS, Header
 
 from api.bootstrap import DatabaseAccess, failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
 from api.settings import Settings
@@ -26,6 +25,7 @@ from storage.reports import Report, Reports
 from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
+from streams.topics import DEAD_LETTERS, Header
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,8 @@ class WorkerProcess:
             DEAD_LETTERS.name,
             message,
             headers=[
-                (Header.SOURCE, f"{topic}:{number}:{position}".encode()),
-                (Header.REASON, code.encode()),
+                (Header.SOURCE.value, f"{topic}:{number}:{position}".encode()),
+                (Header.REASON.value, code.encode()),
             ],
         )
         self._refused[number] = self._refused.get(number, 0) + 1

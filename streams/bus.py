@@ -206,7 +206,7 @@ class Bus:
                 self._topic,
                 message,
                 partition=number,
-                headers=[(Header.VERSION, str(READINGS.schema_version).encode())],
+                headers=[(Header.VERSION.value, str(READINGS.schema_version).encode())],
             )
         offset: int = sent.offset
         self._sent[number] = max(self._sent.get(number, 0), offset + 1)

@@ -133,7 +133,8 @@ def decode(message: bytes) -> IncomingBatch:
         with pa.ipc.open_stream(message) as reader:
             facts = _facts_of(reader.schema.metadata)
             rows = reader.read_all().combine_chunks()
-        columns = {name: rows.column(name).to_numpy() for name in rows.column_names}
+        # Copied, because kernels take no columns that can't be written.
+        columns = {name: np.array(rows.column(name).to_numpy()) for name in rows.column_names}
         return _batch(facts, columns, len(message))
     except MessageUnreadableError:
         raise

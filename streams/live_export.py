@@ -13,7 +13,7 @@ import numpy as np
 from domain.packs import Place
 from domain.readings import Int32Array, Int64Array
 from domain.tenancy import TenantId
-from kernels.sketch_columns import STATES, Merged
+from kernels.sketch_columns import STATES, UNIT, Merged
 from streams.live_alerts import KINDS, OpenAlerts
 from streams.live_figures import RATE_WINDOW_S, Figures
 from streams.live_sketch import Counts, LiveSketch
@@ -122,7 +122,7 @@ def _load(picture: PartitionPicture) -> tuple[Counts, Int64Array, int, Int64Arra
         found: dict[str, Any] = dict(npz)
     facts = msgspec.json.decode(found["facts"].tobytes(), type=_Facts)
     places = tuple(Place(TenantId(tenant), site, model) for tenant, site, model in facts.places)
-    counts = Counts(
-        facts.now_s, places, found["unit"], found["page_of"], found["page"], found["holder"], found["extreme"]
-    )
+    names = ("page_of", "page", "holder", "extreme")
+    unit = found["unit"].view(UNIT)  # NumPy's files know no alignment
+    counts = Counts(facts.now_s, places, unit, *(found[name] for name in names))
     return counts, found["rate"], facts.window_s, found["alerts"]

@@ -144,9 +144,9 @@ class PartitionWorker:
             except PositionLostError as error:
                 self.refused = error.detail
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is
                 # The outcome is unknown (rule E9): the state is loaded again, and the messages are tried one by one.
-                log.exception("partition %d: a group of %d messages failed", self.partition_no, len(left))
+                self._say(f"a group of {len(left)} messages failed", error)
                 self.owner.forget(
                     "the outcome of the last commit is unknown; the state is being loaded again"
                 )
@@ -197,9 +197,16 @@ class PartitionWorker:
             self.owner.turn(self._obey)
         except FencedError as error:
             self._lose(error)
-        except Exception:
-            log.exception("partition %d: the store failed between groups", self.partition_no)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the state is loaded again
+            self._say("the store failed between groups", error)
             self.owner.forget("the store failed; the state is being loaded again")
+
+    def _say(self, what: str, error: Exception) -> None:
+        """Log an error: in full, unless it only says that the store is away."""
+        about_data = self.store.is_about_data(error)
+        log.error(
+            "partition %d: %s: %s", self.partition_no, what, error, exc_info=error if about_data else None
+        )
 
     def _obey(self) -> None:
         """Clear the alerts that people clear; nothing changes for one that isn't open any more."""
