@@ -97,7 +97,7 @@ def readings_origin(bootstrap: str) -> Origin:
 def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
     """What isn't as it should be, though readings can be taken in.
 
-    Raises KafkaUnreachableError, and KafkaRefusedError for a topic that is missing, or for other partitions of readings.
+    Raises KafkaUnreachableError, and KafkaRefusedError for a topic that is missing or has other partitions.
     """
     seen = inspect_topics(bootstrap, sizes)
     if seen.missing:

@@ -18,8 +18,10 @@ from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
 from api.client.generate import generate
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
+from tests.both import EMBEDDED
 from tests.kafka import jars
 from tests.kafka.shared import shared_broker
+from tests.kafka.workers import Worker, adopt_new_topic, working
 from tests.running import RunningApi, running_api
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -139,8 +141,32 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+PARTITIONS = 4
+
+
 @pytest.fixture(scope="module")
-def api(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
-    """A running API on the module's database."""
-    with running_api(database, tmp_path_factory.mktemp("data")) as running:
+def api(
+    request: pytest.FixtureRequest, postgres: Connections, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningApi]:
+    """A running API on the module's database; where a module asks for it, once more over a topic and a worker."""
+    folder = tmp_path_factory.mktemp("data")
+    if getattr(request, "param", EMBEDDED) == EMBEDDED:
+        with running_api(request.getfixturevalue("database"), folder) as running:
+            yield running
+        return
+    bootstrap = request.getfixturevalue("kafka")
+    database = _new_database(postgres)
+    prepare_database(database, SERVICE_LOGIN)
+    adopt_new_topic(database, bootstrap, PARTITIONS)
+    with (
+        working(Worker(database, bootstrap, folder / "worker")),
+        running_api(database, folder, kafka=bootstrap, receipt_wait_s=60) as running,
+    ):
         yield running
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Modules that say RUNNERS = BOTH are run with each."""
+    runners = getattr(metafunc.module, "RUNNERS", None)
+    if runners is not None and "api" in metafunc.fixturenames:
+        metafunc.parametrize("api", runners, indirect=True, scope="module")

@@ -10,7 +10,11 @@ import httpx
 import pytest
 
 from tests.acceptance.test_isolation import ROUTES, Holding, call_route, named
+from tests.both import BOTH
 from tests.running import RunningApi
+
+RUNNERS = BOTH
+
 
 ENDLESS = ("GET", "/v1/alerts/stream")
 READS = [

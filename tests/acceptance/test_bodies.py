@@ -14,7 +14,11 @@ import pyarrow as pa
 import pytest
 
 from ingest.bodies.encodings import zstd
+from tests.both import BOTH
 from tests.running import RunningApi
+
+RUNNERS = BOTH
+
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"

@@ -15,7 +15,11 @@ from fastapi.routing import iter_route_contexts
 from api.app import create_app
 from domain.policy import GRANTS, Action
 from domain.tenancy import Role
+from tests.both import BOTH
 from tests.running import RunningApi
+
+RUNNERS = BOTH
+
 
 SECRET = "beta-secret"
 SECRET_VOLTAGE_V = 222.222

@@ -8,7 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.both import BOTH
 from tests.running import RunningApi
+
+RUNNERS = BOTH
+
 
 TENANT = "limited"
 FROM, TO = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"

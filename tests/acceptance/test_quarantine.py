@@ -17,7 +17,11 @@ import pyarrow as pa
 import pytest
 
 from domain.quarantine import is_cut
+from tests.both import BOTH
 from tests.running import RunningApi
+
+RUNNERS = BOTH
+
 
 Reading = dict[str, Any]
 DAY_S = 86_400

@@ -9,7 +9,11 @@ import pytest
 
 from tests.acceptance.test_answers import READS
 from tests.acceptance.test_isolation import ROUTES, Holding, call_route, correction, silence
+from tests.both import BOTH
 from tests.running import RunningApi
+
+RUNNERS = BOTH
+
 
 FROM, TO = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 NO_MOMENTS = [

@@ -1,0 +1,161 @@
+"""Worker processes for tests, and topics of their own on a broker that is shared."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from kafka.admin import KafkaAdminClient
+
+from api.bootstrap import DatabaseAccess
+from storage.layout import adopt
+from streams.topics import DEAD_LETTERS
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S_MAX = 120.0
+STOP_S_MAX = 40.0
+
+
+def make_topic(bootstrap: str, partitions: int, copies: int = 1) -> tuple[str, dict[int, int]]:
+    """A new topic, as name/id, with the first position of each partition; and one for dead letters."""
+    name = f"readings-{uuid.uuid4().hex[:10]}"
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        wanted: dict[str, Any] = {name: {"num_partitions": partitions, "replication_factor": copies}}
+        if copies > 1:
+            wanted[name]["configs"] = {"min.insync.replicas": str(copies - 1)}
+        if DEAD_LETTERS.name not in admin.list_topics():
+            wanted[DEAD_LETTERS.name] = {"num_partitions": 1, "replication_factor": copies}
+        admin.create_topics(wanted, wait_for_metadata=True)
+        (described,) = admin.describe_topics([name])
+    finally:
+        admin.close()
+    return f"{name}/{described['topic_id']}", dict.fromkeys(range(partitions), 0)
+
+
+def adopt_new_topic(access: DatabaseAccess, bootstrap: str, partitions: int, copies: int = 1) -> str:
+    """Let a database's readings come from a topic of its own; its name."""
+    topic, first = make_topic(bootstrap, partitions, copies)
+    adopt(access.admin, topic, first)
+    return topic.partition("/")[0]
+
+
+@dataclass(slots=True)
+class Worker:
+    """`bpm worker` as a process of its own. tree: the code that it runs."""
+
+    access: DatabaseAccess
+    bootstrap: str
+    folder: Path
+    session_s: float = 4.0
+    tree: Path = ROOT
+    settings: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "worker.log"
+
+    def start(self) -> None:
+        """Begin; `wait_ready` waits until partitions are worked on."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with psycopg.connect(self.access.admin) as connection:
+            group = connection.execute("SELECT current_database()").fetchone()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BPM_")}
+        environment |= {
+            "BPM_ENV": "development",
+            "BPM_DATABASE_URL": self.access.admin,
+            "BPM_DATA_DIR": str(self.folder / "var"),
+            "BPM_KAFKA": self.bootstrap,
+            "BPM_KAFKA_GROUP": f"workers-{group[0] if group else ''}",
+            "BPM_WORKER_SESSION_S": str(self.session_s),
+            "PYTHONPATH": str(self.tree),
+        } | self.settings
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from api.cli.main import main; main()", "worker"],
+                cwd=self.tree,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_ready(self) -> None:
+        """Return once it has been assigned its partitions. Raises TimeoutError with the end of its log."""
+        deadline_s = time.monotonic() + READY_S_MAX
+        while b"Worker ready" not in self.log.read_bytes():
+            if time.monotonic() > deadline_s or not self.running:
+                raise TimeoutError(self.log.read_text()[-4000:])
+            time.sleep(0.05)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it cleanly; its exit code."""
+        assert self.process is not None
+        if self.running:
+            self.process.terminate()
+        try:
+            return self.process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@contextmanager
+def working(worker: Worker) -> Iterator[Worker]:
+    """A worker that works until the end."""
+    worker.start()
+    try:
+        worker.wait_ready()
+        yield worker
+    finally:
+        if worker.running:
+            worker.stop()
+
+
+def committed_up_to(access: DatabaseAccess) -> dict[int, int]:
+    """The position of each partition."""
+    with psycopg.connect(access.admin) as connection:
+        return dict(connection.execute("SELECT partition_no, next FROM bpm.partitions").fetchall())
+
+
+async def send_raw(bootstrap: str, topic: str, partition: int, value: bytes) -> int:
+    """Send bytes as they are; the offset."""
+    from aiokafka import AIOKafkaProducer
+
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    await producer.start()
+    try:
+        return int((await producer.send_and_wait(topic, value, partition=partition)).offset)
+    finally:
+        await producer.stop()
+
+
+def send(bootstrap: str, topic: str, partition: int, value: bytes) -> int:
+    """The same, from a test that isn't asynchronous."""
+    return asyncio.run(send_raw(bootstrap, topic, partition, value))
