@@ -1,0 +1,149 @@
+"""One installation spread over processes: brokers, an API and workers, with a steady load, and faults among them."""
+
+import http.client
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from api.bootstrap import DatabaseAccess
+from storage.database import INGEST_ROLE, conninfo_as
+from tests.faults.engine_process import ROOT, EngineProcess, until
+from tests.kafka.broker import Cluster
+from tests.kafka.workers import Worker
+from tests.steady_load import TENANT, SteadyLoad, contradictions, make_tenant, stored
+
+PARTITIONS = 8
+PACKS = 4
+COMMITTED_S_MAX = 180.0
+
+RULE = {
+    "name": "high",
+    "severity": "warning",
+    "scope": {"kind": "tenant"},
+    "condition": {"kind": "threshold", "measure": "voltage_v", "above": 3.9, "clear_below": 3.5},
+}
+
+
+class SpreadWrongError(Exception):
+    """What is stored contradicts what was told."""
+
+
+@dataclass(slots=True)
+class Spread:
+    """The processes. tree: the code that API and workers run."""
+
+    folder: Path
+    cluster: Cluster
+    engine: EngineProcess
+    workers: dict[str, Worker] = field(default_factory=dict)
+    done: Counter[str] = field(default_factory=Counter)
+    tree: Path = ROOT
+    session_s: float = 3.0
+
+    def access(self) -> DatabaseAccess:
+        """The installation's database, as administrator."""
+        found = self.engine.connections()
+        return DatabaseAccess(found.admin, found.service)
+
+    def worker(self, name: str) -> Worker:
+        """Start a worker of this name, and wait until it has been assigned something."""
+        one = Worker(
+            DatabaseAccess(self.engine.connections().admin),
+            self.cluster.bootstrap,
+            self.folder / name,
+            self.session_s,
+            self.tree,
+        )
+        if one.log.exists():
+            one.log.unlink()
+        self.workers[name] = one
+        one.start()
+        return one
+
+    def start_engine(self) -> None:
+        """Start the API with its database."""
+        self.engine.start(
+            settings={
+                "BPM_KAFKA": self.cluster.bootstrap,
+                "BPM_KAFKA_PARTITIONS": str(PARTITIONS),
+                "BPM_RECEIPT_WAIT_S": "5",
+            }
+        )
+        self.engine.wait_ready()
+
+    def positions(self) -> dict[int, int]:
+        """The position of each partition."""
+        with psycopg.connect(self.engine.connections().admin) as connection:
+            return dict(connection.execute("SELECT partition_no, next FROM bpm.partitions").fetchall())
+
+    def wait_progress(self) -> None:
+        """Return once every partition that gets readings has moved on."""
+        before = self.positions()
+        busy = {number for number, position in before.items() if position}
+
+        def moved() -> bool:
+            now = self.positions()
+            return all(now[number] > before[number] for number in busy)
+
+        until(moved, "every partition to go on", COMMITTED_S_MAX)
+
+    def stop(self) -> None:
+        """Stop everything."""
+        for one in self.workers.values():
+            if one.running:
+                one.signal(signal.SIGCONT)
+                one.stop()
+        self.engine.clear()
+
+
+@contextmanager
+def spread(folder: Path, *, brokers: int = 1, tree: Path = ROOT) -> Iterator[Spread]:
+    """Brokers, an API and two workers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with Cluster(folder / "kafka", nodes=brokers) as cluster:
+        made = Spread(folder, cluster, EngineProcess(folder, packages=tree), tree=tree)
+        try:
+            made.start_engine()
+            for name in ("one", "two"):
+                made.worker(name)
+            for one in made.workers.values():
+                one.wait_ready()
+            make_tenant(made.engine.connections())
+            yield made
+        finally:
+            made.stop()
+
+
+def check(made: Spread, load: SteadyLoad) -> list[str]:
+    """What contradicts the promises, once everything that was acknowledged is committed."""
+    acknowledged, attempted = load.acknowledged(), load.attempted()
+    connections = made.engine.connections()
+    until(
+        lambda: not set(acknowledged) - set(stored(connections)),
+        "everything that was acknowledged to be stored",
+        COMMITTED_S_MAX,
+    )
+    wrong = contradictions(acknowledged, stored(connections), attempted) + load.wrong()
+    return wrong + _out_of_order(connections.service)
+
+
+def _out_of_order(service: str) -> list[str]:
+    """Packs of which a later batch was committed before an earlier one; a batch follows the answer to the one before."""
+    conninfo = conninfo_as(service, INGEST_ROLE, application="test")
+    with psycopg.connect(conninfo) as connection:
+        rows = connection.execute(
+            "SELECT pack_id, batch_no, min(ts) FROM readings GROUP BY pack_id, batch_no ORDER BY pack_id, batch_no"
+        ).fetchall()
+    return [
+        f"pack {pack}: batch {batch_no} was committed out of order"
+        for (before, _, earlier), (pack, batch_no, moment) in zip(rows, rows[1:], strict=False)
+        if before == pack and moment < earlier
+    ]
