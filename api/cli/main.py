@@ -78,7 +78,7 @@ def migrate(kafka: Kafka = None) -> None:
     if settings.kafka is not None:
         from api.cli.topics import migrate_topics
 
-        raise typer.Exit(migrate_topics(settings))
+        raise typer.Exit(migrate_topics(settings.kafka, settings))
 
 
 @tenant_commands.command(

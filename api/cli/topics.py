@@ -10,15 +10,16 @@ def topic_sizes(settings: Settings) -> TopicSizes:
     return TopicSizes(settings.kafka_partitions, settings.kafka_copies)
 
 
-def migrate_topics(settings: Settings) -> Exit:
+def migrate_topics(bootstrap: str, settings: Settings) -> Exit:
     """Create what is missing and say what differs. Raises KafkaUnreachableError and KafkaRefusedError."""
-    assert settings.kafka is not None
-    seen = create_topics(settings.kafka, topic_sizes(settings))
+    seen = create_topics(bootstrap, topic_sizes(settings))
     for name in seen.created:
         console.print(f"created: {name}")
+    for name in seen.missing:
+        console.print(f"not there yet, though it was made: {name}", style="yellow")
     for drift in seen.drifts:
         console.print(str(drift), markup=False, style="bold red" if drift.refuses else "yellow")
-    if not seen.drifts:
+    if not seen.drifts and not seen.missing:
         console.print("The topics are as they should be.")
         return Exit.DONE
     return Exit.REFUSED if any(drift.refuses for drift in seen.drifts) else Exit.FAILED
