@@ -33,9 +33,12 @@ async def send(bootstrap: str, topic: str, values: list[bytes], wait_s_max: floa
         enable_idempotence=True,
         request_timeout_ms=int(wait_s_max * 1000),
     )
-    async with producer:
+    try:
+        await producer.start()
         for value in values:
             await producer.send_and_wait(topic, value, partition=0)
+    finally:
+        await producer.stop()
 
 
 async def received(bootstrap: str, topic: str) -> list[bytes]:
