@@ -20,7 +20,9 @@ from api.metrics import Metrics
 from api.packs.cache import PackCache
 from api.page.sign_in import DevelopmentSignIn
 from api.quarantine.sweeping import Sweeper
+from api.runner import Runner
 from api.settings import Environment, Settings
+from api.topic import make_topic_runner
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
 from domain.errors import SettingsRefusedError, UnauthenticatedError
 from domain.tenancy import PARTITION_ZERO, Actor
@@ -29,6 +31,7 @@ from ingest.validate import TimeLimits
 from storage.checks import check_database
 from storage.counting import CountingLimits, CountingStore
 from storage.database import APP_ROLE, INGEST_ROLE, conninfo_as
+from storage.layout import layout
 from storage.migrate import migrate
 from storage.partition import PartitionStore
 from storage.quarantine import SweepLimits
@@ -36,7 +39,7 @@ from storage.registry import Registry, Tenant
 from storage.transactions import Pool, Transactions, open_pool
 from streams.counter import Counter
 from streams.embedded import EmbeddedRunner
-from streams.limits import RunnerLimits
+from streams.limits import OwnerLimits, RunnerLimits
 from streams.pipeline import PipelineLimits
 from streams.ports import Stage
 
@@ -64,8 +67,8 @@ class Engine:
     answers: AnswerCache
     aliases: AliasCache
     transactions: Transactions
-    runner: EmbeddedRunner
-    counter: Counter
+    runner: Runner
+    counter: Counter | None
     metrics: Metrics
     sweeper: Sweeper
     hub: Hub
@@ -111,8 +114,9 @@ class Engine:
         """Open the pools and let the writer work; on the way out, commit what is queued and close."""
         for pool in self._pools:
             await pool.open(wait=False)
-        self.runner.start()
-        self.counter.start()
+        await self.runner.start()
+        if self.counter is not None:
+            self.counter.start()
         self.hub.start()
         self.outside.start()
         tasks = [asyncio.create_task(task) for task in (self.sweeper.run(), self.disk.run())]
@@ -124,8 +128,9 @@ class Engine:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.hub.stop()
             await self.outside.stop()
-            await asyncio.to_thread(self.counter.stop)
-            await asyncio.to_thread(self.runner.stop)
+            if self.counter is not None:
+                await asyncio.to_thread(self.counter.stop)
+            await self.runner.stop()
             for pool in self._pools:
                 await pool.close()
 
@@ -186,9 +191,16 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         connections_max=_REGISTRY_CONNECTIONS_MAX,
         wait_s_max=settings.database_wait_s_max,
     )
-    reached = _failpoint(settings)
-    runner = _runner(settings, access, clock, reached)
-    counter = _counter(settings, access, reached)
+    reached = failpoint(settings)
+    ingest = access.as_role(INGEST_ROLE, settings)
+    runner: Runner
+    counter: Counter | None
+    if settings.kafka:
+        # The workers count what they commit.
+        runner, counter = make_topic_runner(settings, ingest, directory, clock, layout(ingest)), None
+    else:
+        runner = _runner(settings, access, clock, reached)
+        counter = make_counter(settings, access, reached)
     registry = Registry(directory)
     seats = Seats(
         settings.live_connections_max,
@@ -197,7 +209,10 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
     )
     disk = DiskGuard(settings.data_dir.absolute(), mark_of(settings), settings.retry_after_s)
     metrics = Metrics(
-        runner.queued_readings, lambda: counter.trouble is not None, lambda: seats.taken_by_all, disk
+        runner.queued_readings,
+        lambda: counter is not None and counter.trouble is not None,
+        lambda: seats.taken_by_all,
+        disk,
     )
     sweeper = Sweeper(
         directory,
@@ -239,19 +254,14 @@ def _runner(
     return EmbeddedRunner(
         PartitionStore(access.as_role(INGEST_ROLE, settings), PARTITION_ZERO, _CONNECT_TIMEOUT_S),
         RunnerLimits(
+            owner=owner_limits(settings),
             queue_readings_max=settings.queue_readings_max,
             queue_bytes_max=settings.queue_bytes_max,
             bulk_readings_min=settings.bulk_readings_min,
             group_readings_max=settings.group_readings_max,
             recover_s_max=settings.recover_s_max,
-            close_after_s=settings.close_after_s,
             bulk_slice_readings=settings.bulk_slice_readings,
-            correction_slice_readings=settings.correction_slice_readings,
-            silent_after_s=settings.silent_after_s,
-            skew_s_max=settings.live_skew_s_max,
-            save_state_s=settings.save_state_s,
             stop_s_max=settings.stop_s_max,
-            retry_after_s=settings.retry_after_s,
         ),
         PipelineLimits(settings.late_after_s, settings.receipt_items_max),
         clock,
@@ -260,7 +270,20 @@ def _runner(
     )
 
 
-def _counter(settings: Settings, access: DatabaseAccess, reached: Callable[[Stage], None]) -> Counter:
+def owner_limits(settings: Settings) -> OwnerLimits:
+    """The limits of a partition's owner."""
+    return OwnerLimits(
+        close_after_s=settings.close_after_s,
+        correction_slice_readings=settings.correction_slice_readings,
+        silent_after_s=settings.silent_after_s,
+        skew_s_max=settings.live_skew_s_max,
+        save_state_s=settings.save_state_s,
+        retry_after_s=settings.retry_after_s,
+    )
+
+
+def make_counter(settings: Settings, access: DatabaseAccess, reached: Callable[[Stage], None]) -> Counter:
+    """What counts the quarter-hours of all partitions, in one process at a time."""
     return Counter(
         CountingStore(
             access.as_role(INGEST_ROLE, settings),
@@ -288,7 +311,7 @@ def _hub(settings: Settings, access: DatabaseAccess, directory: Pool) -> Hub:
     )
 
 
-def _failpoint(settings: Settings) -> Callable[[Stage], None]:
+def failpoint(settings: Settings) -> Callable[[Stage], None]:
     """What ends the process at a named stage, for fault tests; nothing by default.
 
     Raises SettingsRefusedError in production, or when the setting can't be read.

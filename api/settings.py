@@ -92,6 +92,38 @@ class Settings(BaseSettings):
         description="copies of each message, on as many brokers; without, 3, or as many as there are brokers",
     )
 
+    kafka_group: str = Field("bpm-workers", description="consumer group of the workers")
+    kafka_ack_s_max: float = Field(
+        15.0, gt=0, description="wait for the brokers' acknowledgement of a message; then 503"
+    )
+    receipt_wait_s: float = Field(
+        10.0,
+        ge=0,
+        description="wait of a request for the receipt from a worker; then 202 and a pending receipt",
+    )
+    message_readings_max: int = Field(5_000, gt=0, description="readings in one message of the topic")
+    message_raw_bytes_max: int = Field(
+        262_144, gt=0, description="bytes of readings that were set aside, as they came, in one message"
+    )
+    behind_messages_max: int = Field(
+        2_000, gt=0, description="messages of a partition that its worker has not committed; then 429"
+    )
+    group_messages_max: int = Field(64, gt=0, description="messages that a worker commits in one transaction")
+    worker_session_s: float = Field(
+        10.0, ge=0.5, description="silence of a worker after which others take its partitions over"
+    )
+    worker_stale_after_s: float = Field(
+        10.0,
+        gt=0,
+        description="age of a partition's last report from which its live figures are called stale",
+    )
+    worker_metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port on which a worker shows its metrics, at the host's address; 0 for none",
+    )
+
     @field_validator("kafka")
     @classmethod
     def _brokers(cls, brokers: str | None) -> str | None:

@@ -82,8 +82,9 @@ class OpenAlert:
 
 @dataclass(frozen=True, slots=True)
 class ClearByHand:
-    """An open alert that somebody clears: which one, and who under which request."""
+    """An open alert that somebody clears: which one, and who under which request. id: of what is asked."""
 
+    id: UUID
     tenant_id: TenantId
     alert_id: UUID
     rule: int

@@ -171,6 +171,18 @@ class DecodeError(BpmError):
     code = "decode_error"
 
 
+class MessageUnreadableError(BpmError):
+    """A message of a topic is not what its topic holds."""
+
+    code = "message_unreadable"
+
+
+class PositionLostError(BpmError):
+    """A log doesn't have the messages that come next."""
+
+    code = "position_lost"
+
+
 class FencedError(BpmError):
     """Another process has become the writer of this partition."""
 

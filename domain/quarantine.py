@@ -32,7 +32,8 @@ class ItemOrigin:
 
     pack_limit: the only pack that the sender may name. own_device: whether that pack's own device sends.
     site_limit: names of the only sites, sorted. pack_of: the external id in the reading at an index of the body,
-    None where it can't be read.
+    None where it can't be read. in_form: indexes of the only readings that are written in this form, the others being
+    JSON; None: all are.
     """
 
     form: RawForm = RawForm.JSON
@@ -40,14 +41,19 @@ class ItemOrigin:
     own_device: bool = False
     site_limit: tuple[str, ...] | None = None
     pack_of: Callable[[int], str | None] = _no_pack
+    in_form: frozenset[int] | None = None
 
-    def digest(self, raw: str) -> bytes:
+    def form_of(self, index: int) -> RawForm:
+        """How the reading at an index is written."""
+        return self.form if self.in_form is None or index in self.in_form else RawForm.JSON
+
+    def digest(self, raw: str, form: RawForm) -> bytes:
         """SHA-256 by which an item is known: of its text, and of the form and limits where they aren't plain.
 
         Equal texts of senders with different limits stay apart, because each is judged again by its own.
         """
-        plain = self.form is RawForm.JSON and self.pack_limit is None and self.site_limit is None
-        limits = "" if plain else repr((self.form.value, self.pack_limit, self.own_device, self.site_limit))
+        plain = form is RawForm.JSON and self.pack_limit is None and self.site_limit is None
+        limits = "" if plain else repr((form.value, self.pack_limit, self.own_device, self.site_limit))
         return hashlib.sha256((limits + raw).encode()).digest()
 
 

@@ -90,6 +90,17 @@ class ReadingBatch:
     def __len__(self) -> int:
         return len(self.index)
 
+    def rows(self, which: Int64Array | slice) -> "ReadingBatch":
+        """Some of the readings, by their positions."""
+        return ReadingBatch(
+            self.index[which],
+            self.tenant[which],
+            self.tenure[which],
+            self.pack[which],
+            self.ts_ms[which],
+            np.ascontiguousarray(self.thousandths[:, which]),
+        )
+
 
 class RawItems(Protocol):
     """The raw text of each reading of a body, by its index."""
@@ -111,7 +122,8 @@ class IncomingBatch:
     body_bytes: size of the body, which is kept until the batch is answered.
     registry_version: of the tenant's packs and tenures by which the readings were judged.
     raw_of: the raw text of the reading at an index of the body.
-    part_of: the batch of which this is a part that is committed by itself, or None.
+    part_of: the batch of which this is a part that is committed by itself, or None. parts: how many there are, where
+    they are committed in no order; None where its own row follows the last part.
     ahead: readings that were set aside because they lie too far in the future, without their measures; or None.
     origin: what quarantine keeps of where the readings come from.
     redriven: the readings stand in quarantine already, so what is set aside again isn't written there.
@@ -134,10 +146,26 @@ class IncomingBatch:
     ignored_keys: tuple[str, ...]
     raw_of: RawItems
     part_of: UUID | None = None
+    parts: int | None = None
     ahead: ReadingBatch | None = None
     origin: ItemOrigin = PLAIN_ORIGIN
     redriven: bool = False
     came_ms: Int64Array | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldTenures:
+    """Tenures in order of (pack, from), t of them, and the time before which nothing is stored any more.
+
+    tenant, pack, number int32[t]; from_ms, to_ms int64[t], beyond all times where there is no bound.
+    """
+
+    tenant: Int32Array
+    pack: Int32Array
+    from_ms: Int64Array
+    to_ms: Int64Array
+    number: Int32Array
+    archived_before_ms: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,7 @@ class QuarantineReason(StrEnum):
     CONFLICT = "conflict"
     DELETED = "deleted"
     ARCHIVED = "archived"
+    IMPORT_UNDONE = "import_undone"
 
 
 class Mode(StrEnum):
@@ -84,6 +85,11 @@ class Receipt:
     def complete(self) -> bool:
         """Whether every reading went in or was there already, with no conflict in any measure."""
         return self.accepted + self.duplicate == self.received and not self.items
+
+
+def pending_receipt(batch_id: UUID, received: int = 0, ignored_keys: tuple[str, ...] = ()) -> Receipt:
+    """The receipt of a batch that is safe, and of which nothing else is known yet."""
+    return Receipt(batch_id, ReceiptStatus.PENDING, received, 0, 0, 0, 0, 0, (), ignored_keys)
 
 
 @dataclass(frozen=True, slots=True)

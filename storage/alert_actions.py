@@ -1,9 +1,16 @@
 """What people do with alerts, written by the partition's writer in the sequence of its alerts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
+import psycopg
+from psycopg.rows import dict_row
+
 from domain.alerts import AlertAction, AlertActionKind, ClearByHand
+from domain.clock import from_ms
 from domain.errors import KeyReusedError, NotFoundError
+from domain.tenancy import TenantId
 from storage.alerting import notify
 from storage.partition_queries import PartitionQueries
 
@@ -65,3 +72,70 @@ def _changes_nothing(action: AlertAction, acknowledged_by: str | None, assigned_
     if action.kind is AlertActionKind.ACKNOWLEDGED:
         return acknowledged_by is not None
     return action.kind is AlertActionKind.ASSIGNED and assigned_to == action.assignee
+
+
+def clearances(queries: PartitionQueries) -> list[ClearByHand]:
+    """The alerts that people clear, of which the partition's owner has been asked by other processes."""
+    return [
+        ClearByHand(
+            id=row["id"],
+            tenant_id=TenantId(row["tenant_id"]),
+            alert_id=row["alert_id"],
+            rule=row["rule_no"],
+            pack=row["pack_id"],
+            onset_ms=row["onset_ms"],
+            subject=row["subject"],
+            request_id=row["request_id"],
+        )
+        for row in queries.rows("alerting.clearances")
+    ]
+
+
+def answer_clearance(queries: PartitionQueries, asked: ClearByHand, *, was_open: bool) -> None:
+    """Say what became of a clearance, to the process that asked; nothing where that is this one."""
+    queries.rows(
+        "alerting.answer_clearance", {"tenant_id": asked.tenant_id, "id": asked.id, "was_open": was_open}
+    )
+
+
+class AlertDesk:
+    """What processes that own no partition do with alerts, in connections of their own.
+
+    partitions: over how many the packs are spread.
+    """
+
+    def __init__(self, conninfo: str, partitions: int) -> None:
+        self._conninfo = conninfo
+        self._partitions = partitions
+
+    def act(self, action: AlertAction, pack: int | None, at: datetime) -> None:
+        """Write an action in the sequence of its partition, whose row is locked for it (rule E7).
+
+        Raises NotFoundError, KeyReusedError, psycopg.Error when the database is away.
+        """
+        with self._queries(action.tenant_id, pack) as queries, queries.connection.transaction():
+            queries.rows("partition.lock")
+            write_action(queries, action, at)
+
+    def ask(self, asked: ClearByHand) -> None:
+        """Ask the owner of the alert's partition to clear it."""
+        with self._queries(asked.tenant_id, asked.pack) as queries:
+            row = {name: getattr(asked, name) for name in ("tenant_id", "id", "alert_id", "rule", "pack")}
+            row |= {
+                "onset": from_ms(asked.onset_ms),
+                "subject": asked.subject,
+                "request_id": asked.request_id,
+            }
+            queries.rows("alerting.ask_clearance", row)
+
+    def answer(self, asked: ClearByHand) -> bool | None:
+        """Whether the alert was open; None while the owner hasn't come to it."""
+        with self._queries(asked.tenant_id, asked.pack) as queries:
+            rows = queries.rows("alerting.clearance", {"tenant_id": asked.tenant_id, "id": asked.id})
+        return bool(rows[0]["was_open"]) if rows else None
+
+    @contextmanager
+    def _queries(self, tenant_id: TenantId, pack: int | None) -> Iterator[PartitionQueries]:
+        partition_no = (tenant_id if pack is None else pack) % self._partitions
+        with psycopg.connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection:
+            yield PartitionQueries(connection, partition_no, self._partitions)

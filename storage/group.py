@@ -18,6 +18,7 @@ from domain.packs import ALWAYS_MS, FOREVER_MS
 from domain.readings import (
     FormerReadings,
     Found,
+    HeldTenures,
     Int32Array,
     Int64Array,
     LookUps,
@@ -35,13 +36,16 @@ from kernels import pgcopy
 from kernels.identity import sorted_order
 from kernels.touched import touched_windows
 from storage import quarantine
-from storage.alert_actions import audit, write_action
+from storage.alert_actions import answer_clearance, audit, write_action
 from storage.alerting import quarantined_since, rules_of, scopes_of, write_changes
 from storage.database import int4s, int8s, query, times
 from storage.partition_queries import PartitionQueries
 from storage.receipts import items_to_json, receipt_of
 
 COPY_CHUNK_BYTES = 1 << 20
+COMMITS_CHANNEL = "bpm_commits"
+"""Of notifications that the position of a partition of a topic has moved."""
+
 _DAY_MS = 86_400_000
 
 
@@ -99,13 +103,22 @@ class NoteRule:
 class GroupTransaction:
     """What a group may do inside its transaction."""
 
-    def __init__(self, queries: PartitionQueries, epoch: int, position: int, notes: NoteRule) -> None:
+    def __init__(
+        self,
+        queries: PartitionQueries,
+        epoch: int,
+        position: int,
+        notes: NoteRule,
+        until: int | None = None,
+    ) -> None:
         self._queries = queries
         self._epoch = epoch
         self._position = position
         self._notes = notes
+        self._until = until
         self._numbers: npt.NDArray[np.int64] | None = None
-        self.last_batch_no: int | None = None
+        self.moved_to: tuple[int, int] | None = None
+        """Position and last batch number, once they are written."""
 
     def tenant_versions(self, tenants: Sequence[TenantId]) -> dict[TenantId, TenantVersions]:
         """The versions of each tenant's registry and rules, held still until commit."""
@@ -138,6 +151,7 @@ class GroupTransaction:
     def note_cleared(self, asked: ClearByHand) -> None:
         """Write who cleared an alert into the audit log."""
         audit(self._queries, asked, "cleared")
+        answer_clearance(self._queries, asked, was_open=True)
 
     def committed(self, keys: Sequence[tuple[TenantId, UUID]]) -> dict[tuple[TenantId, UUID], CommittedBatch]:
         """Those of the batches that were committed before, with their receipts."""
@@ -155,6 +169,16 @@ class GroupTransaction:
             return set()
         rows = self._queries.rows("batches.lock_imports", {"imports": list(imports)})
         return {row["id"] for row in rows if row["undone_at"] is not None}
+
+    def tenures_of(self, packs: Int32Array) -> HeldTenures:
+        """All tenures of some packs; held still until commit by `tenant_versions` of their tenants."""
+        columns = self._queries.columns("windows.tenures_of", {"packs": int4s(packs)})
+        (before,) = self._queries.columns("partition.archived_before")
+        if columns[0] is None:
+            nothing, never = np.empty(0, np.int32), np.empty(0, np.int64)
+            return HeldTenures(nothing, nothing, never, never, nothing, ALWAYS_MS)
+        tenant, pack, from_ms, to_ms, number = columns
+        return HeldTenures(tenant, pack, from_ms, to_ms, number, ALWAYS_MS if before is None else int(before))
 
     def find(self, look_ups: LookUps) -> Found:
         """The stored readings of these identities, several rows when measures came one by one; and former ones."""
@@ -202,15 +226,30 @@ class GroupTransaction:
         self._notes.leave(queries, tenant[order], pack[order], ts_ms[order], batch, numbers)
         self._advance(int(numbers[-1]))
 
+    def pass_over(self, last_batch_no: int) -> None:
+        """Move the position behind a group of which nothing is left to be written."""
+        self._advance(last_batch_no)
+
     def _advance(self, last_batch_no: int) -> None:
+        """Move the position: compared and set, in the transaction of what it stands for (rule E7)."""
         queries = self._queries
         moved = queries.rows(
             "partition.advance",
-            {"epoch": self._epoch, "next": self._position, "last_batch_no": last_batch_no},
+            {
+                "epoch": self._epoch,
+                "next": self._position,
+                "after": self._position_after(),
+                "last_batch_no": last_batch_no,
+            },
         )
         if not moved:
             raise FencedError(f"partition {queries.partition_no} has been taken over by another process")
-        self.last_batch_no = last_batch_no
+        if self._until is not None:
+            queries.rows("partition.notify_commit", {"channel": COMMITS_CHANNEL})
+        self.moved_to = self._position_after(), last_batch_no
+
+    def _position_after(self) -> int:
+        return self._position + 1 if self._until is None else self._until
 
 
 def _versions(rows: Sequence[dict[str, Any]]) -> dict[TenantId, TenantVersions]:
@@ -273,6 +312,7 @@ def _insert_batches(
                 "items": items_to_json(result.receipt),
                 "ignored_keys": list(result.receipt.ignored_keys),
                 "part_of": result.batch.part_of,
+                "parts": result.batch.parts,
                 "first_ts": span[0],
                 "last_ts": span[1],
             }

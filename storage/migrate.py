@@ -137,3 +137,14 @@ def _apply_missing(connection: psycopg.Connection) -> list[str]:
             )
         done.append(f"{number:04}_{migration.name}")
     return done
+
+
+def require_migrated(conninfo: str) -> None:
+    """Raises DatabaseRefusedError when the database isn't the one of this version."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        there = connection.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.migrations",)).fetchone()
+        if there == (None,):
+            raise DatabaseRefusedError("the database is empty; run `bpm migrate`")
+        applied = {number for (number,) in connection.execute(f"SELECT number FROM {SCHEMA}.migrations")}
+    if applied != {migration.number for migration in migrations()}:
+        raise DatabaseRefusedError("the database is of another version; run `bpm migrate`")

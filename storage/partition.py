@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,10 @@ import psycopg
 from psycopg.rows import dict_row
 
 from domain.alert_rules import TenureScope
-from domain.alerts import OpenAlert, SavedRuleState
+from domain.alerts import ClearByHand, OpenAlert, SavedRuleState
 from domain.clock import from_ms, to_ms
 from domain.corrections import Correction, Reached
-from domain.errors import FencedError
+from domain.errors import DatabaseRefusedError, FencedError
 from domain.measures import MEASURES
 from domain.readings import (
     NEVER_MS,
@@ -30,6 +31,7 @@ from domain.readings import (
 )
 from domain.windows import quarter_of
 from storage import live
+from storage.alert_actions import answer_clearance, clearances
 from storage.alerting import live_after, load_clocks, load_states, scopes_of
 from storage.correcting import corrected_reading, held_then, latest_of, next_unfinished, replace_slice
 from storage.database import adapt_columns, int4s, int8s
@@ -51,14 +53,18 @@ class CorrectedSlice:
 
 
 class PartitionStore:
-    """One connection that holds a partition's writer lock and writes its groups.
+    """One connection that writes a partition's groups; embedded, it holds the partition's writer lock.
 
+    log: the topic that the partition's readings come from; None where the engine's own process takes them in.
     Not thread-safe: it belongs to the writer's thread.
     """
 
-    def __init__(self, conninfo: str, partition_no: int, connect_timeout_s: int) -> None:
+    def __init__(
+        self, conninfo: str, partition_no: int, connect_timeout_s: int, *, log: str | None = None
+    ) -> None:
         self._conninfo = conninfo
         self._partition_no = partition_no
+        self._log = log
         self._connect_timeout_s = connect_timeout_s
         self._queries: PartitionQueries | None = None
         self._epoch = 0
@@ -74,6 +80,40 @@ class PartitionStore:
 
         Raises FencedError when another process holds the lock, psycopg.Error when the database is away.
         """
+        queries = self._connect()
+        # Where a log has owners, one that hangs must not keep the next one off: the epoch fences it.
+        if self._log is None and not queries.one("partition.try_writer_lock")["pg_try_advisory_lock"]:
+            self.close()
+            raise FencedError(f"another process ingests into partition {self._partition_no} of this database")
+        self._begin(queries, queries.one("partition.take_over"))
+
+    def come_back(self) -> None:
+        """Connect anew under the epoch that this owner has, wherever the position is by now.
+
+        Raises FencedError when another owner has raised it, psycopg.Error when the database is away.
+        """
+        queries = self._connect()
+        found = queries.one("partition.owned")
+        if found["epoch"] != self._epoch:
+            raise self._fenced()
+        self._begin(queries, found)
+
+    def is_ours(self) -> bool:
+        """Whether epoch and position are those of this owner still. Raises psycopg.Error when the database is away."""
+        found = self._required().one("partition.owned")
+        return (found["epoch"], found["next"]) == (self._epoch, self._next)
+
+    @property
+    def position(self) -> int:
+        """The position of what comes next."""
+        return self._next
+
+    @staticmethod
+    def is_about_data(error: Exception) -> bool:
+        """Whether an error comes of what was to be written, and not of the store."""
+        return not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+
+    def _connect(self) -> PartitionQueries:
         self.close()
         connection = psycopg.connect(
             self._conninfo, autocommit=True, row_factory=dict_row, connect_timeout=self._connect_timeout_s
@@ -81,18 +121,27 @@ class PartitionStore:
         adapt_columns(connection)
         connection.prepare_threshold = None
         queries = self._queries = PartitionQueries(connection, self._partition_no)
-        if not queries.one("partition.try_writer_lock")["pg_try_advisory_lock"]:
-            self.close()
-            raise FencedError(f"another process ingests into partition {self._partition_no} of this database")
-        taken = queries.one("partition.take_over")
-        self._epoch, self._next = taken["epoch"], taken["next"]
-        self._applied_batch_no, self._last_batch_no = taken["applied_batch_no"], taken["last_batch_no"]
+        self._check_layout(queries)
+        return queries
+
+    def _begin(self, queries: PartitionQueries, found: dict[str, Any]) -> None:
+        self._epoch, self._next = found["epoch"], found["next"]
+        self._applied_batch_no, self._last_batch_no = found["applied_batch_no"], found["last_batch_no"]
         installation = queries.one("readings.first_day")
         self._first_day, self._gap_ms = installation["first_day"], installation["gap_s_max"] * 1000
-        with connection.transaction():
+        with queries.connection.transaction():
             if queries.rows("partition.make_marks"):
                 queries.rows("partition.note_everything")
         self._known_partitions = {row["relname"] for row in queries.rows("readings.partition_names")}
+
+    def _check_layout(self, queries: PartitionQueries) -> None:
+        """Raises DatabaseRefusedError when the readings of this installation come from elsewhere."""
+        layout = queries.one("partition.layout")
+        if layout["topic"] != self._log:
+            self.close()
+            comes_from = "its own process" if layout["topic"] is None else f"the topic {layout['topic']}"
+            raise DatabaseRefusedError(f"the readings of this installation come from {comes_from}")
+        queries.partitions = layout["partitions"]
 
     def close(self) -> None:
         """Let go of the connection, and with it of the lock and of anything uncommitted."""
@@ -151,7 +200,8 @@ class PartitionStore:
         queries = self._required()
         with self._owned() as closed_before_ms:
             notes = NoteRule(closed_before_ms, self._gap_ms)
-            transaction = GroupTransaction(queries, self._epoch, self._next, notes)
+            stays = None if self._log is None else self._next
+            transaction = GroupTransaction(queries, self._epoch, self._next, notes, stays)
             replaced, after = replace_slice(queries, correction, reached, readings_max)
             gone = replaced.readings
             added = corrected_reading(correction) if held_then(queries, correction) else NewReadings.none()
@@ -174,6 +224,15 @@ class PartitionStore:
     def latest_of(self, pack: Int32Array) -> LatestValues:
         """The latest values of some packs, from what is stored."""
         return latest_of(self._required(), pack)
+
+    def clearances(self) -> list[ClearByHand]:
+        """The alerts that people clear, of which this owner has been asked by other processes."""
+        return clearances(self._required())
+
+    def answer_clearance(self, asked: ClearByHand) -> None:
+        """Say that an alert was not open."""
+        with self._owned():
+            answer_clearance(self._required(), asked, was_open=False)
 
     def finish_correction(self, correction: Correction) -> None:
         """Say that the correction is done."""
@@ -207,22 +266,24 @@ class PartitionStore:
         self._known_partitions.add(wanted.name)
 
     @contextmanager
-    def group(self) -> Iterator["GroupTransaction"]:
+    def group(self, until: int | None = None) -> Iterator["GroupTransaction"]:
         """One transaction of the owner: locks the row, checks epoch and position; commits when left cleanly.
 
+        until: the position behind the group, where it is given by a log; None where the engine counts its groups.
         Raises FencedError when another owner has taken over.
         """
         with self._owned() as closed_before_ms:
             notes = NoteRule(closed_before_ms, self._gap_ms)
-            transaction = GroupTransaction(self._required(), self._epoch, self._next, notes)
+            transaction = GroupTransaction(self._required(), self._epoch, self._next, notes, until)
             yield transaction
+            if until is not None and transaction.moved_to is None:
+                transaction.pass_over(self._last_batch_no)
         self._moved_on(transaction)
 
     def _moved_on(self, transaction: GroupTransaction) -> None:
         """The position moves in memory only now, after COMMIT was confirmed."""
-        if transaction.last_batch_no is not None:
-            self._next += 1
-            self._last_batch_no = transaction.last_batch_no
+        if transaction.moved_to is not None:
+            self._next, self._last_batch_no = transaction.moved_to
 
     @contextmanager
     def _owned(self) -> Iterator[int]:
@@ -231,7 +292,7 @@ class PartitionStore:
         with connection.transaction():
             locked = self._required().one("partition.lock")
             if (locked["epoch"], locked["next"]) != (self._epoch, self._next):
-                raise FencedError(f"partition {self._partition_no} has been taken over by another process")
+                raise self._fenced()
             yield locked["closed_before_ms"]
         if connection.closed:
             # psycopg leaves a transaction without COMMIT, and without a word, when the connection has ended.
@@ -247,7 +308,10 @@ class PartitionStore:
     def check(self) -> None:
         """Raises psycopg.Error when the database is away, FencedError when another process has taken over."""
         if self._required().one("partition.epoch")["epoch"] != self._epoch:
-            raise FencedError(f"partition {self._partition_no} has been taken over by another process")
+            raise self._fenced()
+
+    def _fenced(self) -> FencedError:
+        return FencedError(f"partition {self._partition_no} has been taken over by another process")
 
     def save_state(self, states: PackStates, clocks: RuleClocks, arrivals: LastArrivals) -> None:
         """Save packs' states, which hold every reading committed so far, and of some of them clocks and last arrivals.

@@ -9,16 +9,19 @@ from storage.database import query
 
 
 class PartitionQueries:
-    """Queries of a partition over one connection; `partition_no` is among their parameters by itself."""
+    """Queries of a partition over one connection; `partition_no` and `partitions` are among their parameters."""
 
-    def __init__(self, connection: psycopg.Connection[Any], partition_no: int) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], partition_no: int, partitions: int = 1) -> None:
         self.connection = connection
         self.partition_no = partition_no
+        self.partitions = partitions
+
+    def _given(self, parameters: dict[str, Any] | None) -> dict[str, Any]:
+        return {"partition_no": self.partition_no, "partitions": self.partitions} | (parameters or {})
 
     def rows(self, name: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """All rows of the query `file.name`; none for one that gives none."""
-        given = {"partition_no": self.partition_no} | (parameters or {})
-        cursor = self.connection.execute(query(name), given)
+        cursor = self.connection.execute(query(name), self._given(parameters))
         return cursor.fetchall() if cursor.description else []
 
     def one(self, name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -33,5 +36,5 @@ class PartitionQueries:
     def columns_of(self, text: bytes, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
         """The same of a query by its text."""
         with self.connection.cursor(row_factory=tuple_row) as cursor:
-            row = cursor.execute(text, parameters, binary=True, prepare=False).fetchone()
+            row = cursor.execute(text, self._given(parameters), binary=True, prepare=False).fetchone()
         return row or ()

@@ -51,7 +51,7 @@ def insert(connection: psycopg.Connection[Any], results: Sequence[BatchResult]) 
         if result.batch.redriven:
             continue
         for item in _one_a_reading(result.quarantined):
-            digest = result.batch.origin.digest(item.raw)
+            digest = result.batch.origin.digest(item.raw, result.batch.origin.form_of(item.index))
             key = (result.batch.tenant_id, result.batch.source, digest, item.reason)
             row = found.setdefault(key, _row(result, item, digest))
             row["times"] += 1
@@ -76,7 +76,7 @@ def _row(result: BatchResult, item: QuarantinedItem, digest: bytes) -> dict[str,
         "raw": item.raw,
         "times": 0,
         "at": from_ms(batch.arrived_at_ms),
-        "form": str(origin.form),
+        "form": str(origin.form_of(item.index)),
         "pack": origin.pack_of(item.index),
         "mode": str(batch.mode),
         "import_id": batch.import_id,

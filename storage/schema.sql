@@ -263,6 +263,7 @@ CREATE TABLE bpm.batches (
     first_ts timestamp with time zone,
     last_ts timestamp with time zone,
     part_of uuid,
+    parts integer,
     CONSTRAINT batches_check CHECK ((((accepted + duplicate) + quarantined) = received)),
     CONSTRAINT batches_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'import'::text])))
 );
@@ -276,6 +277,8 @@ COMMENT ON TABLE bpm.batches IS 'One row a request: its receipt. id is the idemp
 COMMENT ON COLUMN bpm.batches.first_ts IS 'Smallest and, in last_ts, largest time of the batch''s stored readings; NULL when it stored none.';
 
 COMMENT ON COLUMN bpm.batches.part_of IS 'The batch of which this row is a part: a large one is committed in parts, and its own row, with their sums, comes last.';
+
+COMMENT ON COLUMN bpm.batches.parts IS 'Of a part that came by a topic: in how many parts its batch was sent. Such a batch has no row of its own, and is committed when all its parts are.';
 
 CREATE TABLE bpm.channels (
     tenant_id integer NOT NULL,
@@ -341,6 +344,15 @@ ALTER TABLE bpm.corrected_packs OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.corrected_packs IS 'Packs with superseded readings: only theirs are looked up when readings arrive.';
 
+CREATE TABLE bpm.correction_parts (
+    correction_no bigint NOT NULL,
+    partition_no integer NOT NULL
+);
+
+ALTER TABLE bpm.correction_parts OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.correction_parts IS 'Partitions that have done their part of a correction.';
+
 CREATE TABLE bpm.corrections (
     tenant_id integer NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -359,6 +371,7 @@ CREATE TABLE bpm.corrections (
     status text DEFAULT 'waiting'::text NOT NULL,
     readings bigint DEFAULT 0 NOT NULL,
     finished_at timestamp with time zone,
+    parts_done integer DEFAULT 0 NOT NULL,
     CONSTRAINT corrections_kind_check CHECK ((kind = ANY (ARRAY['delete_range'::text, 'delete_batch'::text, 'delete_import'::text, 'correct'::text]))),
     CONSTRAINT corrections_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'running'::text, 'done'::text])))
 );
@@ -372,6 +385,8 @@ COMMENT ON TABLE bpm.corrections IS 'What was asked for, and how far the partiti
 COMMENT ON COLUMN bpm.corrections.chosen IS 'Whether each measure, in the order of the table of measures, is corrected or deleted.';
 
 COMMENT ON COLUMN bpm.corrections.thousandths IS 'The right values by measure, of a correction of one reading.';
+
+COMMENT ON COLUMN bpm.corrections.parts_done IS 'How many partitions have done their part.';
 
 ALTER TABLE bpm.corrections ALTER COLUMN correction_no ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.corrections_correction_no_seq
@@ -523,8 +538,11 @@ CREATE TABLE bpm.installation (
     clock_confirmed_batch_no bigint DEFAULT 0 NOT NULL,
     gap_s_max integer DEFAULT 300 NOT NULL,
     archived_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    partitions integer DEFAULT 1 NOT NULL,
+    topic text,
     CONSTRAINT installation_gap_s_max_check CHECK (((gap_s_max >= 1) AND (gap_s_max <= 900))),
-    CONSTRAINT installation_only_row_check CHECK (only_row)
+    CONSTRAINT installation_only_row_check CHECK (only_row),
+    CONSTRAINT installation_partitions_check CHECK ((partitions > 0))
 );
 
 ALTER TABLE bpm.installation OWNER TO bpm_owner;
@@ -534,6 +552,10 @@ COMMENT ON COLUMN bpm.installation.first_day IS 'First UTC day with a daily part
 COMMENT ON COLUMN bpm.installation.gap_s_max IS 'Readings further apart are not joined by a line. Stored windows depend on it, so it is fixed when the database is made.';
 
 COMMENT ON COLUMN bpm.installation.archived_before IS 'Days before are archived: their raw readings take no more readings and no corrections.';
+
+COMMENT ON COLUMN bpm.installation.partitions IS 'Over so many partitions packs are spread: a pack belongs to its number modulo this. Fixed for a topic''s life.';
+
+COMMENT ON COLUMN bpm.installation.topic IS 'The topic that readings come from, as name/id; NULL while the engine''s own process takes them in.';
 
 CREATE TABLE bpm.key_aliases (
     tenant_id integer NOT NULL,
@@ -670,6 +692,22 @@ ALTER TABLE ONLY bpm.packs FORCE ROW LEVEL SECURITY;
 ALTER TABLE bpm.packs OWNER TO bpm_owner;
 
 COMMENT ON COLUMN bpm.packs.pack_id IS 'Dense number, global over tenants and never reused; a pack that changes hands keeps it under the new tenant.';
+
+CREATE TABLE bpm.partition_reports (
+    partition_no integer NOT NULL,
+    worker text NOT NULL,
+    epoch bigint NOT NULL,
+    reported_at timestamp with time zone NOT NULL,
+    log_end bigint NOT NULL,
+    behind bigint NOT NULL,
+    behind_s double precision NOT NULL,
+    refused bigint NOT NULL,
+    picture bytea NOT NULL
+);
+
+ALTER TABLE bpm.partition_reports OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.partition_reports IS 'What each partition''s owner last said of itself, and the live picture of its packs. One that is old is of an owner that is gone.';
 
 CREATE TABLE bpm.partitions (
     partition_no integer NOT NULL,
@@ -952,6 +990,21 @@ ALTER TABLE bpm.silences ALTER COLUMN silence_no ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE bpm.submissions (
+    tenant_id integer NOT NULL,
+    id uuid NOT NULL,
+    subject text NOT NULL,
+    body_hash bytea,
+    arrived_at timestamp with time zone NOT NULL,
+    registry_version bigint NOT NULL
+);
+
+ALTER TABLE ONLY bpm.submissions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.submissions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.submissions IS 'Batches that are sent into the topic under a client''s key, or whose receipt somebody was told to come back for. A retry is sent as of the first arrival.';
+
 CREATE TABLE bpm.superseded_readings (
     tenant_id integer NOT NULL,
     pack_id integer NOT NULL,
@@ -1032,7 +1085,7 @@ CREATE TABLE bpm.window_marks (
 
 ALTER TABLE bpm.window_marks OWNER TO bpm_owner;
 
-COMMENT ON TABLE bpm.window_marks IS 'Quarter-hours that start before counted_before are stored, where they have readings. Written by the counter only.';
+COMMENT ON TABLE bpm.window_marks IS 'Quarter-hours that start before counted_before are stored, where they have readings. Written by the counter only, which counts all partitions: one row.';
 
 CREATE TABLE bpm.window_notes (
     tenant_id integer NOT NULL,
@@ -1076,6 +1129,9 @@ ALTER TABLE ONLY bpm.closed_changes
 
 ALTER TABLE ONLY bpm.corrected_packs
     ADD CONSTRAINT corrected_packs_pkey PRIMARY KEY (pack_id);
+
+ALTER TABLE ONLY bpm.correction_parts
+    ADD CONSTRAINT correction_parts_pkey PRIMARY KEY (correction_no, partition_no);
 
 ALTER TABLE ONLY bpm.corrections
     ADD CONSTRAINT corrections_correction_no_key UNIQUE (correction_no);
@@ -1149,6 +1205,9 @@ ALTER TABLE ONLY bpm.packs
 ALTER TABLE ONLY bpm.packs
     ADD CONSTRAINT packs_tenant_id_id_key UNIQUE (tenant_id, id);
 
+ALTER TABLE ONLY bpm.partition_reports
+    ADD CONSTRAINT partition_reports_pkey PRIMARY KEY (partition_no);
+
 ALTER TABLE ONLY bpm.partitions
     ADD CONSTRAINT partitions_pkey PRIMARY KEY (partition_no);
 
@@ -1196,6 +1255,9 @@ ALTER TABLE ONLY bpm.sites
 
 ALTER TABLE ONLY bpm.sites
     ADD CONSTRAINT sites_tenant_id_name_key UNIQUE (tenant_id, name);
+
+ALTER TABLE ONLY bpm.submissions
+    ADD CONSTRAINT submissions_pkey PRIMARY KEY (tenant_id, id);
 
 ALTER TABLE ONLY bpm.tenants
     ADD CONSTRAINT tenants_name_key UNIQUE (name);
@@ -1292,6 +1354,8 @@ CREATE UNIQUE INDEX rule_transitions_log ON bpm.rule_transitions USING btree (pa
 
 CREATE INDEX rule_transitions_of_alert ON bpm.rule_transitions USING btree (tenant_id, rule_no, rule_version, subject_pack, subject_source, onset);
 
+CREATE INDEX submissions_arrived ON bpm.submissions USING btree (arrived_at);
+
 CREATE INDEX superseded_readings_batch ON bpm.superseded_readings USING btree (batch_no);
 
 CREATE INDEX superseded_readings_correction ON bpm.superseded_readings USING brin (correction_no) WITH (pages_per_range='32');
@@ -1340,6 +1404,12 @@ ALTER TABLE ONLY bpm.channels
 
 ALTER TABLE ONLY bpm.closed_changes
     ADD CONSTRAINT closed_changes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.correction_parts
+    ADD CONSTRAINT correction_parts_correction_no_fkey FOREIGN KEY (correction_no) REFERENCES bpm.corrections(correction_no);
+
+ALTER TABLE ONLY bpm.correction_parts
+    ADD CONSTRAINT correction_parts_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
 
 ALTER TABLE ONLY bpm.corrections
     ADD CONSTRAINT corrections_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1395,6 +1465,9 @@ ALTER TABLE ONLY bpm.pack_groups
 ALTER TABLE ONLY bpm.packs
     ADD CONSTRAINT packs_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE ONLY bpm.partition_reports
+    ADD CONSTRAINT partition_reports_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
+
 ALTER TABLE ONLY bpm.quarantine
     ADD CONSTRAINT quarantine_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -1433,6 +1506,9 @@ ALTER TABLE ONLY bpm.silences
 
 ALTER TABLE ONLY bpm.sites
     ADD CONSTRAINT sites_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.submissions
+    ADD CONSTRAINT submissions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.superseded_readings
     ADD CONSTRAINT superseded_readings_correction_no_fkey FOREIGN KEY (correction_no) REFERENCES bpm.corrections(correction_no);
@@ -1512,6 +1588,8 @@ ALTER TABLE bpm.silences ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.sites ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.submissions ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.superseded_readings ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant ON bpm.alert_actions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
@@ -1568,6 +1646,8 @@ CREATE POLICY tenant ON bpm.silences TO bpm_app USING ((tenant_id = ( SELECT (NU
 
 CREATE POLICY tenant ON bpm.sites TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.submissions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.superseded_readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.tenants TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
@@ -1623,6 +1703,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.closed_changes TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.corrected_packs TO bpm_ingest;
 
+GRANT SELECT,INSERT ON TABLE bpm.correction_parts TO bpm_ingest;
+
 GRANT SELECT,INSERT ON TABLE bpm.corrections TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.corrections TO bpm_ingest;
 
@@ -1676,7 +1758,11 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.pack_state TO bpm_ingest;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.packs TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.packs TO bpm_ingest;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.partition_reports TO bpm_ingest;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.partitions TO bpm_ingest;
+
+GRANT SELECT(partition_no) ON TABLE bpm.partitions TO bpm_app;
 
 GRANT SELECT,DELETE ON TABLE bpm.quarantine TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.quarantine TO bpm_ingest;
@@ -1714,6 +1800,9 @@ GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_app;
 GRANT SELECT ON TABLE bpm.silences TO bpm_ingest;
 
 GRANT UPDATE(deleted_at) ON TABLE bpm.silences TO bpm_app;
+
+GRANT SELECT ON TABLE bpm.submissions TO bpm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.submissions TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.superseded_readings TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.superseded_readings TO bpm_ingest;

@@ -5,9 +5,9 @@ from uuid import UUID
 from psycopg.rows import DictRow
 
 from domain.errors import InvalidRequestError, NotFoundError
-from domain.receipts import Receipt
-from storage.receipts import receipt_of
+from domain.receipts import Receipt, pending_receipt
 from storage.records import decode_cursor, page_of
+from storage.submissions import receipt_of_parts
 from storage.transactions import Transaction
 
 
@@ -43,14 +43,16 @@ async def page_of_imports(
 
 
 async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: str | None) -> Receipt:
-    """The receipt of a committed batch. Raises NotFoundError.
+    """The receipt of a batch, pending while it is on its way through the topic. Raises NotFoundError.
 
     only_subject: whose receipts may be seen; None means everybody's in the tenant.
     """
-    row = await transaction.one("telemetry.receipt", {"id": receipt_id})
-    if row is None or only_subject not in (None, row["subject"]):
+    rows = await transaction.rows("submissions.parts", {"id": receipt_id})
+    pending = await transaction.one("submissions.pending", {"id": receipt_id})
+    whose = rows[0] if rows else pending
+    if whose is None or only_subject not in (None, whose["subject"]):
         raise NotFoundError("there is no such receipt")
-    return receipt_of(row)
+    return receipt_of_parts(receipt_id, rows) or pending_receipt(receipt_id)
 
 
 def _uuid(key: str | None) -> UUID | None:

@@ -164,6 +164,10 @@ class Intake:
         """Readings that wait."""
         return self._live.readings + self._bulk.readings
 
+    def is_idle(self) -> bool:
+        """Whether no reading waits."""
+        return self.queued_readings() == 0
+
     def wake(self) -> None:
         """Let the writer go on at once: there is other work for it."""
         with self._changed:

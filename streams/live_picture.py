@@ -1,27 +1,24 @@
 """The fleet as it is now: packs in their places and states, and open alerts; pure, from what it is told."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import numpy as np
 
-from aggregations.live import LATE_PERCENTS, PERCENTS, LiveFigures, live_figures
 from domain.alert_rules import TenureScope
 from domain.alerts import AlertTransition, OpenAlert
 from domain.clock import MILLISECONDS_PER_SECOND
 from domain.packs import ALWAYS_MS, Place
-from domain.readings import Holders, Int32Array, LastArrivals, LiveReadings
+from domain.readings import Holders, Int32Array, Int64Array, LastArrivals, LiveReadings
 from domain.tenancy import TenantId
-from kernels.sketch_columns import NONE, STATES, Latest
-from streams.live_alerts import KINDS, OpenAlerts
+from kernels.sketch_columns import NONE, Latest, Merged
+from streams.live_alerts import OpenAlerts
+from streams.live_export import export
+from streams.live_figures import Figures
 from streams.live_sketch import LiveSketch
 from streams.state import State
 
-RATE_WINDOW_S: Final = 60
-"""Seconds over which readings are counted; fewer when the picture is younger."""
 
-
-class LivePicture:
+class LivePicture(Figures):
     """Told by the writer's thread what was committed; read by others.
 
     silent_after_s: a pack that hasn't reported live for so long is silent. skew_s_max: one whose clock is further off
@@ -101,32 +98,23 @@ class LivePicture:
         """The cells of a tenant, each with its place."""
         return self._sketch.cells_of(tenant)
 
-    def figures(self, cells: Int32Array, group: Int32Array, groups: int) -> list[LiveFigures]:
-        """The figures of each group: those of the cells of which `group` int32[n] says so. O(cells), not O(packs)."""
-        order = np.argsort(group, kind="stable")
-        cells, group = cells[order].astype(np.int32), group[order]
-        bounds = STATES * np.searchsorted(group, np.arange(groups + 1)).astype(np.int64)
-        units = (STATES * cells[:, None] + np.arange(STATES, dtype=np.int32)).astype(np.int32).ravel()
-        merged = self._sketch.merged(units, bounds, PERCENTS, LATE_PERCENTS)
-        counted, window_s = self._sketch.rates_of(cells, RATE_WINDOW_S)
-        rates = np.zeros(groups, np.int64)
-        np.add.at(rates, group, counted)
-        alerts = np.zeros((groups, len(KINDS)), np.int64)
-        np.add.at(alerts, group, self.alerts.counts_of(cells).sum(axis=1))
-        return live_figures(merged, rates, window_s, alerts)
+    def merged(
+        self, units: Int32Array, bounds: Int64Array, percents: Int64Array, late_percents: Int64Array
+    ) -> Merged:
+        """Counts of groups of units."""
+        return self._sketch.merged(units, bounds, percents, late_percents)
 
-    def figures_by_state(self, cells: Int32Array) -> list[LiveFigures]:
-        """The figures of the cells' packs that were never seen, are silent, and report."""
-        state = np.arange(STATES, dtype=np.int32)[:, None]
-        units = (STATES * cells + state).astype(np.int32).ravel()
-        bounds = np.arange(STATES + 1, dtype=np.int64) * len(cells)
-        merged = self._sketch.merged(units, bounds, PERCENTS, LATE_PERCENTS)
-        counted, window_s = self._sketch.rates_of(cells, RATE_WINDOW_S)
-        rates = np.zeros(STATES, np.int64)
-        # Who sent within the window is reporting, because the limit of silence is no shorter.
-        rates[-1] = counted.sum()
-        alerts = self.alerts.counts_of(cells).sum(axis=0)[:STATES]
-        return live_figures(merged, rates, window_s, alerts)
+    def rates_of(self, cells: Int32Array, window_s: int) -> tuple[Int64Array, int]:
+        """Live readings of each cell within the last seconds, int64[n], and within how many."""
+        return self._sketch.rates_of(cells, window_s)
+
+    def alerts_of(self, cells: Int32Array) -> Int64Array:
+        """Open alerts of each cell: int64[n, STATES + 1, KINDS]."""
+        return self.alerts.counts_of(cells)
+
+    def exported(self) -> bytes:
+        """The picture as it can be put together with those of other partitions."""
+        return export(self._sketch, self.alerts)
 
     def sizes(self) -> dict[str, int]:
         """Bytes by what they grow with."""

@@ -1,6 +1,8 @@
 """What is counted of packs by place and state, for answers that look at no pack (rule E12)."""
 
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -183,13 +185,7 @@ class LiveSketch:
                 self._settle(silent, latest)
 
     def _pass_second(self, second: int) -> None:
-        for level in range(columns.AGE_LEVELS):
-            if second % (1 << level):
-                break
-            column = columns.AGE_BIN // columns.PAGE_BINS + level
-            self._make_pages(int(np.count_nonzero(self._sketch.page_of[:, column] != NONE)))
-            kernels.age_level(self._sketch, second, level)
-        self._sketch.numbers[columns.NOW_S] = second
+        self._sketch = _age(self._sketch, second)
 
     def _count_anew(self, now_s: int, latest: Latest) -> None:
         """Count all packs as they are, at another time; for a clock that was set, or has stood for long."""
@@ -223,6 +219,19 @@ class LiveSketch:
             window_s = min(window_s, now_s - self._rates_since_s)
             chosen = (second < now_s) & (second >= now_s - window_s)
             return self._sketch.rate[cells][:, chosen].sum(axis=1, dtype=np.int64), window_s
+
+    def counts(self) -> "Counts":
+        """What is counted in each cell now, copied."""
+        with self._lock:
+            sketch, places = self._sketch, tuple(self._cells)
+            units = STATES * len(places)
+            unit = sketch.unit[:units].copy()
+            used = sketch.page_of[:units]
+            pages = np.unique(used[used != NONE])
+            page_of = np.where(used == NONE, NONE, np.searchsorted(pages, used)).astype(np.int32)
+            page = sketch.page[pages]
+            holder, extreme = _extremes_of(sketch, units)
+            return Counts(self.now_s, places, unit, page_of, page, holder, extreme)
 
     def forget_rates(self) -> None:
         """Count readings a second from now on."""
@@ -268,20 +277,7 @@ class LiveSketch:
         )
 
     def _make_pages(self, spare: int) -> None:
-        numbers, have = self._sketch.numbers, len(self._sketch.page)
-        missing = spare - int(numbers[columns.SPARE_PAGES])
-        if missing <= 0:
-            return
-        wanted = have + max(missing, have // 2)
-        sketch = self._sketch._replace(
-            page=_grown(self._sketch.page, wanted, 0),
-            page_total=_grown(self._sketch.page_total, wanted, 0),
-            spare=_grown(self._sketch.spare, wanted, NONE),
-        )
-        first = int(numbers[columns.SPARE_PAGES])
-        sketch.spare[first : first + wanted - have] = np.arange(have, wanted)
-        numbers[columns.SPARE_PAGES] += wanted - have
-        self._sketch = sketch
+        self._sketch = _with_pages(self._sketch, spare)
 
     def _make_slots(self, units: Int32Array, more: Int64Array) -> None:
         done, counts = 0, more.astype(np.int32)
@@ -343,3 +339,132 @@ def _nothing_merged(groups: int, quantiles: int, late_quantiles: int) -> Merged:
         age_s=np.zeros((groups, late_quantiles), np.int64),
         skew_ms=np.zeros((groups, late_quantiles), np.int64),
     )
+
+
+@dataclass(slots=True, eq=False)
+class Counts:
+    """What is counted in the cells of some places, apart from the packs themselves.
+
+    unit UNIT[units]; page_of int32[units, PAGES] and page int32[pages, PAGE_BINS] as in a sketch; holder and extreme
+    int32[EXTREMES, units]: the pack that holds each extreme of a unit, NONE without, and its value.
+    """
+
+    now_s: int
+    places: tuple[Place, ...]
+    unit: columns.Records
+    page_of: Int32Array
+    page: Int32Array
+    holder: Int32Array
+    extreme: Int32Array
+
+    def pass_time(self, now_s: int) -> None:
+        """Let time go by up to a second, for the ages of last arrivals."""
+        sketch = self._sketch()
+        for second in range(max(self.now_s, now_s - _SECONDS_AT_ONCE) + 1, now_s + 1):
+            sketch = _age(sketch, second)
+        self.page_of, self.page, self.now_s = sketch.page_of, sketch.page, now_s
+
+    @staticmethod
+    def joined(parts: "Sequence[Counts]", now_s: int) -> "Counts":
+        """The counts of several as one; cells follow one another."""
+        if not parts:
+            nothing = _empty(1)
+            return Counts(
+                now_s, (), nothing.unit, nothing.page_of, nothing.page, nothing.winner, nothing.winner
+            )
+        firsts = np.cumsum([0, *(len(part.page) for part in parts[:-1])])
+        return Counts(
+            now_s,
+            tuple(place for part in parts for place in part.places),
+            np.concatenate([part.unit for part in parts]),
+            np.concatenate(
+                [
+                    np.where(part.page_of == NONE, NONE, part.page_of + first).astype(np.int32)
+                    for part, first in zip(parts, firsts, strict=True)
+                ]
+            ),
+            np.concatenate([part.page for part in parts]),
+            np.concatenate([part.holder for part in parts], axis=1),
+            np.concatenate([part.extreme for part in parts], axis=1),
+        )
+
+    def merged(
+        self, units: Int32Array, bounds: Int64Array, percents: Int64Array, late_percents: Int64Array
+    ) -> Merged:
+        """Figures of groups of units, as `LiveSketch.merged` gives them."""
+        made = _nothing_merged(len(bounds) - 1, len(percents), len(late_percents))
+        merge(self._sketch(), units, bounds, percents, late_percents, np.zeros(columns.BINS, np.int32), made)
+        held = made.holder != NONE
+        made.holder[held] = self.holder.ravel()[made.holder[held]]
+        return made
+
+    def _sketch(self) -> Sketch:
+        """A sketch in which each holder of an extreme stands as a pack of its own: its place in `holder`."""
+        units = len(self.unit)
+        unit, stand_ins = self.unit.copy(), np.arange(columns.EXTREMES * units, dtype=np.int32)
+        # Two nodes a unit; the winners are at the second one.
+        unit["offset"], unit["capacity"] = 2 * np.arange(units), 2
+        winner = np.full((columns.EXTREMES, 2 * units), NONE, np.int32)
+        winner[:, 1::2] = np.where(self.holder == NONE, NONE, stand_ins.reshape(columns.EXTREMES, units))
+        value = np.repeat(self.extreme.reshape(-1, 1), columns.VALUES, axis=1)
+        numbers = np.zeros(columns.NUMBERS, np.int64)
+        numbers[columns.NOW_S] = self.now_s
+        return _empty(1)._replace(
+            unit=unit,
+            page_of=self.page_of,
+            page=self.page,
+            page_total=self.page.sum(axis=1, dtype=np.int32),
+            spare=np.full(len(self.page), NONE, np.int32),
+            member=np.full(2 * units, NONE, np.int32),
+            winner=winner,
+            value=np.ascontiguousarray(value),
+            numbers=numbers,
+        )
+
+
+def _extremes_of(sketch: Sketch, units: int) -> tuple[Int32Array, Int32Array]:
+    """The pack that holds each extreme of each unit, NONE without, and its value: int32[EXTREMES, units] each."""
+    unit = sketch.unit[:units]
+    filled = unit["filled"] > 0
+    tree = filled & (unit["capacity"] > 1)
+    single = filled & (unit["capacity"] == 1)
+    holder = np.full((columns.EXTREMES, units), NONE, np.int32)
+    extreme = np.full((columns.EXTREMES, units), ABSENT, np.int32)
+    column = (columns.TEMPERATURE, columns.TEMPERATURE, columns.CELL_HIGH, columns.CELL_LOW)
+    for one in range(columns.EXTREMES):
+        holder[one, tree] = sketch.winner[one, unit["offset"][tree] + 1]
+        holder[one, single] = sketch.member[unit["offset"][single]]
+        held = holder[one] != NONE
+        extreme[one, held] = sketch.value[holder[one, held], column[one]]
+        holder[one, extreme[one] == ABSENT] = NONE
+    return holder, extreme
+
+
+def _age(sketch: Sketch, second: int) -> Sketch:
+    """Let a second go by; the sketch, with more pages where they are needed."""
+    for level in range(columns.AGE_LEVELS):
+        if second % (1 << level):
+            break
+        column = columns.AGE_BIN // columns.PAGE_BINS + level
+        sketch = _with_pages(sketch, int(np.count_nonzero(sketch.page_of[:, column] != NONE)))
+        kernels.age_level(sketch, second, level)
+    sketch.numbers[columns.NOW_S] = second
+    return sketch
+
+
+def _with_pages(sketch: Sketch, spare: int) -> Sketch:
+    """The sketch with at least so many empty pages."""
+    numbers, have = sketch.numbers, len(sketch.page)
+    missing = spare - int(numbers[columns.SPARE_PAGES])
+    if missing <= 0:
+        return sketch
+    wanted = have + max(missing, have // 2)
+    larger = sketch._replace(
+        page=_grown(sketch.page, wanted, 0),
+        page_total=_grown(sketch.page_total, wanted, 0),
+        spare=_grown(sketch.spare, wanted, NONE),
+    )
+    first = int(numbers[columns.SPARE_PAGES])
+    larger.spare[first : first + wanted - have] = np.arange(have, wanted)
+    numbers[columns.SPARE_PAGES] += wanted - have
+    return larger

@@ -29,7 +29,7 @@ def parts_of(batch: IncomingBatch, items: int) -> list[IncomingBatch]:
                 id=uuid.uuid5(batch.id, f"part {number}"),
                 part_of=batch.id,
                 received=end - start,
-                readings=_slice(batch.readings, int(bounds[number]), int(bounds[number + 1])),
+                readings=batch.readings.rows(slice(int(bounds[number]), int(bounds[number + 1]))),
                 came_ms=None if batch.came_ms is None else batch.came_ms[bounds[number] : bounds[number + 1]],
                 quarantined=tuple(item for item in batch.quarantined if start <= item.index < end),
                 ahead=_ahead_of(batch, start, end),
@@ -44,19 +44,7 @@ def _ahead_of(batch: IncomingBatch, start: int, end: int) -> ReadingBatch | None
     if batch.ahead is None:
         return None
     first, last = np.searchsorted(batch.ahead.index, [start, end])
-    return _slice(batch.ahead, int(first), int(last)) if first < last else None
-
-
-def _slice(readings: ReadingBatch, first: int, end: int) -> ReadingBatch:
-    rows = slice(first, end)
-    return ReadingBatch(
-        readings.index[rows],
-        readings.tenant[rows],
-        readings.tenure[rows],
-        readings.pack[rows],
-        readings.ts_ms[rows],
-        np.ascontiguousarray(readings.thousandths[:, rows]),
-    )
+    return batch.ahead.rows(slice(int(first), int(last))) if first < last else None
 
 
 def whole_result(whole: IncomingBatch, receipts: Sequence[Receipt], items_max: int) -> BatchResult:
@@ -76,5 +64,5 @@ def whole_result(whole: IncomingBatch, receipts: Sequence[Receipt], items_max: i
         ignored_keys=whole.ignored_keys,
         items_omitted=sum(one.items_omitted for one in receipts) + max(0, len(items) - items_max),
     )
-    nothing = _slice(whole.readings, 0, 0)
+    nothing = whole.readings.rows(slice(0, 0))
     return BatchResult(replace(whole, readings=nothing, quarantined=()), receipt, ())

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -14,7 +14,9 @@ from domain.alerts import AlertAction, AlertChanges, ClearByHand, OpenAlert, Sav
 from domain.corrections import Correction, Reached
 from domain.readings import (
     Found,
+    HeldTenures,
     Holders,
+    IncomingBatch,
     Int32Array,
     LastArrivals,
     LatestValues,
@@ -56,6 +58,8 @@ class Group(Protocol):
     def committed(
         self, keys: Sequence[tuple[TenantId, UUID]]
     ) -> Mapping[tuple[TenantId, UUID], CommittedBatch]: ...
+
+    def tenures_of(self, packs: Int32Array) -> HeldTenures: ...
 
     def undone_imports(self, imports: Sequence[UUID]) -> set[UUID]: ...
 
@@ -116,13 +120,17 @@ class Store(Protocol):
 
     def finish_correction(self, correction: Correction) -> None: ...
 
+    def clearances(self) -> list[ClearByHand]: ...
+
+    def answer_clearance(self, asked: ClearByHand) -> None: ...
+
     def latest_arrival_ms(self) -> int | None: ...
 
     def prepare_days(self, ts_ms: npt.NDArray[np.int64]) -> None: ...
 
     def prepare_days_ahead(self, now_ms: int) -> None: ...
 
-    def group(self) -> AbstractContextManager[Group]: ...
+    def group(self, until: int | None = None) -> AbstractContextManager[Group]: ...
 
     def close_quarters(self, now_ms: int, close_after_s: int) -> None: ...
 
@@ -131,6 +139,41 @@ class Store(Protocol):
     def save_state(self, states: PackStates, clocks: RuleClocks, arrivals: LastArrivals) -> None: ...
 
     def clock_confirmed_at_ms(self) -> int | None: ...
+
+
+class LogStore(Store, Protocol):
+    """The store of a partition whose readings come from a log."""
+
+    @property
+    def position(self) -> int: ...
+
+    def come_back(self) -> None: ...
+
+    def is_ours(self) -> bool: ...
+
+    def is_about_data(self, error: Exception) -> bool: ...
+
+
+class Entered(Protocol):
+    """A batch as it was first sent under its key."""
+
+    @property
+    def body_hash(self) -> bytes | None: ...
+
+    @property
+    def receipt(self) -> Receipt | None: ...
+
+
+class SubmissionStore(Protocol):
+    """What a process that sends into a topic needs of the store."""
+
+    async def enter(self, batch: IncomingBatch) -> Entered: ...
+
+    async def receipt(self, tenant_id: TenantId, batch_id: UUID) -> Receipt | None: ...
+
+    async def positions(self) -> dict[int, int]: ...
+
+    async def listening(self) -> Any: ...
 
 
 class CountStore(Protocol):

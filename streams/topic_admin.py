@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsError
 
 from domain.errors import KafkaRefusedError, KafkaUnreachableError
@@ -72,6 +73,29 @@ def create_topics(bootstrap: str, sizes: TopicSizes) -> Seen:
             topic.name for topic in TOPICS if topic.name in missing and _create(admin, topic, sizes, copies)
         )
         return _look_until_known(admin, sizes, created)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The topic of readings as an installation knows it: name/id, and the first position of each partition."""
+
+    topic: str
+    first: dict[int, int]
+
+
+def readings_origin(bootstrap: str) -> Origin:
+    """The topic of readings as it is now. Raises KafkaUnreachableError, and KafkaRefusedError when it is missing."""
+    with _admin(bootstrap) as admin:
+        (described,) = admin.describe_topics([READINGS.name])
+        numbers = [one["partition_index"] for one in described["partitions"]]
+        if not numbers:
+            raise KafkaRefusedError(
+                f"there is no topic {READINGS.name}; run `bpm migrate --kafka {bootstrap}`"
+            )
+        parts = [TopicPartition(READINGS.name, number) for number in numbers]
+        offsets = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.EARLIEST))
+        first = {part.partition: offsets[part].offset for part in parts}
+        return Origin(f"{READINGS.name}/{described['topic_id']}", first)
 
 
 def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:

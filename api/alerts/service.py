@@ -131,7 +131,7 @@ async def act(
     Raises NotFoundError, KeyReusedError when the key stands for another action, UnavailableError.
     """
     async with call.snapshot() as transaction:
-        await stored.get(transaction, alert_id)
+        alert = await stored.get(transaction, alert_id)
     action = AlertAction(
         id=uuid4() if key is None else id_under_key(call.actor, "alert-action", key),
         tenant_id=call.actor.tenant_id,
@@ -142,7 +142,7 @@ async def act(
         assignee=assignee,
         comment=comment,
     )
-    await call.engine.runner.act_on_alert(action)
+    await call.engine.runner.act_on_alert(action, alert["pack_id"])
     return await get(call, alert_id)
 
 
@@ -156,6 +156,7 @@ async def clear(call: Call, alert_id: UUID) -> Row:
     if row["state"] != AlertState.OPEN:
         raise ConflictError(f"the alert is {row['state']}")
     asked = ClearByHand(
+        id=uuid4(),
         tenant_id=call.actor.tenant_id,
         alert_id=alert_id,
         rule=row["rule_no"],

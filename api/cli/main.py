@@ -47,22 +47,38 @@ def up(
             help="With a simulated fleet of 200 packs: two weeks of the past, then live. Development only.",
         ),
     ] = False,
+    kafka: Kafka = None,
 ) -> None:
-    """Start everything in the foreground: the embedded PostgreSQL (unless BPM_DATABASE_URL is set) and the API."""
+    """Start everything in the foreground: the embedded PostgreSQL (unless BPM_DATABASE_URL is set) and the API.
+
+    With Kafka, readings go through its topic, which is made when it is missing; start `bpm worker` beside it.
+    """
     from api.cli.server import serve as serve_engine
 
-    raise typer.Exit(serve_engine(context.read_settings(), demo=demo))
+    raise typer.Exit(serve_engine(context.read_settings(kafka=kafka), demo=demo, make_topics=True))
 
 
 @app.command(rich_help_panel=RUN, epilog=examples("BPM_DATABASE_URL=postgresql://… bpm serve"))
-def serve() -> None:
+def serve(kafka: Kafka = None) -> None:
     """Start the API alone, on the PostgreSQL of BPM_DATABASE_URL."""
     from api.cli.server import serve as serve_engine
 
-    settings = context.read_settings()
+    settings = context.read_settings(kafka=kafka)
     if settings.database_url is None:
         raise SettingsRefusedError("set BPM_DATABASE_URL, or use `bpm up`", field="BPM_DATABASE_URL")
     raise typer.Exit(serve_engine(settings))
+
+
+@app.command(rich_help_panel=RUN, epilog=examples("bpm worker --kafka localhost:9092"))
+def worker(kafka: Kafka = None) -> None:
+    """Commit what comes in through Kafka's topic: the partitions are shared out among all workers.
+
+    Works on the database of BPM_DATABASE_URL, or on that of a running `bpm up`. Ends with 1 when it must not go on,
+    after which it is to be started again.
+    """
+    from api.cli.worker import work
+
+    raise typer.Exit(work(context.read_settings(kafka=kafka)))
 
 
 @app.command(rich_help_panel=RUN, epilog=examples("bpm migrate", "bpm migrate --kafka localhost:9092"))
@@ -73,12 +89,12 @@ def migrate(kafka: Kafka = None) -> None:
     difference is a line, and the exit code is 1, or 3 when readings can't be taken in so.
     """
     settings = context.read_settings(kafka=kafka)
-    with context.database(settings):
+    with context.database(settings) as access:
         console.print("The database is up to date.")
-    if settings.kafka is not None:
-        from api.cli.topics import migrate_topics
+        if settings.kafka is not None:
+            from api.cli.topics import migrate_topics
 
-        raise typer.Exit(migrate_topics(settings.kafka, settings))
+            raise typer.Exit(migrate_topics(settings, access))
 
 
 @tenant_commands.command(

@@ -12,6 +12,7 @@ from api.auth import make_verifier
 from api.bootstrap import DatabaseAccess, Engine, make_engine, prepare_database
 from api.cli.context import SERVICE_LOGIN, Exit, console, embedded
 from api.cli.demo import DEMO_TENANT, simulated_fleet
+from api.cli.topics import migrate_topics
 from api.serving import web_server
 from api.settings import Environment, Settings
 from domain.errors import DatabaseRefusedError, SettingsRefusedError
@@ -25,10 +26,11 @@ _WATCH_S = 0.2
 _RESTART_WAIT_S_MAX = 30.0
 
 
-def serve(settings: Settings, *, demo: bool = False) -> int:
+def serve(settings: Settings, *, demo: bool = False, make_topics: bool = False) -> int:
     """Serve until told to stop; returns the exit code. Raises BpmError when it can't be started.
 
-    demo: with a tenant of simulated packs, which is refused in production.
+    demo: with a tenant of simulated packs, which is refused in production. make_topics: make Kafka's topics where they
+    are missing.
     """
     began_s = time.monotonic()
     signal.signal(signal.SIGTERM, _end)
@@ -41,12 +43,12 @@ def serve(settings: Settings, *, demo: bool = False) -> int:
         console.print("[yellow]Development:[/] tokens come from a key of this machine. Not for production.")
     if settings.database_url is not None:
         access = DatabaseAccess(settings.database_url.get_secret_value())
-        return _serve_on(settings, access, None, None, began_s, demo=demo)
+        return _serve_on(settings, access, None, None, began_s, demo=demo, make_topics=make_topics)
     server = embedded(settings)
     connections = server.start()
     try:
         access = DatabaseAccess(connections.admin, connections.service)
-        return _serve_on(settings, access, SERVICE_LOGIN, server, began_s, demo=demo)
+        return _serve_on(settings, access, SERVICE_LOGIN, server, began_s, demo=demo, make_topics=make_topics)
     finally:
         server.stop()
 
@@ -67,11 +69,16 @@ def _serve_on(
     began_s: float,
     *,
     demo: bool,
+    make_topics: bool,
 ) -> int:
     for name in prepare_database(access, service_login):
         console.print(f"migrated: {name}")
     if demo:
         create_tenant(access.as_role(INGEST_ROLE, settings), DEMO_TENANT, register_unknown_packs=False)
+    if make_topics and settings.kafka is not None:
+        ended = migrate_topics(settings, access)
+        if ended is Exit.REFUSED:
+            return ended
     engine = make_engine(settings, access)
     web = web_server(engine)
     # uvicorn's choice of loop, which `asyncio.run` alone would pass over.

@@ -1,8 +1,11 @@
 """What `bpm migrate` does at a Kafka cluster: creates topics that are missing, and tells how the others differ."""
 
+from api.bootstrap import DatabaseAccess
 from api.cli.context import Exit, console
 from api.settings import Settings
-from streams.topic_admin import TopicSizes, create_topics
+from api.topic import bootstrap_of
+from storage.layout import adopt
+from streams.topic_admin import TopicSizes, create_topics, readings_origin
 
 
 def topic_sizes(settings: Settings) -> TopicSizes:
@@ -10,16 +13,25 @@ def topic_sizes(settings: Settings) -> TopicSizes:
     return TopicSizes(settings.kafka_partitions, settings.kafka_copies)
 
 
-def migrate_topics(bootstrap: str, settings: Settings) -> Exit:
-    """Create what is missing and say what differs. Raises KafkaUnreachableError and KafkaRefusedError."""
-    seen = create_topics(bootstrap, topic_sizes(settings))
+def migrate_topics(settings: Settings, access: DatabaseAccess) -> Exit:
+    """Create what is missing and say what differs; the installation's readings come from its topic from now on.
+
+    Raises KafkaUnreachableError, KafkaRefusedError, and DatabaseRefusedError when they come from another topic.
+    """
+    brokers = bootstrap_of(settings)
+    seen = create_topics(brokers, topic_sizes(settings))
     for name in seen.created:
         console.print(f"created: {name}")
     for name in seen.missing:
         console.print(f"not there yet, though it was made: {name}", style="yellow")
     for drift in seen.drifts:
         console.print(str(drift), markup=False, style="bold red" if drift.refuses else "yellow")
+    if any(drift.refuses for drift in seen.drifts):
+        return Exit.REFUSED
+    origin = readings_origin(brokers)
+    if adopt(access.admin, origin.topic, origin.first):
+        console.print(f"Readings come from {origin.topic} from now on, over {len(origin.first)} partitions.")
     if not seen.drifts and not seen.missing:
         console.print("The topics are as they should be.")
         return Exit.DONE
-    return Exit.REFUSED if any(drift.refuses for drift in seen.drifts) else Exit.FAILED
+    return Exit.FAILED

@@ -65,7 +65,7 @@ class LatestStream:
             await asyncio.sleep(max(0.0, min(self.wanted.period_s, self.ends_at_s - self.monotonic_s())))
             self._check()
             now_s = self.monotonic_s()
-            if self._moved() or now_s - read_s >= self.pace.members_s:
+            if await self._moved() or now_s - read_s >= self.pace.members_s:
                 before, shown, read_s = shown, await self._read(), now_s
                 changed = np.flatnonzero(self._differ(before, shown))
                 gone = sorted(set(before.packs) - set(shown.packs))
@@ -83,17 +83,17 @@ class LatestStream:
         if not decision.allowed:
             raise ForbiddenError(decision.reason)
 
-    def _remembered(self) -> tuple[Int64Array, Int32Array]:
-        return self.call.engine.runner.latest_of_packs(self._number)
+    async def _remembered(self) -> tuple[Int64Array, Int32Array]:
+        return await self.call.engine.runner.latest_of_packs(self._number)
 
-    def _moved(self) -> bool:
+    async def _moved(self) -> bool:
         """Whether the writer has newer values of these packs, or others since a correction."""
-        ts_ms, thousandths = self._remembered()
+        ts_ms, thousandths = await self._remembered()
         return not (np.array_equal(self._seen[0], ts_ms) and np.array_equal(self._seen[1], thousandths))
 
     async def _read(self) -> LatestOfPacks:
         # Taken before: what the writer changes while the store is read is seen at the next look.
-        seen = self._remembered()
+        seen = await self._remembered()
         if self.wanted.group is not None:
             found = await of_group(self.call, self.wanted.group)
         else:

@@ -18,7 +18,7 @@ from domain.packs import Place
 from storage import live as stored
 from storage.transactions import Transaction
 from streams.live_alerts import KINDS
-from streams.live_picture import LivePicture
+from streams.live_figures import Figures
 
 STATES = ("never_seen", "silent", "reporting")
 """In the order of the sketches."""
@@ -37,7 +37,7 @@ class _Groups:
 
 async def read(call: Call, by: By) -> bytes:
     """The answer as JSON. Raises InvalidRequestError for too many groups, UnavailableError while state is loaded."""
-    picture = call.engine.runner.live.picture
+    picture = await call.engine.runner.picture()
     settings = call.engine.settings
     as_of_s = picture.as_of_s
     async with call.snapshot() as transaction:
@@ -103,7 +103,7 @@ async def _groups(call: Call, transaction: Transaction, by: By, groups_max: int)
 
 
 def _figures(
-    call: Call, picture: LivePicture, by: By, groups: _Groups
+    call: Call, picture: Figures, by: By, groups: _Groups
 ) -> tuple[Sequence[Label], list[LiveFigures]]:
     """The labels with their figures; packs without a site, model or region come last, where there are any."""
     cells, of_cells = [], []

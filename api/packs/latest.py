@@ -65,7 +65,7 @@ async def _latest(
     """
     async with call.snapshot() as transaction:
         before = await members_of(transaction)
-    ts_ms, thousandths = call.engine.runner.latest_of_packs(before.number)
+    ts_ms, thousandths = await call.engine.runner.latest_of_packs(before.number)
     async with call.snapshot() as transaction:
         members = await members_of(transaction)
         at = _places(before, members)

@@ -4,12 +4,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+
 from api.call import Call
 from api.packs.schemas import NewPack, PacksAsked
 from api.registration import Registration, RowProblem, read_rows
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms, to_ms
 from domain.errors import ConflictError, InvalidRequestError
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
+from domain.readings import NEVER_MS
 from domain.tenancy import Actor
 from storage import packs as stored
 from storage.transactions import Transaction
@@ -71,13 +74,14 @@ async def latest(call: Call, pack_id: UUID) -> Row:
 
 async def _latest(call: Call, transaction: Transaction, number: int, tenures: list[Row]) -> Row:
     found: Row = {}
-    for index, (measure, value) in enumerate(
-        zip(MEASURES, call.engine.runner.latest_of(number), strict=True)
+    ts_ms, thousandths = await call.engine.runner.latest_of_packs(np.array([number], np.int32))
+    for index, (measure, at_ms, value) in enumerate(
+        zip(MEASURES, ts_ms[:, 0].tolist(), thousandths[:, 0].tolist(), strict=True)
     ):
-        if value is None:
+        if at_ms == NEVER_MS:
             continue
-        known: tuple[float, int] | None = (value.thousandths / THOUSANDTHS_PER_UNIT, value.ts_ms)
-        if not any(_within(value.ts_ms, tenure) for tenure in tenures):
+        known: tuple[float, int] | None = (value / THOUSANDTHS_PER_UNIT, at_ms)
+        if not any(_within(at_ms, tenure) for tenure in tenures):
             known = await stored.latest_held(transaction, number, index)
         if known is not None:
             found[measure.name] = {"value": known[0], "ts": _text(from_ms(known[1])), "unit": measure.unit}

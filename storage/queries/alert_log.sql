@@ -2,14 +2,14 @@
 -- The number of the tenant's newest event or transition in each partition. What the same snapshot shows of alerts is
 -- as of these numbers, because later ones are larger.
 SELECT partition_no, greatest(0, transition.seq, action.seq) AS seq
-FROM window_marks
+FROM partitions
 LEFT JOIN LATERAL (
     SELECT seq FROM rule_transitions AS one
-    WHERE tenant_id = %(tenant_id)s AND one.partition_no = window_marks.partition_no ORDER BY seq DESC LIMIT 1
+    WHERE tenant_id = %(tenant_id)s AND one.partition_no = partitions.partition_no ORDER BY seq DESC LIMIT 1
 ) AS transition ON true
 LEFT JOIN LATERAL (
     SELECT seq FROM alert_actions AS one
-    WHERE tenant_id = %(tenant_id)s AND one.partition_no = window_marks.partition_no ORDER BY seq DESC LIMIT 1
+    WHERE tenant_id = %(tenant_id)s AND one.partition_no = partitions.partition_no ORDER BY seq DESC LIMIT 1
 ) AS action ON true
 ORDER BY partition_no
 

@@ -29,7 +29,7 @@ FROM tenures WHERE tenure_no = ANY(%(tenures)s::int4[])
 SELECT
     array_agg(pack_id), array_agg(rule_tenant_id), array_agg(rule_tenure_no), array_agg(rule_clock_ms),
     array_agg(rule_last_ts_ms), array_agg(rule_last)
-FROM pack_state WHERE rule_clock_ms IS NOT NULL
+FROM pack_state WHERE rule_clock_ms IS NOT NULL AND pack_id %% %(partitions)s = %(partition_no)s
 
 -- name: load_states
 SELECT
@@ -38,6 +38,8 @@ SELECT
     floor(extract(epoch FROM clear_since) * 1000)::int8 AS clear_since_ms,
     ARRAY(SELECT floor(extract(epoch FROM one) * 1000)::int8 FROM unnest(raises) AS one) AS raises_ms
 FROM rule_states JOIN rules USING (rule_no)
+-- What is about no pack belongs to the partition of its tenant.
+WHERE CASE WHEN rule_states.pack_id < 0 THEN rules.tenant_id ELSE rule_states.pack_id END %% %(partitions)s = %(partition_no)s
 
 -- name: live_after
 -- The live readings that pack_state doesn't hold yet, in their order of arrival; also those that were deleted or
@@ -48,10 +50,11 @@ SELECT
 FROM (
     SELECT arrived.*, batches.arrived_at, tenures.tenure_no
     FROM (
-        SELECT tenant_id, pack_id, ts, batch_no, item_no, {measures} FROM readings WHERE batch_no > %(batch_no)s
+        SELECT tenant_id, pack_id, ts, batch_no, item_no, {measures} FROM readings
+        WHERE batch_no > %(batch_no)s AND pack_id %% %(partitions)s = %(partition_no)s
         UNION ALL
         SELECT tenant_id, pack_id, ts, batch_no, item_no, {measures} FROM superseded_readings
-        WHERE batch_no > %(batch_no)s
+        WHERE batch_no > %(batch_no)s AND pack_id %% %(partitions)s = %(partition_no)s
     ) AS arrived
     JOIN batches USING (tenant_id, batch_no)
     JOIN tenures ON tenures.tenant_id = arrived.tenant_id AND tenures.pack_id = arrived.pack_id
@@ -172,3 +175,20 @@ UPDATE alerts SET
     assigned_to = CASE WHEN %(kind)s = 'assigned' THEN %(assignee)s ELSE assigned_to END,
     version = version + 1
 WHERE tenant_id = %(tenant_id)s AND id = %(alert_id)s
+
+-- name: ask_clearance
+INSERT INTO alert_clearances (tenant_id, id, partition_no, alert_id, rule_no, pack_id, onset, subject, request_id)
+VALUES (%(tenant_id)s, %(id)s, %(partition_no)s, %(alert_id)s, %(rule)s, %(pack)s, %(onset)s, %(subject)s, %(request_id)s)
+
+-- name: clearance
+SELECT was_open FROM alert_clearances
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND answered_at IS NOT NULL
+
+-- name: clearances
+-- What is asked of the partition's owner, oldest first.
+SELECT tenant_id, id, alert_id, rule_no, pack_id, floor(extract(epoch FROM onset) * 1000)::int8 AS onset_ms, subject, request_id
+FROM alert_clearances WHERE partition_no = %(partition_no)s AND answered_at IS NULL ORDER BY asked_at LIMIT 100
+
+-- name: answer_clearance
+UPDATE alert_clearances SET answered_at = clock_timestamp(), was_open = %(was_open)s
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s

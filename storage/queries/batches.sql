@@ -2,12 +2,12 @@
 INSERT INTO batches (
     tenant_id, id, batch_no, partition_no, position, mode, source, import_id, subject, arrived_at, body_hash,
     received, accepted, duplicate, quarantined, late, conflicting, items, items_omitted, ignored_keys,
-    part_of, first_ts, last_ts
+    part_of, parts, first_ts, last_ts
 ) VALUES (
     %(tenant_id)s, %(id)s, %(batch_no)s, %(partition_no)s, %(position)s, %(mode)s, %(source)s, %(import_id)s,
     %(subject)s, %(arrived_at)s, %(body_hash)s, %(received)s, %(accepted)s, %(duplicate)s, %(quarantined)s,
     %(late)s, %(conflicting)s, %(items)s, %(items_omitted)s, %(ignored_keys)s,
-    %(part_of)s, %(first_ts)s, %(last_ts)s
+    %(part_of)s, %(parts)s, %(first_ts)s, %(last_ts)s
 )
 
 -- name: lock_imports

@@ -22,7 +22,7 @@ UPDATE imports SET undone_at = coalesce(undone_at, now()) WHERE tenant_id = %(te
 RETURNING id
 
 -- name: batch_exists
-SELECT id FROM batches WHERE tenant_id = %(tenant_id)s AND id = %(batch_id)s
+SELECT FROM batches WHERE tenant_id = %(tenant_id)s AND (id = %(batch_id)s OR part_of = %(batch_id)s) LIMIT 1
 
 -- name: archived
 -- The first archived time that a correction would touch, if it does.
@@ -46,7 +46,12 @@ SELECT {measures_known} FROM (
 SELECT
     correction_no, id, tenant_id, kind, pack_id, (extract(epoch FROM starts) * 1000)::int8 AS starts_ms,
     (extract(epoch FROM ends) * 1000)::int8 AS ends_ms, chosen, thousandths, batch_id, import_id
-FROM corrections WHERE status <> 'done' ORDER BY correction_no LIMIT 1
+FROM corrections
+WHERE status <> 'done' AND NOT EXISTS (
+    SELECT FROM correction_parts
+    WHERE correction_parts.correction_no = corrections.correction_no AND partition_no = %(partition_no)s
+)
+ORDER BY correction_no LIMIT 1
 
 -- name: end_of_slice
 -- The time of the last of the next readings of a range, as many as a slice takes; those of one time stay together.
@@ -71,6 +76,7 @@ tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND ts >= %(from)s AND ts <=
 -- name: of_batches
 tenant_id = %(tenant_id)s AND batch_no >= %(first_no)s AND batch_no <= %(last_no)s AND batch_no = ANY(%(batches)s)
     AND item_no >= %(first_item)s AND item_no < %(end_item)s AND ts >= %(from)s AND ts <= %(to)s
+    AND pack_id %% %(partitions)s = %(partition_no)s
 
 -- name: replace
 -- Moves the chosen measures of some readings out of the truth; what the readings have besides stays.
@@ -91,18 +97,27 @@ SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(ts), {chosen_arrays} 
 UPDATE corrections SET readings = readings + %(readings)s, status = 'running' WHERE correction_no = %(correction_no)s
 
 -- name: finish
-UPDATE corrections SET status = 'done', finished_at = coalesce(finished_at, clock_timestamp())
-WHERE correction_no = %(correction_no)s
+-- Done by one partition; the last one to finish says that it is done.
+WITH part AS (
+    INSERT INTO correction_parts (correction_no, partition_no) VALUES (%(correction_no)s, %(partition_no)s)
+    ON CONFLICT DO NOTHING RETURNING 1 AS done
+)
+UPDATE corrections SET
+    parts_done = parts_done + done,
+    status = CASE WHEN parts_done + done < partitions THEN 'running' ELSE 'done' END,
+    finished_at = CASE WHEN parts_done + done < partitions THEN NULL ELSE clock_timestamp() END
+FROM part, installation WHERE correction_no = %(correction_no)s
 
 -- name: touched_packs
-SELECT array_agg(DISTINCT pack_id) FROM superseded_readings WHERE correction_no = %(correction_no)s
+SELECT array_agg(DISTINCT pack_id) FROM superseded_readings
+WHERE correction_no = %(correction_no)s AND pack_id %% %(partitions)s = %(partition_no)s
 
 -- name: held_then
 SELECT true AS held FROM tenures
 WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND held_from <= %(ts)s AND held_to > %(ts)s
 
 -- name: corrected_packs
-SELECT array_agg(pack_id) FROM corrected_packs
+SELECT array_agg(pack_id) FROM corrected_packs WHERE pack_id %% %(partitions)s = %(partition_no)s
 
 -- name: latest
 -- The latest value of each measure of some packs, from what is stored, with its time; NaN where there is none.

@@ -8,6 +8,7 @@ SELECT
             -- What is beyond was written in another cluster, before a restore.
             AND changed_xid < pg_snapshot_xmax(pg_current_snapshot())
             AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+            AND pack_id %% %(partitions)s = %(partition_no)s
     )
 
 -- name: holders
@@ -17,7 +18,7 @@ WITH held AS MATERIALIZED (
         pack_id, tenant_id,
         coalesce(site_id, '00000000-0000-0000-0000-000000000000') AS site,
         coalesce(model_id, '00000000-0000-0000-0000-000000000000') AS model
-    FROM tenures WHERE held_to = 'infinity' AND {which}
+    FROM tenures WHERE held_to = 'infinity' AND pack_id %% %(partitions)s = %(partition_no)s AND {which}
 ), places AS MATERIALIZED (
     SELECT tenant_id, site, model, (row_number() OVER () - 1)::int4 AS place
     FROM (SELECT DISTINCT tenant_id, site, model FROM held) AS different
@@ -42,13 +43,13 @@ FROM held JOIN places USING (tenant_id, site, model)
 SELECT
     array_agg(pack_id), array_agg(live_tenant_id), array_agg(live_arrived_ms), array_agg(live_newest_ts_ms),
     array_agg(live_skew_ms)
-FROM pack_state WHERE live_arrived_ms IS NOT NULL
+FROM pack_state WHERE live_arrived_ms IS NOT NULL AND pack_id %% %(partitions)s = %(partition_no)s
 
 -- name: open_alerts
 SELECT
     tenant_id, rule_no, rule_version, pack_id, source, floor(extract(epoch FROM onset) * 1000)::int8 AS onset_ms,
     severity, silence_id IS NOT NULL AS muted, tenure_no
-FROM alerts WHERE state = 'open'
+FROM alerts WHERE state = 'open' AND coalesce(pack_id, tenant_id) %% %(partitions)s = %(partition_no)s
 
 -- name: site_names
 -- What a live answer calls sites or models, by their ids: those that the credential sees, by name.

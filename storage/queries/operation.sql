@@ -2,8 +2,9 @@
 -- How far each partition has come. behind_s: how much has been closed and isn't counted yet.
 SELECT
     partition_no, epoch, next, last_batch_no,
-    coalesce(greatest(extract(epoch FROM closed_before - counted_before), 0), 0)::float8 AS behind_s
-FROM partitions LEFT JOIN window_marks USING (partition_no)
+    coalesce(greatest(extract(epoch FROM closed_before - (SELECT min(counted_before) FROM window_marks)), 0), 0)::float8
+        AS behind_s
+FROM partitions
 ORDER BY partition_no
 
 -- name: to_recount
@@ -34,7 +35,7 @@ SELECT
 FROM (SELECT * FROM imports ORDER BY created_at DESC LIMIT 1) AS imports JOIN tenants USING (tenant_id)
 LEFT JOIN LATERAL (
     SELECT sum(accepted) AS accepted, sum(quarantined) AS quarantined FROM batches
-    WHERE batches.tenant_id = imports.tenant_id AND import_id = imports.id AND part_of IS NULL
+    WHERE batches.tenant_id = imports.tenant_id AND import_id = imports.id AND (part_of IS NULL OR parts IS NOT NULL)
 ) AS sums ON true
 
 -- name: latest_arrival
@@ -51,3 +52,21 @@ SELECT
     (SELECT max(arrived_at) FROM batches WHERE batch_no > (SELECT max(last_batch_no) - 1000 FROM partitions)) AS arrived_at,
     (SELECT id::text FROM installation) AS installation,
     (SELECT max(number) FROM migrations) AS migration
+
+-- name: write_report
+INSERT INTO partition_reports (partition_no, worker, epoch, reported_at, log_end, behind, behind_s, refused, picture)
+SELECT partition_no, %(worker)s, epoch, %(reported_at)s, %(log_end)s, %(behind)s, %(behind_s)s, %(refused)s, %(picture)s
+FROM partitions WHERE partition_no = %(partition_no)s
+ON CONFLICT (partition_no) DO UPDATE SET
+    worker = excluded.worker, epoch = excluded.epoch, reported_at = excluded.reported_at, log_end = excluded.log_end,
+    behind = excluded.behind, behind_s = excluded.behind_s, refused = excluded.refused, picture = excluded.picture
+
+-- name: pictures
+SELECT partition_no, (extract(epoch FROM reported_at) * 1000)::int8 AS reported_at_ms, picture
+FROM partition_reports ORDER BY partition_no
+
+-- name: reports
+SELECT
+    partition_no, worker, behind, behind_s, refused,
+    extract(epoch FROM clock_timestamp() - reported_at)::float8 AS age_s
+FROM partition_reports ORDER BY partition_no

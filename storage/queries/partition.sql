@@ -6,19 +6,24 @@ FROM partitions WHERE partition_no = %(partition_no)s FOR UPDATE
 -- name: epoch
 SELECT epoch FROM partitions WHERE partition_no = %(partition_no)s
 
+-- name: layout
+SELECT partitions, topic FROM installation
+
 -- name: take_over
 -- Raises the epoch, so that whoever wrote before is fenced off (rule E8).
 INSERT INTO partitions (partition_no, epoch) VALUES (%(partition_no)s, 1)
 ON CONFLICT (partition_no) DO UPDATE SET epoch = partitions.epoch + 1
 RETURNING epoch, next, applied_batch_no, last_batch_no
 
+-- name: owned
+SELECT epoch, next, applied_batch_no, last_batch_no FROM partitions WHERE partition_no = %(partition_no)s
+
 -- name: make_marks
--- Counting begins where closing does; true when the partition had no mark yet. Asked first, because an insert would
--- wait for a counter that is about to move the mark.
+-- Counting begins where closing does; true when there was no mark yet. Asked first, because an insert would wait for
+-- a counter that is about to move the mark.
 INSERT INTO window_marks (partition_no, counted_before)
 SELECT partition_no, closed_before FROM partitions
-WHERE partition_no = %(partition_no)s
-    AND NOT EXISTS (SELECT FROM window_marks WHERE partition_no = %(partition_no)s)
+WHERE partition_no = 0 AND NOT EXISTS (SELECT FROM window_marks)
 ON CONFLICT (partition_no) DO NOTHING RETURNING true AS made
 
 -- name: note_everything
@@ -53,7 +58,7 @@ SELECT pg_try_advisory_lock(hashtext('bpm.partition'), %(partition_no)s)
 SELECT array_agg(nextval('batch_numbers')) FROM generate_series(1, %(count)s)
 
 -- name: advance
-UPDATE partitions SET next = next + 1, last_batch_no = %(last_batch_no)s
+UPDATE partitions SET next = %(after)s, last_batch_no = %(last_batch_no)s
 WHERE partition_no = %(partition_no)s AND epoch = %(epoch)s AND next = %(next)s
 RETURNING next
 
@@ -70,14 +75,16 @@ WHERE batch_no > (
 
 -- name: load_state
 SELECT array_agg(pack_id), array_agg(watermark_ms), array_agg(latest_ts_ms), array_agg(latest) FROM pack_state
+WHERE pack_id %% %(partitions)s = %(partition_no)s
 
 -- name: readings_after
 -- The readings that pack_state doesn't hold yet; BRIN on the batch number finds their blocks. Of those that were
 -- deleted or corrected since, the times: they raise the watermark, by which readings are looked up when they come again.
 SELECT array_agg(pack_id), array_agg(ts), {measure_arrays} FROM (
-    SELECT pack_id, ts, {measures} FROM readings WHERE batch_no > %(batch_no)s
+    SELECT pack_id, ts, {measures} FROM readings WHERE batch_no > %(batch_no)s AND pack_id %% %(partitions)s = %(partition_no)s
     UNION ALL
-    SELECT pack_id, ts, {absent_measures} FROM superseded_readings WHERE batch_no > %(batch_no)s
+    SELECT pack_id, ts, {absent_measures} FROM superseded_readings
+    WHERE batch_no > %(batch_no)s AND pack_id %% %(partitions)s = %(partition_no)s
 ) AS later
 
 -- name: save_state
@@ -124,3 +131,9 @@ UPDATE partitions SET applied_batch_no = %(batch_no)s WHERE partition_no = %(par
 
 -- name: clock_confirmed_at
 SELECT clock_confirmed_at FROM installation
+
+-- name: archived_before
+SELECT (extract(epoch FROM nullif(archived_before, '-infinity')) * 1000)::int8 FROM installation
+
+-- name: notify_commit
+SELECT pg_notify(%(channel)s, '')

@@ -9,13 +9,9 @@ SELECT
     coalesce(sum(duplicate), 0)::bigint AS duplicate, coalesce(sum(quarantined), 0)::bigint AS quarantined,
     coalesce(sum(conflicting), 0)::bigint AS conflicting
 FROM imports
-LEFT JOIN batches ON batches.tenant_id = imports.tenant_id AND batches.import_id = imports.id AND part_of IS NULL
+LEFT JOIN batches ON batches.tenant_id = imports.tenant_id AND batches.import_id = imports.id
+    AND (part_of IS NULL OR parts IS NOT NULL)
 WHERE imports.tenant_id = %(tenant_id)s AND (%(id)s::uuid IS NULL OR imports.id = %(id)s)
     AND (%(only_subject)s::text IS NULL OR created_by = %(only_subject)s)
     AND (%(after)s::uuid IS NULL OR imports.id > %(after)s)
 GROUP BY imports.tenant_id, imports.id ORDER BY imports.id LIMIT %(limit)s
-
--- name: receipt
-SELECT
-    id, received, accepted, duplicate, quarantined, late, conflicting, items, items_omitted, ignored_keys, subject
-FROM batches WHERE tenant_id = %(tenant_id)s AND id = %(id)s

@@ -1,14 +1,13 @@
 -- name: try_counter_lock
-SELECT pg_try_advisory_lock(hashtext('bpm.counter'), %(partition_no)s)
+SELECT pg_try_advisory_lock(hashtext('bpm.counter'), 0)
 
 -- name: marks
 -- Held until commit: should there be two counters after all, the second starts again with what the first has left.
 SELECT
-    (extract(epoch FROM closed_before) * 1000)::int8 AS closed_before_ms,
+    (SELECT extract(epoch FROM min(closed_before)) * 1000 FROM partitions)::int8 AS closed_before_ms,
     (extract(epoch FROM counted_before) * 1000)::int8 AS counted_before_ms,
     gap_s_max, (SELECT coalesce(max(pack_id), -1) FROM packs) AS last_pack
-FROM partitions JOIN window_marks USING (partition_no), installation
-WHERE partition_no = %(partition_no)s FOR UPDATE OF window_marks
+FROM window_marks, installation FOR UPDATE OF window_marks
 
 -- name: readings_between
 -- Every pack's readings of a span; the block ranges of ts find them.
@@ -80,8 +79,8 @@ WHERE pack_id = noted.pack AND starts = noted.moment
 -- name: move_mark
 -- Forward only, never above the closing mark, and only from where this snapshot found it.
 UPDATE window_marks SET counted_before = %(counted_before)s
-WHERE partition_no = %(partition_no)s AND counted_before < %(counted_before)s
-    AND (SELECT closed_before FROM partitions WHERE partition_no = %(partition_no)s) >= %(counted_before)s
+WHERE counted_before < %(counted_before)s
+    AND (SELECT min(closed_before) FROM partitions) >= %(counted_before)s
 RETURNING true AS moved
 
 -- name: months

@@ -29,7 +29,7 @@ _TRIES_MAX = 500
 _MARKS = """
     SELECT next, closed_before, counted_before, gap_s_max,
         (SELECT count(*) FROM window_notes), (SELECT count(*) FROM corrections WHERE status <> 'done')
-    FROM partitions JOIN window_marks USING (partition_no), installation
+    FROM partitions, window_marks, installation
 """
 _READINGS = f"""
     SELECT tenure_no, ts, {", ".join(f"round(({name} * 1000.0::float8))::int" for name in MEASURE_NAMES)}

@@ -207,7 +207,7 @@ class Driver:
     async def _ask(self, tenant: int, new: NewCorrection) -> int:
         async with self.world.transaction(tenant) as transaction:
             correction_id = await corrections.ask(transaction, new)
-        self.world.runner._corrections_due = True
+        self.world.runner.owner.corrections_due = True
         return int(self._value("SELECT correction_no FROM corrections WHERE id = %s", correction_id))
 
     async def _correct(
@@ -316,7 +316,7 @@ class Driver:
     def compare_latest(self, numbers: Sequence[int]) -> None:
         """The latest values that the writer remembers."""
         for pack in numbers:
-            told = self.world.runner.latest_of(pack)
+            told = self.world.runner.owner._loaded().latest_of(pack)
             latest = [None if one is None else (one.thousandths, one.ts_ms) for one in told]
             require(f"latest values of pack {pack}", latest, self.model.latest(pack))
 
@@ -330,7 +330,7 @@ class Driver:
     def compare_marks(self) -> None:
         """The marks move forward only, and counting never overtakes closing."""
         row = self.world.sql.execute(
-            "SELECT closed_before, counted_before FROM partitions JOIN window_marks USING (partition_no)"
+            "SELECT closed_before, counted_before FROM partitions, window_marks"
         ).fetchone()
         assert row is not None
         marks = to_ms(row[0]), to_ms(row[1])

@@ -19,8 +19,8 @@ from storage.counting import CountingStore
 from storage.group import NoteRule
 from storage.partition_queries import PartitionQueries
 from storage.transactions import Transaction
-from streams import embedded, pipeline
-from streams.embedded import EmbeddedRunner
+from streams import owner, pipeline
+from streams.owner import PartitionOwner
 from streams.state import State
 from tests.model.driver import Contradiction
 from tests.model.play import run, run_quietly
@@ -127,9 +127,9 @@ def change_state_before_commit_and_keep_it(patch: Patch) -> None:
         states[0].apply(outcome.rows)
         return outcome
 
-    patch.setattr(embedded.pipeline, "plan", planned)
-    patch.setattr(embedded.pipeline, "decide", decided)
-    patch.setattr(EmbeddedRunner, "_forget", lambda *_: None)
+    patch.setattr(owner.pipeline, "plan", planned)
+    patch.setattr(owner.pipeline, "decide", decided)
+    patch.setattr(PartitionOwner, "forget", lambda *_: None)
 
 
 def correct_beside_what_was_there(patch: Patch) -> None:

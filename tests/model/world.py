@@ -32,7 +32,7 @@ from storage.partition import PartitionStore
 from storage.registry import Registry, create_tenant
 from storage.transactions import Transactions
 from streams.embedded import EmbeddedRunner
-from streams.limits import RunnerLimits
+from streams.limits import OwnerLimits, RunnerLimits
 from streams.pipeline import PipelineLimits
 from streams.ports import Stage
 from tests.model.model import Batch, Rules
@@ -60,19 +60,21 @@ RULES = Rules(
     late_after_ms=SETTINGS.late_after_s * 1000,
 )
 LIMITS = RunnerLimits(
+    owner=OwnerLimits(
+        close_after_s=CLOSE_AFTER_S,
+        correction_slice_readings=3,
+        silent_after_s=900,
+        skew_s_max=60,
+        save_state_s=30.0,
+        retry_after_s=1,
+    ),
     queue_readings_max=100_000,
     queue_bytes_max=1 << 30,
     bulk_readings_min=10,
     group_readings_max=100_000,
     recover_s_max=1.0,
-    close_after_s=CLOSE_AFTER_S,
     bulk_slice_readings=BULK_SLICE,
-    correction_slice_readings=3,
-    silent_after_s=900,
-    skew_s_max=60,
-    save_state_s=30.0,
     stop_s_max=10.0,
-    retry_after_s=1,
 )
 
 
@@ -296,7 +298,7 @@ class World:
             self._monotonic_s,
             lambda stage: self.at_stage(stage),  # noqa: PLW0108 - a step may put another in its place
         )
-        if not runner._take_over_until(self.now_ms / 1000):
+        if not runner.owner.take_over_until(self.now_ms / 1000):
             raise Stuck(runner.trouble)
         return runner
 

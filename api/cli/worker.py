@@ -1,0 +1,21 @@
+"""Runs a worker in the foreground."""
+
+from api.cli.context import reachable_database
+from api.settings import Settings
+from api.topic import bootstrap_of
+from domain.errors import UnavailableError
+from storage.database import INGEST_ROLE
+from storage.layout import layout
+from storage.migrate import require_migrated
+
+
+def work(settings: Settings) -> int:
+    """Work until told to stop; returns the exit code. Raises BpmError when it can't be started."""
+    bootstrap_of(settings)
+    access = reachable_database(settings)
+    if access is None:
+        raise UnavailableError("there is no database: set BPM_DATABASE_URL, or start `bpm up --kafka` first")
+    require_migrated(access.admin)
+    from api.worker import WorkerProcess
+
+    return WorkerProcess(settings, access, layout(access.as_role(INGEST_ROLE, settings))).run()

@@ -1,0 +1,189 @@
+"""A worker process: partitions of the topic, their counter, and what it says of itself."""
+
+import asyncio
+import logging
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import faust
+import psycopg
+from aiokafka import AIOKafkaProducer
+from mode import Service
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+
+from api.bootstrap import DatabaseAccess, failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
+from api.settings import Settings
+from api.topic import bootstrap_of, topic_name
+from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock
+from domain.errors import BpmError
+from storage.database import INGEST_ROLE
+from storage.layout import Layout
+from storage.partition import PartitionStore
+from storage.reports import Report, Reports
+from streams.faust_app import WorkerApp, WorkerLimits
+from streams.partition_worker import PartitionWorker
+from streams.pipeline import PipelineLimits
+from streams.topics import DEAD_LETTERS, Header
+
+log = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_S = 10
+_REPORT_S = 1.0
+_REASON_BYTES_MAX = 500
+
+
+class WorkerProcess:
+    """Everything of a worker, joined; `run` ends with the exit code."""
+
+    def __init__(self, settings: Settings, access: DatabaseAccess, layout: Layout) -> None:
+        self._settings = settings
+        self._layout = layout
+        self._ingest = access.as_role(INGEST_ROLE, settings)
+        self._clock = AnchoredClock(
+            wall_ms, monotonic_ms, settings.clock_jump_s_max * MILLISECONDS_PER_SECOND
+        )
+        self._reached = failpoint(settings)
+        self._name = f"{socket.gethostname()}:{id(self):x}"
+        self._reports = Reports(self._ingest)
+        self._refused: dict[int, int] = {}
+        self._dead_letters: AIOKafkaProducer | None = None
+        self._metrics = WorkerMetrics()
+        self._folder = tempfile.TemporaryDirectory(prefix="bpm-worker-")
+        self._counter = make_counter(settings, access, self._reached)
+        self.workers = WorkerApp(
+            bootstrap_of(settings),
+            topic_name(layout),
+            settings.kafka_group,
+            Path(self._folder.name),
+            WorkerLimits(settings.group_messages_max, settings.worker_session_s, settings.stop_s_max),
+            self._make_partition,
+            self._put_aside,
+        )
+
+    def _make_partition(self, number: int) -> PartitionWorker:
+        settings = self._settings
+        store = PartitionStore(self._ingest, number, _CONNECT_TIMEOUT_S, log=self._layout.topic)
+        return PartitionWorker(
+            number,
+            store,
+            owner_limits(settings),
+            PipelineLimits(settings.late_after_s, settings.receipt_items_max),
+            self._clock,
+            time.monotonic,
+            self._reached,
+        )
+
+    async def _put_aside(self, number: int, position: int, message: bytes, error: Exception) -> None:
+        """Make a message a dead letter: it is in the topic of those before the position moves over it."""
+        if self._dead_letters is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=bootstrap_of(self._settings), acks="all", enable_idempotence=True
+            )
+            await producer.start()
+            self._dead_letters = producer
+        code = error.code if isinstance(error, BpmError) else type(error).__name__
+        topic = topic_name(self._layout)
+        await self._dead_letters.send_and_wait(
+            DEAD_LETTERS.name,
+            message,
+            headers=[
+                (Header.SOURCE.value, f"{topic}:{number}:{position}".encode()),
+                (Header.REASON.value, code.encode()),
+            ],
+        )
+        self._refused[number] = self._refused.get(number, 0) + 1
+        log.error("partition %d: message %d is a dead letter: %s", number, position, error)
+
+    def run(self) -> int:
+        """Work until told to stop. 0 when it was, 1 when it had to give up."""
+        worker = faust.Worker(self.workers.app, _Beside(self), loglevel="INFO", redirect_stdouts=False)
+        if self._settings.worker_metrics_port:
+            start_http_server(
+                self._settings.worker_metrics_port, self._settings.host, registry=self._metrics.registry
+            )
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else 1
+        finally:
+            self._folder.cleanup()
+        return 0
+
+    async def report_for_ever(self) -> None:
+        """Say every second how far the partitions are."""
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            try:
+                reports = [
+                    await worker.in_thread(self._report, worker)
+                    for number, worker in sorted(self.workers.partitions.items())
+                    if number in self.workers.assigned and not worker.lost and worker.owner.is_loaded
+                ]
+                self._metrics.show(reports)
+                await asyncio.to_thread(self._reports.write, reports)
+            except (BpmError, psycopg.Error) as error:
+                log.warning("what this worker has to say can't be written now: %s", type(error).__name__)
+
+    def _report(self, worker: PartitionWorker) -> Report:
+        now_ms = self._clock.now_ms()
+        behind = max(0, worker.log_end - worker.store.position)
+        return Report(
+            partition_no=worker.partition_no,
+            worker=self._name,
+            reported_at_ms=now_ms,
+            log_end=worker.log_end,
+            behind=behind,
+            behind_s=0.0,
+            refused=self._refused.get(worker.partition_no, 0),
+            picture=worker.owner.live.picture.exported(),
+        )
+
+    async def begin(self) -> None:
+        """Beside the application."""
+        self._counter.start()
+        self._reporting = asyncio.create_task(self.report_for_ever())
+
+    async def end(self) -> None:
+        """After the application."""
+        self._reporting.cancel()
+        await asyncio.gather(self._reporting, return_exceptions=True)
+        await self.workers.stop()
+        await asyncio.to_thread(self._counter.stop)
+        if self._dead_letters is not None:
+            await self._dead_letters.stop()
+
+
+class _Beside(Service):
+    """What runs beside the application: it begins before, and ends after it."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        super().__init__()
+        self._process = process
+
+    async def on_start(self) -> None:
+        await self._process.begin()
+
+    async def on_stop(self) -> None:
+        await self._process.end()
+
+
+class WorkerMetrics:
+    """What Prometheus is told of a worker's partitions."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        by = ["partition"]
+        self._behind = Gauge(
+            "bpm_partition_behind_messages", "Messages not committed yet", by, registry=self.registry
+        )
+        self._refused = Gauge("bpm_partition_dead_letters", "Messages put aside", by, registry=self.registry)
+
+    def show(self, reports: list[Report]) -> None:
+        """Show what the partitions of this worker are like now."""
+        self._behind.clear()
+        self._refused.clear()
+        for one in reports:
+            self._behind.labels(one.partition_no).set(one.behind)
+            self._refused.labels(one.partition_no).set(one.refused)

@@ -1,0 +1,54 @@
+"""Where the readings of an installation come from, and over how many partitions its packs are spread."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import dict_row
+
+from domain.errors import DatabaseRefusedError
+from storage.database import SCHEMA, query
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """topic: as name/id; None while the engine's own process takes readings in."""
+
+    partitions: int
+    topic: str | None
+
+
+def layout(conninfo: str) -> Layout:
+    """The layout of the installation."""
+    with psycopg.connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
+        row = connection.execute(f"SELECT partitions, topic FROM {SCHEMA}.installation").fetchone()
+    assert row is not None  # noqa: S101 - made with the database
+    return Layout(row["partitions"], row["topic"])
+
+
+def adopt(conninfo: str, topic: str, first: Mapping[int, int]) -> bool:
+    """Let readings come from a topic from now on; whether that is new. There is no way back.
+
+    first: the first position that the topic has in each of its partitions. Whoever wrote before is fenced off.
+    Raises DatabaseRefusedError when they come from another topic, or over another number of partitions.
+    """
+    with (
+        psycopg.connect(conninfo, row_factory=dict_row, options=f"-c search_path={SCHEMA}") as connection,
+        connection.transaction(),
+    ):
+        (now,) = connection.execute(query("layout.lock")).fetchall()
+        if now["topic"] is not None:
+            if (now["topic"], now["partitions"]) == (topic, len(first)):
+                return False
+            raise DatabaseRefusedError(
+                f"the readings of this installation come from the topic {now['topic']} with {now['partitions']} "
+                f"partitions, and not from {topic} with {len(first)}: more partitions need a new topic"
+            )
+        connection.execute(query("layout.lock_partitions"))
+        connection.execute(query("layout.begin"))
+        numbers = sorted(first)
+        connection.execute(
+            query("layout.add_partitions"), {"numbers": numbers, "first": [first[one] for one in numbers]}
+        )
+        connection.execute(query("layout.adopt"), {"topic": topic, "partitions": len(first)})
+    return True

@@ -1,0 +1,25 @@
+-- name: enter
+-- The hash of the body that was sent first under this id, by whichever process.
+INSERT INTO submissions (tenant_id, id, subject, body_hash, arrived_at, registry_version)
+VALUES (%(tenant_id)s, %(id)s, %(subject)s, %(body_hash)s, %(arrived_at)s, %(registry_version)s)
+ON CONFLICT (tenant_id, id) DO UPDATE SET registry_version = submissions.registry_version
+RETURNING body_hash
+
+-- name: parts
+-- A batch's own row, or those of its parts that were committed.
+SELECT
+    id, received, accepted, duplicate, quarantined, late, conflicting, items, items_omitted, ignored_keys, subject,
+    body_hash, arrived_at, parts
+FROM batches
+WHERE tenant_id = %(tenant_id)s AND (id = %(id)s OR part_of = %(id)s AND parts IS NOT NULL)
+ORDER BY arrived_at, batch_no
+
+-- name: pending
+SELECT subject, arrived_at FROM submissions WHERE tenant_id = %(tenant_id)s AND id = %(id)s
+
+-- name: positions
+SELECT partition_no, next FROM partitions
+
+-- name: forget
+-- Batches that were sent long ago: their receipts stand by themselves.
+DELETE FROM submissions WHERE arrived_at < %(before)s

@@ -1,0 +1,55 @@
+"""What the owners of partitions say of themselves, and the live pictures of their packs."""
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from domain.clock import from_ms
+from storage.database import query
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a partition's owner says.
+
+    behind: messages that it hasn't committed yet, and behind_s: how long ago the last one that it committed arrived,
+    while there are any. refused: messages that became dead letters. picture: of its packs.
+    """
+
+    partition_no: int
+    worker: str
+    reported_at_ms: int
+    log_end: int
+    behind: int
+    behind_s: float
+    refused: int
+    picture: bytes
+
+
+class Reports:
+    """Written by workers and read by all; each use takes a connection of its own."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+
+    def write(self, reports: list[Report]) -> None:
+        """Put reports in place of those before."""
+        with self._connected() as connection:
+            connection.cursor().executemany(
+                query("operation.write_report"),
+                [
+                    {name: getattr(one, name) for name in Report.__slots__}
+                    | {"reported_at": from_ms(one.reported_at_ms)}
+                    for one in reports
+                ],
+            )
+
+    def pictures(self) -> list[tuple[int, int, bytes]]:
+        """Partition, time of the report in ms, and picture, of all partitions that ever had an owner."""
+        with self._connected() as connection:
+            rows = connection.execute(query("operation.pictures")).fetchall()
+        return [(row["partition_no"], row["reported_at_ms"], bytes(row["picture"])) for row in rows]
+
+    def _connected(self) -> psycopg.Connection[DictRow]:
+        return psycopg.connect(self._conninfo, autocommit=True, row_factory=dict_row)

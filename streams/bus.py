@@ -1,0 +1,311 @@
+"""The runner of an API process whose readings go through a topic: it sends them, and waits for their receipts."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final, TypeVar
+from uuid import UUID
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from domain.errors import BpmError, BusyError, InFlightError, KeyReusedError, UnavailableError
+from domain.readings import IncomingBatch
+from domain.receipts import Mode, Receipt, pending_receipt
+from domain.tenancy import TenantId
+from streams.codec import encode
+from streams.cutting import Cut, CutLimits, cut
+from streams.ports import SubmissionStore
+from streams.topics import READINGS, Header
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_BATCH_BYTES: Final = 1 << 18
+_REQUEST_BYTES: Final = 1 << 22
+_LINGER_MS: Final = 2
+_RETRY_S: Final = 0.5
+_POLL_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class BusLimits:
+    """How much a process has on its way, and how long it waits.
+
+    queue_bytes_max, behind_messages_max: bodies that aren't acknowledged by the topic yet, and messages of a partition
+    that its worker hasn't committed yet; at the limit 429.
+    message_readings_max, message_raw_bytes_max: readings, and bytes of what was set aside, in one message.
+    ack_s_max: how long the topic may take to acknowledge; then 503. receipt_wait_s: how long a request waits for its
+    receipt; then 202. retry_after_s: what refused clients are told.
+    """
+
+    queue_bytes_max: int
+    behind_messages_max: int
+    message_readings_max: int
+    message_raw_bytes_max: int
+    ack_s_max: float
+    receipt_wait_s: float
+    retry_after_s: int
+
+
+class Positions:
+    """How far each partition has come, and who waits for what."""
+
+    def __init__(self) -> None:
+        self.committed: dict[int, int] = {}
+        self._waiting: dict[int, list[tuple[int, int, asyncio.Future[None]]]] = {}
+        self._order = count()
+
+    def move(self, positions: dict[int, int]) -> None:
+        """Let those go on whose messages are committed."""
+        self.committed = positions
+        for number, position in positions.items():
+            waiting = self._waiting.get(number, [])
+            while waiting and waiting[0][0] < position:
+                future = heappop(waiting)[2]
+                if not future.done():
+                    future.set_result(None)
+
+    async def passed(self, number: int, offset: int) -> None:
+        """Wait until a message is committed."""
+        if self.committed.get(number, 0) > offset:
+            return
+        future = asyncio.get_running_loop().create_future()
+        heappush(self._waiting.setdefault(number, []), (offset, next(self._order), future))
+        await future
+
+
+class Bus:
+    """Sends batches into the topic: acknowledged once all replicas have them, answered once they are committed."""
+
+    def __init__(
+        self, bootstrap: str, topic: str, partitions: int, store: SubmissionStore, limits: BusLimits
+    ) -> None:
+        self.trouble: str | None = "the topic has not been reached yet"
+        """Why readings can't be accepted now; None when they can."""
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._partitions = partitions
+        self._store = store
+        self._limits = limits
+        self._positions = Positions()
+        self._sent: dict[int, int] = {}
+        self._in_flight: set[tuple[TenantId, UUID]] = set()
+        self._bytes = 0
+        self._readings = 0
+        self._producer: AIOKafkaProducer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Begin to reach the topic and to follow its partitions."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Send what is on its way, and end."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._producer is not None:
+            await self._producer.stop()
+
+    def queued_readings(self) -> int:
+        """Readings on their way into the topic."""
+        return self._readings
+
+    def reserve(self, tenant: TenantId, batch_id: UUID) -> None:
+        """Enter an id as in flight, before anything is looked up for it. Raises InFlightError when it is."""
+        if (tenant, batch_id) in self._in_flight:
+            raise InFlightError("a request with this Idempotency-Key is being worked on")
+        self._in_flight.add((tenant, batch_id))
+
+    def release(self, tenant: TenantId, batch_id: UUID) -> None:
+        """Take back `reserve`, once the request has its answer."""
+        self._in_flight.discard((tenant, batch_id))
+
+    async def submit(self, batch: IncomingBatch) -> Receipt:
+        """The receipt of a batch: committed, or pending when that takes too long; in both cases it is safe.
+
+        Raises BusyError (too much on its way), KeyReusedError (another body under the same id), UnavailableError (not
+        accepted, or outcome unknown: ask again with the same id). The id must have been reserved; it is released.
+        """
+        try:
+            return await self._submit(batch)
+        finally:
+            self.release(batch.tenant_id, batch.id)
+
+    async def _submit(self, batch: IncomingBatch) -> Receipt:
+        if self._stopping or self.trouble is not None:
+            raise self._unavailable(self.trouble or "the engine is stopping")
+        self._require_room(batch)
+        if batch.body_hash is not None:
+            entered = await self._of_store(self._store.enter(batch))
+            if entered.body_hash != batch.body_hash:
+                raise KeyReusedError("this Idempotency-Key was used with another body")
+            if entered.receipt is not None:
+                return entered.receipt
+        self._bytes += batch.body_bytes
+        self._readings += batch.received
+        try:
+            # Of a large body both take longer than the event loop may stand still.
+            cuts, messages = await asyncio.to_thread(self._messages, batch)
+            deadline = asyncio.get_running_loop().time() + self._limits.receipt_wait_s
+            last = await self._send_all(batch, cuts, messages, deadline)
+        finally:
+            self._bytes -= batch.body_bytes
+            self._readings -= batch.received
+        return await self._receipt(batch, last, deadline)
+
+    def _messages(self, batch: IncomingBatch) -> tuple[list[Cut], list[bytes]]:
+        limits = CutLimits(self._limits.message_readings_max, self._limits.message_raw_bytes_max)
+        cuts = cut(batch, self._partitions, limits)
+        return cuts, [encode(one.batch) for one in cuts]
+
+    async def _send_all(
+        self, batch: IncomingBatch, cuts: Sequence[Cut], messages: Sequence[bytes], deadline: float
+    ) -> dict[int, int]:
+        """Send the messages of each partition in their order; gives the last offset in each.
+
+        Those of an import follow one another when the one before is committed, so that live readings never wait for
+        more than one of them (rule E5). After the time in which a receipt is waited for, the rest is sent at once.
+        """
+        by_partition: dict[int, list[bytes]] = {}
+        for part, message in zip(cuts, messages, strict=True):
+            by_partition.setdefault(part.partition_no, []).append(message)
+        last: dict[int, int] = {}
+
+        async def send(number: int, of_partition: Sequence[bytes]) -> None:
+            for position, message in enumerate(of_partition):
+                if position and batch.mode is Mode.IMPORT:
+                    await self._passed(number, last[number], deadline)
+                last[number] = await self._send(number, message)
+
+        sending = [asyncio.create_task(send(*one)) for one in by_partition.items()]
+        try:
+            await asyncio.gather(*sending)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("the topic did not take a message: %s", type(error).__name__)
+            raise self._unavailable(
+                "the outcome is unknown: ask again with the same Idempotency-Key"
+            ) from error
+        finally:
+            for one in sending:
+                one.cancel()
+        return last
+
+    async def _send(self, number: int, message: bytes) -> int:
+        if self._producer is None:
+            raise self._unavailable("the topic can't be reached")
+        async with asyncio.timeout(self._limits.ack_s_max):
+            sent = await self._producer.send_and_wait(
+                self._topic,
+                message,
+                partition=number,
+                headers=[(Header.VERSION.value, str(READINGS.schema_version).encode())],
+            )
+        offset: int = sent.offset
+        self._sent[number] = max(self._sent.get(number, 0), offset + 1)
+        return offset
+
+    async def _passed(self, number: int, offset: int, deadline: float) -> bool:
+        """Whether a message is committed by then."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._positions.passed(number, offset)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _receipt(self, batch: IncomingBatch, last: dict[int, int], deadline: float) -> Receipt:
+        """The receipt once all parts are committed, or a pending one at the deadline."""
+        for number, offset in last.items():
+            if not await self._passed(number, offset, deadline):
+                break
+        else:
+            receipt = await self._of_store(self._store.receipt(batch.tenant_id, batch.id))
+            if receipt is not None:
+                return receipt
+        if batch.body_hash is None:
+            await self._of_store(self._store.enter(batch))
+        return pending_receipt(batch.id, batch.received, batch.ignored_keys)
+
+    async def _of_store(self, asked: Awaitable[T]) -> T:
+        try:
+            return await asked
+        except BpmError:
+            raise
+        except Exception as error:
+            log.warning("the store can't be asked: %s", type(error).__name__)
+            raise self._unavailable(
+                "the outcome is unknown: ask again with the same Idempotency-Key"
+            ) from error
+
+    def _require_room(self, batch: IncomingBatch) -> None:
+        limits = self._limits
+        if self._bytes and self._bytes + batch.body_bytes > limits.queue_bytes_max:
+            raise BusyError(
+                f"bodies of {self._bytes} bytes are on their way already",
+                limit=limits.queue_bytes_max,
+                retry_after_s=limits.retry_after_s,
+            )
+        behind = self.behind_messages()
+        if behind > limits.behind_messages_max:
+            raise BusyError(
+                f"{behind} messages of a partition wait already",
+                limit=limits.behind_messages_max,
+                retry_after_s=limits.retry_after_s,
+            )
+
+    def behind_messages(self) -> int:
+        """Messages that wait in the partition that is furthest behind, of those that this process has sent."""
+        committed = self._positions.committed
+        return max((sent - committed.get(number, 0) for number, sent in self._sent.items()), default=0)
+
+    def _unavailable(self, why: str) -> UnavailableError:
+        return UnavailableError(why, retry_after_s=self._limits.retry_after_s)
+
+    # Following the topic and its partitions.
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                if self._producer is None:
+                    await self._connect()
+                await self._follow()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+                trouble = f"the topic or the store can't be used: {type(error).__name__}"
+                if trouble != self.trouble:
+                    log.warning("%s: %s", trouble, error)
+                self.trouble = trouble
+                await asyncio.sleep(_RETRY_S)
+
+    async def _connect(self) -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=_REQUEST_BYTES,
+            linger_ms=_LINGER_MS,
+            request_timeout_ms=int(self._limits.ack_s_max * 1000),
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        self._producer = producer
+
+    async def _follow(self) -> None:
+        """Look where the partitions are at every commit, and every now and then in any case."""
+        async with await self._store.listening() as connection:
+            while True:
+                self._positions.move(await self._store.positions())
+                self.trouble = None
+                async for _ in connection.notifies(timeout=_POLL_S, stop_after=1):
+                    pass

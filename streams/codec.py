@@ -1,0 +1,237 @@
+"""Batches as messages of a topic: one Arrow IPC stream each, its columns as they are in memory.
+
+A message holds a batch, or what one partition's owner gets of it, in order of arrival: rules take a pack's readings so
+(rule E17), and the owner sorts what it stores.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from domain.errors import MessageUnreadableError
+from domain.measures import MEASURE_NAMES
+from domain.quarantine import ItemOrigin, RawForm
+from domain.readings import ABSENT, IncomingBatch, Int32Array, ReadingBatch, to_values
+from domain.receipts import Mode, QuarantinedItem, QuarantineReason
+from domain.tenancy import TenantId
+from streams.topics import READINGS
+
+_FACTS: Final = b"bpm"
+_COLUMNS: Final = ("index", "tenant", "tenure", "pack", "ts_ms", *MEASURE_NAMES)
+
+
+class _Item(msgspec.Struct, array_like=True, frozen=True):
+    index: int
+    reason: str
+    field: str | None
+    limit: str | float | None
+    raw: str
+    pack: str | None
+
+
+class _Facts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a message says of its batch besides the columns. `ahead`: how many rows at the end were too far ahead."""
+
+    version: int
+    id: UUID
+    tenant_id: int
+    subject: str
+    source: str
+    mode: str
+    arrived_at_ms: int
+    registry_version: int
+    received: int
+    form: str
+    names: list[str]
+    import_id: UUID | None = None
+    body_hash: bytes | None = None
+    items: list[_Item] = []
+    ignored_keys: list[str] = []
+    part_of: UUID | None = None
+    parts: int | None = None
+    pack_limit: str | None = None
+    own_device: bool = False
+    site_limit: list[str] | None = None
+    redriven: bool = False
+    ahead: int = 0
+    came: bool = False
+
+
+def encode(batch: IncomingBatch) -> bytes:
+    """The message of a batch."""
+    ahead = batch.ahead
+    parts = [batch.readings] if ahead is None else [batch.readings, ahead]
+    index = np.concatenate([part.index for part in parts])
+    names, name_of = _names(batch, index)
+    columns: dict[str, Any] = {
+        "index": index,
+        "tenant": np.concatenate([part.tenant for part in parts]),
+        "tenure": np.concatenate([part.tenure for part in parts]),
+        "pack": np.concatenate([part.pack for part in parts]),
+        "ts_ms": np.concatenate([part.ts_ms for part in parts]),
+        "name": name_of,
+    }
+    thousandths = np.concatenate([part.thousandths for part in parts], axis=1)
+    columns |= dict(zip(MEASURE_NAMES, thousandths, strict=True))
+    if batch.came_ms is not None:
+        columns["came_ms"] = np.concatenate(
+            [batch.came_ms, np.zeros(len(index) - len(batch.came_ms), np.int64)]
+        )
+    origin = batch.origin
+    facts = _Facts(
+        version=READINGS.schema_version,
+        id=batch.id,
+        tenant_id=batch.tenant_id,
+        subject=batch.subject,
+        source=batch.source,
+        mode=str(batch.mode),
+        arrived_at_ms=batch.arrived_at_ms,
+        registry_version=batch.registry_version,
+        received=batch.received,
+        form=str(origin.form),
+        names=names,
+        import_id=batch.import_id,
+        body_hash=batch.body_hash,
+        items=[
+            _Item(item.index, str(item.reason), item.field, item.limit, item.raw, origin.pack_of(item.index))
+            for item in batch.quarantined
+        ],
+        ignored_keys=list(batch.ignored_keys),
+        part_of=batch.part_of,
+        parts=batch.parts,
+        pack_limit=origin.pack_limit,
+        own_device=origin.own_device,
+        site_limit=None if origin.site_limit is None else list(origin.site_limit),
+        redriven=batch.redriven,
+        ahead=0 if ahead is None else len(ahead),
+        came=batch.came_ms is not None,
+    )
+    rows = pa.RecordBatch.from_arrays([pa.array(column) for column in columns.values()], names=list(columns))
+    rows = rows.replace_schema_metadata({_FACTS: msgspec.json.encode(facts)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_batch(rows)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found
+
+
+def _names(batch: IncomingBatch, index: Int32Array) -> tuple[list[str], Int32Array]:
+    """The external ids in some readings, each once, and which one each reading has."""
+    codes: dict[str, int] = {}
+    of = [codes.setdefault(batch.origin.pack_of(one) or "", len(codes)) for one in index.tolist()]
+    return list(codes), np.array(of, np.int32)
+
+
+def decode(message: bytes) -> IncomingBatch:
+    """The batch of a message. Raises MessageUnreadableError."""
+    try:
+        with pa.ipc.open_stream(message) as reader:
+            facts = _facts_of(reader.schema.metadata)
+            rows = reader.read_all().combine_chunks()
+        # Copied, because kernels take no columns that can't be written.
+        columns = {name: np.array(rows.column(name).to_numpy()) for name in rows.column_names}
+        return _batch(facts, columns, len(message))
+    except MessageUnreadableError:
+        raise
+    except (pa.ArrowException, msgspec.MsgspecError, KeyError, ValueError, TypeError) as error:
+        raise MessageUnreadableError(f"this is no message of readings: {type(error).__name__}") from error
+
+
+def _facts_of(metadata: Mapping[bytes, bytes] | None) -> _Facts:
+    text = (metadata or {}).get(_FACTS)
+    if text is None:
+        raise MessageUnreadableError("the message doesn't say whose readings it has")
+    version = msgspec.json.decode(text, type=_Version).version
+    if version != READINGS.schema_version:
+        raise MessageUnreadableError(
+            f"version {version} of the messages isn't known", field="version", limit=READINGS.schema_version
+        )
+    return msgspec.json.decode(text, type=_Facts)
+
+
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+
+
+def _batch(facts: _Facts, columns: dict[str, Any], size_bytes: int) -> IncomingBatch:
+    thousandths = np.stack([columns[name] for name in MEASURE_NAMES])
+    rows = ReadingBatch(
+        columns["index"], columns["tenant"], columns["tenure"], columns["pack"], columns["ts_ms"], thousandths
+    )
+    split = len(rows) - facts.ahead
+    readings = rows.rows(slice(0, split))
+    items = tuple(
+        QuarantinedItem(item.index, QuarantineReason(item.reason), item.field, item.limit, item.raw)
+        for item in facts.items
+    )
+    if len(readings) + len(items) != facts.received or (len(rows) and rows.pack.min() < 0):
+        raise MessageUnreadableError("the message has not as many readings as it says")
+    texts = _Texts(readings, columns["name"][:split], tuple(facts.names))
+    packs = {item.index: item.pack for item in facts.items}
+    origin = ItemOrigin(
+        RawForm(facts.form),
+        facts.pack_limit,
+        facts.own_device,
+        None if facts.site_limit is None else tuple(facts.site_limit),
+        lambda index: packs[index] if index in packs else texts.name_of(index),
+        frozenset(packs),
+    )
+    return IncomingBatch(
+        id=facts.id,
+        tenant_id=TenantId(facts.tenant_id),
+        subject=facts.subject,
+        source=facts.source,
+        mode=Mode(facts.mode),
+        import_id=facts.import_id,
+        arrived_at_ms=facts.arrived_at_ms,
+        body_hash=facts.body_hash,
+        registry_version=facts.registry_version,
+        body_bytes=size_bytes,
+        received=facts.received,
+        readings=readings,
+        quarantined=items,
+        ignored_keys=tuple(facts.ignored_keys),
+        raw_of=texts,
+        part_of=facts.part_of,
+        parts=facts.parts,
+        ahead=rows.rows(slice(split, None)) if facts.ahead else None,
+        origin=origin,
+        redriven=facts.redriven,
+        came_ms=columns["came_ms"][:split] if facts.came else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Texts:
+    """Readings of a message as the JSON in which they can be sent again: what was sent isn't in the message."""
+
+    readings: ReadingBatch
+    name: Int32Array
+    names: tuple[str, ...]
+
+    def _row(self, index: int) -> int:
+        return int(np.searchsorted(self.readings.index, index))
+
+    def name_of(self, index: int) -> str | None:
+        return self.names[self.name[self._row(index)]] or None
+
+    def __call__(self, index: int) -> str:
+        row = self._row(index)
+        thousandths = self.readings.thousandths[:, row]
+        values = {
+            name: value
+            for name, value, raw in zip(
+                MEASURE_NAMES, to_values(thousandths).tolist(), thousandths.tolist(), strict=True
+            )
+            if raw != ABSENT
+        }
+        reading = {"pack": self.name_of(index), "ts": int(self.readings.ts_ms[row])} | values
+        return msgspec.json.encode(reading).decode()
+
+    def release(self) -> None:
+        """Nothing that could be decoded again."""

@@ -1,0 +1,219 @@
+"""The Faust application of a worker: its partitions' owners go on where PostgreSQL says, whatever Kafka remembers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from domain.errors import BpmError, MessageUnreadableError, PositionLostError
+from streams.codec import decode
+from streams.partition_worker import Ends, PartitionWorker, Unreadable
+from streams.settling import Delivered
+
+log = logging.getLogger(__name__)
+
+_TURN_S: Final = 0.25
+_TAKE_S: Final = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """group_messages_max: messages committed together.
+
+    session_s: how long a worker may be silent before its partitions go to others. stop_s_max: how long a stop waits for
+    what is being committed.
+    """
+
+    group_messages_max: int
+    session_s: float
+    stop_s_max: float
+
+
+class WorkerApp:
+    """The application, with the worker of each partition that was ever assigned to this process.
+
+    make_worker: the worker of a partition. put_aside: makes a message a dead letter, and returns when that is durable.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        group: str,
+        folder: Path,
+        limits: WorkerLimits,
+        make_worker: Callable[[int], PartitionWorker],
+        put_aside: Callable[[int, int, bytes, Exception], Any],
+    ) -> None:
+        self.topic = topic
+        self.limits = limits
+        self.partitions: dict[int, PartitionWorker] = {}
+        self.assigned: set[int] = set()
+        self._make_worker = make_worker
+        self._put_aside = put_aside
+        self._turns: asyncio.Task[None] | None = None
+        self.app = _app(self, bootstrap, group, folder, limits)
+        source = self.app.topic(topic, key_serializer="raw", value_serializer="raw")
+        self.app.agent(source, name="readings", isolated_partitions=True, concurrency=1)(self._take_in)
+        self.app.on_partitions_revoked.connect(self._on_revoked)  # type: ignore[arg-type]
+
+    # Assignment
+
+    async def positions(self, ends: Mapping[int, Ends]) -> dict[int, int]:
+        """Take partitions over; where each goes on. One whose position the log hasn't is left out, with an alarm."""
+        self.assigned = set(ends)
+        found = await asyncio.gather(*(self._assign(number, one) for number, one in ends.items()))
+        if self._turns is None:
+            self._turns = asyncio.create_task(self._turn_for_ever())
+        return {
+            number: position for number, position in zip(ends, found, strict=True) if position is not None
+        }
+
+    async def _assign(self, number: int, ends: Ends) -> int | None:
+        worker = self.partitions.get(number)
+        if worker is None:
+            worker = self.partitions[number] = self._make_worker(number)
+        try:
+            return await worker.in_thread(worker.assign, ends)
+        except PositionLostError as error:
+            log.critical("partition %d is refused: %s", number, error.detail)
+            return None
+
+    async def _on_revoked(self, _: object, revoked: set[TP], **__: Any) -> None:
+        """Remember nothing as ours: whether it still is, is asked of the store at the next assignment."""
+        self.assigned -= {tp.partition for tp in revoked if tp.topic == self.topic}
+
+    # Messages
+
+    async def _take_in(self, stream: faust.StreamT[bytes]) -> None:
+        """Commit the messages of a partition in their order; what is acknowledged here is committed.
+
+        No exception leaves: it would acknowledge a message and go on with the next.
+        """
+        async for events in _taken(stream, self.limits.group_messages_max):
+            try:
+                await self._commit(events)
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                log.critical("the worker ends: %s", getattr(error, "detail", error))
+                await self.app.crash(error)
+                await asyncio.Event().wait()
+
+    async def _commit(self, events: list[Any]) -> None:
+        number = events[0].message.partition
+        worker = self.partitions[number]
+        messages = {event.message.offset: event.message for event in events}
+        end = self.app.consumer.highwater(TP(self.topic, number))
+        worker.log_end = max(worker.log_end, end or 0, max(messages) + 1)
+        loop = asyncio.get_running_loop()
+
+        def aside(position: int, error: Exception) -> None:
+            """From the owner's thread."""
+            put = self._put_aside(number, position, messages[position].value, error)
+            asyncio.run_coroutine_threadsafe(put, loop).result()
+
+        def commit() -> None:
+            worker.commit([_read(message.value, position) for position, message in messages.items()], aside)
+
+        await worker.in_thread(commit)
+
+    async def _turn_for_ever(self) -> None:
+        """What is due between groups, in each partition that is ours."""
+        while True:
+            await asyncio.sleep(_TURN_S)
+            for number in sorted(self.assigned):
+                worker = self.partitions[number]
+                end = self.app.consumer.highwater(TP(self.topic, number))
+                worker.log_end = max(worker.log_end, end or 0)
+                try:
+                    await worker.in_thread(worker.turn)
+                except BpmError as error:
+                    log.warning("partition %d: %s", number, error.detail)
+
+    async def stop(self) -> None:
+        """Save the states and let go of the partitions, once Faust has ended."""
+        if self._turns is not None:
+            self._turns.cancel()
+            await asyncio.gather(self._turns, return_exceptions=True)
+        for worker in self.partitions.values():
+            worker.stop()
+        for worker in self.partitions.values():
+            await worker.in_thread(worker.end)
+            worker.close()
+
+
+def _read(message: bytes, position: int) -> Delivered | Unreadable:
+    try:
+        return Delivered(decode(message), position)
+    except MessageUnreadableError as error:
+        return Unreadable(position, error)
+
+
+async def _taken(stream: faust.StreamT[bytes], messages_max: int) -> AsyncIterator[list[Any]]:
+    """What has come in, in groups."""
+    async for events in stream.take_events(messages_max, within=_TAKE_S):  # type: ignore[attr-defined]
+        yield list(events)
+
+
+def _app(worker: WorkerApp, bootstrap: str, group: str, folder: Path, limits: WorkerLimits) -> faust.App:
+    """Faust without what it isn't needed for: no tables, no leader, no web server, no topics of its own."""
+    app = _App(
+        group,
+        broker=[f"kafka://{address}" for address in bootstrap.split(",")],
+        store="memory://",
+        datadir=str(folder),
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        reply_create_topic=False,
+        table_standby_replicas=0,
+        consumer_auto_offset_reset="earliest",
+        stream_wait_empty=True,
+        stream_buffer_maxsize=64,
+        broker_session_timeout=limits.session_s,
+        broker_heartbeat_interval=max(0.3, limits.session_s / 6),
+        broker_rebalance_timeout=max(10.0, 2 * limits.session_s),
+        broker_request_timeout=max(30.0, 3 * limits.session_s),
+        broker_commit_interval=0.5,
+        broker_max_poll_records=256,
+        worker_redirect_stdouts=False,
+    )
+    app.worker = worker
+    return app
+
+
+class _App(faust.App):
+    worker: WorkerApp
+
+    def _new_transport(self) -> "_Transport":
+        return _Transport(self.conf.broker_consumer, self)
+
+
+class _Consumer(driver.Consumer):
+    """Goes on where the store says (E11): the only place where a position that is set is kept."""
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        worker: WorkerApp = self.app.worker  # type: ignore[attr-defined]
+        found = dict(await super().seek_to_committed())
+        mine = {tp.partition: tp for tp in self.assignment() if tp.topic == worker.topic}
+        first = await self.earliest_offsets(*mine.values())
+        behind = await self.highwaters(*mine.values())
+        ends = {number: Ends(first[tp], behind[tp]) for number, tp in mine.items()}
+        positions = await worker.positions(ends)
+        for number, tp in mine.items():
+            # Of a refused partition nothing is worked on; its messages stay where they are.
+            position = positions.get(number, ends[number].behind)
+            self._thread.seek(tp, position)
+            found[tp] = position
+        return found
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer

@@ -1,0 +1,234 @@
+"""One partition of a topic in a worker: its owner in a thread of its own, and what happens when it is taken away."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from domain.clock import AnchoredClock
+from domain.errors import BpmError, FencedError, NotFoundError, PositionLostError
+from streams.limits import OwnerLimits
+from streams.owner import PartitionOwner
+from streams.pipeline import PipelineLimits
+from streams.ports import LogStore, Stage
+from streams.settling import Delivered, settle_in_log
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_RETRY_S: Final = 0.2
+_TRIES_MAX: Final = 3
+"""Tries of a batch that fails by itself, while the store answers; then it is a dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The first position that the log still has, and the one behind its last."""
+
+    first: int
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that can't be committed, and why."""
+
+    position: int
+    error: Exception
+
+
+class Aside(Protocol):
+    """Where messages go that can't be committed."""
+
+    def __call__(self, position: int, error: BpmError | Exception) -> None:
+        """Put a message aside; returns when that is durable. Raises when it can't be done now."""
+        ...
+
+
+class PartitionWorker:
+    """Owns a partition from `assign` until another worker does.
+
+    What it may not do is guarded by the store (rules E7, E8): every commit compares epoch and position.
+    """
+
+    def __init__(
+        self,
+        partition_no: int,
+        store: LogStore,
+        limits: OwnerLimits,
+        pipeline_limits: PipelineLimits,
+        clock: AnchoredClock,
+        monotonic_s: Callable[[], float],
+        reached: Callable[[Stage], None],
+    ) -> None:
+        self.partition_no = partition_no
+        self.store = store
+        self._clock = clock
+        self.owner = PartitionOwner(store, limits, pipeline_limits, clock, monotonic_s, reached, self)
+        self.refused: str | None = None
+        """Why the partition isn't worked on though it is assigned: its position isn't in the log."""
+        self.lost = True
+        """Whether another worker may have taken over since `assign`."""
+        self.seen_behind = 0
+        """Behind the last message that was handed in."""
+        self.log_end = 0
+        """The end of the log, as far as it is known."""
+        self._stopping = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"partition {partition_no}")
+
+    async def in_thread(self, work: Callable[..., T], *given: object) -> T:
+        """Work of the owner's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *given)
+
+    # What the owner asks of its surroundings.
+
+    def is_idle(self) -> bool:
+        """Whether all of the log, as far as it is known, is committed."""
+        return self.store.position >= self.log_end
+
+    def pause(self, seconds: float, give_up: Callable[[], bool]) -> bool:
+        """Wait a while; False, at once, when stopping or giving up."""
+        return not give_up() and not self._stopping.wait(seconds)
+
+    def wake(self) -> None:
+        """The next turn comes by itself."""
+
+    # Of the owner's thread.
+
+    def assign(self, ends: Ends) -> int:
+        """Take the partition over, unless it is ours still; gives the position at which to go on.
+
+        Tries until it works, or until stopping. Raises PositionLostError when the log doesn't have the position.
+        """
+        while True:
+            try:
+                if self.owner.is_loaded and not self.lost and self.store.is_ours():
+                    break
+            except Exception as error:  # noqa: BLE001 - it is taken over anew
+                log.warning("partition %d: %s", self.partition_no, error)
+            self.owner.forget("the partition is being taken over")
+            if self.owner.take_over_until(float("inf")):
+                break
+            if self._stopping.is_set():
+                raise FencedError("the worker is stopping")
+        self.lost, self.refused = False, None
+        position = self.store.position
+        self.log_end = max(ends.behind, position)
+        if not ends.first <= position <= ends.behind:
+            self.refused = f"it is to go on at {position}, and the log has {ends.first} to {ends.behind}"
+            raise PositionLostError(self.refused)
+        return position
+
+    def commit(self, messages: Sequence[Delivered | Unreadable], aside: Aside) -> None:
+        """Commit messages, however long the store is away; returns early when the partition was taken away.
+
+        Raises PositionLostError when messages before them were never seen.
+        """
+        left = list(messages)
+        tries = 0
+        while left and not self.lost and self.refused is None and not self._stopping.is_set():
+            try:
+                if not self.owner.is_loaded:
+                    self._come_back()
+                left = [one for one in left if one.position >= self.store.position]
+                if left:
+                    self._require_next(left[0].position)
+                    self._commit_first(left, aside, alone=tries > 0)
+                    tries = min(tries, 1)
+            except FencedError as error:
+                self._lose(error)
+            except PositionLostError as error:
+                self.refused = error.detail
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is
+                # The outcome is unknown (rule E9): the state is loaded again, and the messages are tried one by one.
+                self._say(f"a group of {len(left)} messages failed", error)
+                self.owner.forget(
+                    "the outcome of the last commit is unknown; the state is being loaded again"
+                )
+                tries += 1
+                if not self.store.is_about_data(error):
+                    tries = 1
+                elif tries > _TRIES_MAX:
+                    left[0] = Unreadable(left[0].position, error)
+                self._stopping.wait(_RETRY_S)
+
+    def _require_next(self, position: int) -> None:
+        if position > self.store.position:
+            raise PositionLostError(f"it is at {self.store.position}, and the next message is {position}")
+
+    def _commit_first(self, left: Sequence[Delivered | Unreadable], aside: Aside, *, alone: bool) -> None:
+        """Commit what comes before the next unreadable message, or put that aside when it is the first."""
+        first = left[0]
+        if isinstance(first, Unreadable):
+            aside(first.position, first.error)
+            with self.store.group(first.position + 1):
+                pass
+            return
+        group = [first]
+        for one in () if alone else left[1:]:
+            if isinstance(one, Unreadable):
+                break
+            group.append(one)
+        self.owner.commit(group, settle_in_log, all_known_ids=True, until=group[-1].position + 1)
+
+    def _come_back(self) -> None:
+        """Load the state again under the epoch that this worker has. Raises FencedError when that was raised."""
+        if not self.owner.take_over_until(float("inf"), self.store.come_back):
+            self._stopping.wait(_RETRY_S)
+
+    def _lose(self, error: FencedError) -> None:
+        log.warning("partition %d: %s", self.partition_no, error.detail)
+        self.owner.forget("another worker has taken the partition over")
+        self.lost = True
+
+    def turn(self) -> None:
+        """What is due between groups."""
+        if self.lost or self.refused is not None or self._stopping.is_set():
+            return
+        try:
+            if not self.owner.is_loaded:
+                self._come_back()
+                return
+            self.owner.turn(self._obey)
+        except FencedError as error:
+            self._lose(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the state is loaded again
+            self._say("the store failed between groups", error)
+            self.owner.forget("the store failed; the state is being loaded again")
+
+    def _say(self, what: str, error: Exception) -> None:
+        """Log an error: in full, unless it only says that the store is away."""
+        about_data = self.store.is_about_data(error)
+        log.error(
+            "partition %d: %s: %s", self.partition_no, what, error, exc_info=error if about_data else None
+        )
+
+    def _obey(self) -> None:
+        """Clear the alerts that people clear; nothing changes for one that isn't open any more."""
+        for asked in self.store.clearances():
+            try:
+                self.owner.ruling.clear(asked, self._clock.now_ms())
+            except NotFoundError:
+                self.store.answer_clearance(asked)
+
+    def stop(self) -> None:
+        """Let what is being done end soon, and nothing begin."""
+        self._stopping.set()
+
+    def end(self) -> None:
+        """Save the state and let go of the store; after `stop`."""
+        try:
+            if not self.lost and self.owner.is_loaded:
+                self.owner.save_state()
+        except Exception:
+            log.exception("partition %d: its state could not be saved", self.partition_no)
+        self.store.close()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False)
