@@ -7,6 +7,7 @@ import pytest
 from kafka.admin import ConfigResource, KafkaAdminClient
 from typer.testing import CliRunner
 
+from api.bootstrap import DatabaseAccess
 from api.cli.checks import Finding, State, check_kafka
 from api.cli.main import app
 from api.cli.topics import migrate_topics
@@ -133,20 +134,21 @@ def test_more_copies_than_brokers_are_refused(empty: str, administered: KafkaAdm
 def test_migrate_prints_a_line_for_each_topic_and_difference_and_its_exit_code_tells(
     empty: str,
     administered: KafkaAdminClient,
+    own_database: DatabaseAccess,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = Settings(kafka=empty, kafka_partitions=4, data_dir=tmp_path)
-    assert migrate_topics(empty, settings) == 0
+    assert migrate_topics(settings, own_database) == 0
     assert [line for line in capsys.readouterr().err.splitlines() if "created" in line] == [
         f"created: {name}" for name in NAMES
     ]
     administered.alter_configs([ConfigResource("TOPIC", ALERTS.name, {"retention.ms": "1000"})])
-    assert migrate_topics(empty, settings) == 1
+    assert migrate_topics(settings, own_database) == 1
     assert "bpm.alerts.v1: retention.ms is 1000, should be 2592000000" in capsys.readouterr().err
     administered.create_partitions({READINGS.name: 5})
     until(lambda: partitions_of(administered, READINGS.name) == 5)
-    assert migrate_topics(empty, settings) == 3
+    assert migrate_topics(settings, own_database) == 3
     said = capsys.readouterr().err
     assert "bpm.readings.v1: partitions is 5, should be 4" in said
     assert "retention.ms" in said
@@ -178,7 +180,7 @@ def test_a_cluster_that_is_not_there_is_told_by_doctor_and_by_migrate(tmp_path: 
     (found,) = findings(Settings(kafka=NOWHERE, data_dir=tmp_path))
     assert (found.state, NOWHERE in found.found) == (State.FAILURE, True)
     with pytest.raises(KafkaUnreachableError, match=NOWHERE):
-        migrate_topics(NOWHERE, Settings(data_dir=tmp_path))
+        migrate_topics(Settings(kafka=NOWHERE, data_dir=tmp_path), DatabaseAccess(""))
 
 
 def test_one_broker_of_those_named_is_enough(empty: str) -> None:
