@@ -1,5 +1,7 @@
 """Creates topics that are missing, and tells how those that are there differ from what they should be."""
 
+import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from streams.topics import COPIES, READINGS, TOPICS, Topic
 
 _REACH_S_MAX: Final = 10.0
 _ANSWER_S_MAX: Final = 30.0
+_KNOWN_S_MAX: Final = 10.0
+_POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,10 @@ def create_topics(bootstrap: str, sizes: TopicSizes) -> Seen:
     with _admin(bootstrap) as admin:
         missing = _look(admin, sizes, ()).missing
         copies = _copies(admin, sizes)
-        for topic in TOPICS:
-            if topic.name in missing:
-                _create(admin, topic, sizes, copies)
-        return _look(admin, sizes, missing)
+        created = tuple(
+            topic.name for topic in TOPICS if topic.name in missing and _create(admin, topic, sizes, copies)
+        )
+        return _look_until_known(admin, sizes, created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def readings_origin(bootstrap: str) -> Origin:
 def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
     """What isn't as it should be, though readings can be taken in.
 
-    Raises KafkaUnreachableError, and KafkaRefusedError for a topic that is missing or has other partitions.
+    Raises KafkaUnreachableError, and KafkaRefusedError for a topic that is missing or another number of partitions.
     """
     seen = inspect_topics(bootstrap, sizes)
     if seen.missing:
@@ -112,9 +116,10 @@ def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
 @contextmanager
 def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
     """A client of the cluster. Its errors become ours."""
+    reached = _reach(bootstrap)
     try:
         admin = KafkaAdminClient(
-            bootstrap_servers=bootstrap,
+            bootstrap_servers=reached,
             bootstrap_timeout_ms=int(_REACH_S_MAX * 1000),
             request_timeout_ms=int(_ANSWER_S_MAX * 1000),
         )
@@ -125,26 +130,49 @@ def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
     except BrokerResponseError as error:
         raise KafkaRefusedError(f"the cluster answered {type(error).__name__}") from error
     except (KafkaError, OSError) as error:
-        raise KafkaUnreachableError(f"no broker answers at {bootstrap}: {error}") from error
+        raise KafkaUnreachableError(f"no broker answers as it should at {reached}: {error}") from error
+
+
+def _reach(bootstrap: str) -> str:
+    """The first address that takes connections; kafka-python doesn't close those that it tries in vain."""
+    refused = []
+    for address in bootstrap.split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), _REACH_S_MAX):
+                return address
+        except OSError as error:
+            refused.append(f"{address} ({error.strerror or error})")
+    raise KafkaUnreachableError(f"no broker answers at {', '.join(refused)}")
 
 
 def _copies(admin: KafkaAdminClient, sizes: TopicSizes) -> int:
     return sizes.copies or min(COPIES, len(admin.describe_cluster()["brokers"]))
 
 
-def _create(admin: KafkaAdminClient, topic: Topic, sizes: TopicSizes, copies: int) -> None:
+def _create(admin: KafkaAdminClient, topic: Topic, sizes: TopicSizes, copies: int) -> bool:
+    """True when the topic was made, False when another one was quicker."""
     wanted = {
         "num_partitions": topic.partitions or sizes.partitions,
         "replication_factor": copies,
         "configs": topic.configuration(copies),
     }
     try:
-        admin.create_topics({topic.name: wanted}, wait_for_metadata=True)
+        admin.create_topics({topic.name: wanted})
     except TopicAlreadyExistsError:
-        return  # another one was quicker; the look afterwards says what it made
+        return False
     except BrokerResponseError as error:
         why = f"{topic.name} can't be created with {copies} copies of each message: {type(error).__name__}"
         raise KafkaRefusedError(why, limit=copies) from error
+    return True
+
+
+def _look_until_known(admin: KafkaAdminClient, sizes: TopicSizes, created: tuple[str, ...]) -> Seen:
+    """How the topics are, once every broker that is asked knows them all."""
+    deadline_s = time.monotonic() + _KNOWN_S_MAX
+    while (seen := _look(admin, sizes, created)).missing and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+    return seen
 
 
 def _look(admin: KafkaAdminClient, sizes: TopicSizes, created: tuple[str, ...]) -> Seen:

@@ -84,6 +84,9 @@ class _Sender:
         while True:
             status, answer = self._ask(body, key)
             self.answers[status] += 1
+            if status == 202:
+                # Safe in the topic, and committed some time.
+                return True
             if status == 200:
                 if answer["accepted"] + answer["duplicate"] != BATCH_READINGS:
                     self.wrong.append(f"{self.pack} {first_ms}: {answer}")

@@ -22,6 +22,8 @@ def migrate_topics(settings: Settings, access: DatabaseAccess) -> Exit:
     seen = create_topics(brokers, topic_sizes(settings))
     for name in seen.created:
         console.print(f"created: {name}")
+    for name in seen.missing:
+        console.print(f"not there yet, though it was made: {name}", style="yellow")
     for drift in seen.drifts:
         console.print(str(drift), markup=False, style="bold red" if drift.refuses else "yellow")
     if any(drift.refuses for drift in seen.drifts):
@@ -29,7 +31,7 @@ def migrate_topics(settings: Settings, access: DatabaseAccess) -> Exit:
     origin = readings_origin(brokers)
     if adopt(access.admin, origin.topic, origin.first):
         console.print(f"Readings come from {origin.topic} from now on, over {len(origin.first)} partitions.")
-    if not seen.drifts:
+    if not seen.drifts and not seen.missing:
         console.print("The topics are as they should be.")
         return Exit.DONE
     return Exit.FAILED

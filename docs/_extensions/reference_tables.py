@@ -13,6 +13,7 @@ from api.errors import STATUS
 from domain.measures import MEASURES
 from domain.policy import GRANTS
 from domain.receipts import QuarantineReason
+from streams.topics import HEADER_MEANS, TOPICS, Header
 
 Rows = Iterable[tuple[str, ...]]
 
@@ -56,6 +57,49 @@ class RolesTable(TableDirective):
         return [
             (f"`{role}`", ", ".join(f"`{action}`" for action in sorted(actions)))
             for role, actions in GRANTS.items()
+        ]
+
+
+class TopicsTable(TableDirective):
+    """The topics of a Kafka cluster."""
+
+    head = ("Topic", "A message is", "Key", "Partitions", "Kept", "Largest", "Headers")
+
+    def rows(self) -> Rows:
+        return [
+            (
+                f"`{topic.name}`",
+                topic.holds,
+                topic.key,
+                "`BPM_KAFKA_PARTITIONS`" if topic.partitions is None else str(topic.partitions),
+                f"{topic.retention_hours // 24} days",
+                f"{topic.message_bytes_max >> 10} KiB",
+                ", ".join(f"`{header}`" for header in topic.headers),
+            )
+            for topic in TOPICS
+        ]
+
+
+class HeadersTable(TableDirective):
+    """The headers of messages."""
+
+    head = ("Header", "Says")
+
+    def rows(self) -> Rows:
+        return [(f"`{header}`", HEADER_MEANS[header]) for header in Header]
+
+
+class TopicSettingsTable(TableDirective):
+    """What Kafka is told of every topic alike."""
+
+    head = ("Setting of Kafka", "With three copies", "With one")
+
+    def rows(self) -> Rows:
+        three, one = ([topic.configuration(copies) for topic in TOPICS] for copies in (3, 1))
+        return [
+            (f"`{name}`", value, one[0][name])
+            for name, value in three[0].items()
+            if len({configured[name] for configured in three}) == 1
         ]
 
 
@@ -110,6 +154,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for name, directive in {
         "measures-table": MeasuresTable,
         "roles-table": RolesTable,
+        "topics-table": TopicsTable,
+        "headers-table": HeadersTable,
+        "topic-settings-table": TopicSettingsTable,
         "errors-table": ErrorsTable,
         "reasons-table": ReasonsTable,
         "settings-table": SettingsTable,

@@ -108,7 +108,7 @@ class Spread:
 def spread(folder: Path, *, brokers: int = 1, tree: Path = ROOT) -> Iterator[Spread]:
     """Brokers, an API and two workers."""
     folder.mkdir(parents=True, exist_ok=True)
-    with Cluster(folder / "kafka", nodes=brokers) as cluster:
+    with Cluster(folder / "kafka", brokers) as cluster:
         made = Spread(folder, cluster, EngineProcess(folder, packages=tree), tree=tree)
         try:
             made.start_engine()

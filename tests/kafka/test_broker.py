@@ -33,9 +33,12 @@ async def send(bootstrap: str, topic: str, values: list[bytes], wait_s_max: floa
         enable_idempotence=True,
         request_timeout_ms=int(wait_s_max * 1000),
     )
-    async with producer:
+    try:
+        await producer.start()
         for value in values:
             await producer.send_and_wait(topic, value, partition=0)
+    finally:
+        await producer.stop()
 
 
 async def received(bootstrap: str, topic: str) -> list[bytes]:
@@ -52,11 +55,18 @@ async def received(bootstrap: str, topic: str) -> list[bytes]:
     return values
 
 
-@pytest.fixture
-def cluster(kafka_jars: None, tmp_path: Path) -> Iterator[Cluster]:
-    """A broker of the test's own, to be treated badly."""
-    with Cluster(tmp_path / "kafka") as cluster:
+@pytest.fixture(scope="module")
+def cluster(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A broker of the module's own, to be treated badly; each test leaves it running."""
+    with Cluster(tmp_path_factory.mktemp("kafka")) as cluster:
         yield cluster
+
+
+def leader_of(bootstrap: str, topic: str) -> int:
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    (described,) = admin.describe_topics([topic])
+    admin.close()
+    return int(described["partitions"][0]["leader_id"])
 
 
 def test_what_is_produced_is_consumed_in_order(kafka: str) -> None:
@@ -74,6 +84,32 @@ def test_acknowledged_messages_are_there_after_a_hard_kill_and_a_restart(cluster
     cluster.brokers[0].restart()
     asyncio.run(send(cluster.bootstrap, topic, [b"after"]))
     assert asyncio.run(received(cluster.bootstrap, topic)) == [b"before", b"after"]
+
+
+def test_paused_broker_answers_nothing_and_goes_on_when_resumed(cluster: Cluster) -> None:
+    topic = new_topic(cluster.bootstrap)
+    asyncio.run(send(cluster.bootstrap, topic, [b"before"]))
+    cluster.brokers[0].pause()
+    with pytest.raises((KafkaError, TimeoutError)):
+        asyncio.run(asyncio.wait_for(send(cluster.bootstrap, topic, [b"lost"], wait_s_max=1.0), 5.0))
+    cluster.brokers[0].resume()
+    asyncio.run(send(cluster.bootstrap, topic, [b"after"]))
+    assert asyncio.run(received(cluster.bootstrap, topic)) == [b"before", b"after"]
+
+
+def test_three_brokers_go_on_without_the_leader_and_keep_what_it_acknowledged(
+    kafka_jars: None, tmp_path: Path
+) -> None:
+    with Cluster(tmp_path / "kafka", count=3) as cluster:
+        topic = new_topic(cluster.bootstrap, copies=3)
+        asyncio.run(send(cluster.bootstrap, topic, [b"before"]))
+        leader = next(one for one in cluster.brokers if one.node_id == leader_of(cluster.bootstrap, topic))
+        leader.kill()
+        others = ",".join(one.address for one in cluster.brokers if one is not leader)
+        asyncio.run(send(others, topic, [b"meanwhile"]))
+        leader.restart()
+        asyncio.run(send(cluster.bootstrap, topic, [b"after"]))
+        assert asyncio.run(received(cluster.bootstrap, topic)) == [b"before", b"meanwhile", b"after"]
 
 
 def test_no_topic_is_made_by_sending_to_it(kafka: str) -> None:
