@@ -27,7 +27,18 @@ def under_load(made: Spread) -> SteadyLoad:
 
 def shown(pages: Any) -> list[Any]:
     """Alerts without what differs from one installation to another."""
-    names = ("pack", "rule", "severity", "state", "onset", "raised_at", "cleared_at", "value", "late", "flapping")
+    names = (
+        "pack",
+        "rule",
+        "severity",
+        "state",
+        "onset",
+        "raised_at",
+        "cleared_at",
+        "value",
+        "late",
+        "flapping",
+    )
     return sorted([one.get(name) for name in names] for one in pages)
 
 
@@ -42,7 +53,9 @@ def everything(ask: Any, path: str) -> list[Any]:
 
 def windows(ask: Any, packs: list[str], first_ms: int, last_ms: int) -> list[Any]:
     bounds = f"from={_text(first_ms)}&to={_text(last_ms + 1)}"
-    return [ask(f"/v1/aggregates?pack={pack}&measure=voltage_v&step=PT15M&zone=UTC&{bounds}") for pack in packs]
+    return [
+        ask(f"/v1/aggregates?pack={pack}&measure=voltage_v&step=PT15M&zone=UTC&{bounds}") for pack in packs
+    ]
 
 
 def _text(ms: int) -> str:
