@@ -16,11 +16,11 @@ from api.quarantine.service import require_whole_tenant
 from api.ranges import require_range
 from api.telemetry.service import commit, known_packs, require_clock
 from domain.clock import to_ms
-from domain.errors import BodyUnreadableError, ConflictError, InFlightError
+from domain.errors import BodyUnreadableError, ConflictError, InFlightError, UnavailableError
 from domain.measures import MEASURES
 from domain.quarantine import RawForm, is_cut
 from domain.readings import IncomingBatch, Int64Array
-from domain.receipts import ItemOutcome, Mode, Receipt, ReceiptItem
+from domain.receipts import ItemOutcome, Mode, Receipt, ReceiptItem, ReceiptStatus
 from domain.tenancy import Actor, Role
 from ingest.bodies.kept import header_of, read_kept
 from ingest.columns import RawReadings
@@ -162,6 +162,12 @@ async def _redrive_group(call: Call, group: Group, rows: Sequence[Row], summary:
             _count_judged(raw, judged, rows, summary)
             return
         receipt = await commit(call, _batch_id(call, rows), lambda: _batch(call, group, rows))
+        if receipt.status is ReceiptStatus.PENDING:
+            # Asked again, the same items are the same batch.
+            raise UnavailableError(
+                "the items are safe, and not committed yet: ask again",
+                retry_after_s=call.engine.settings.retry_after_s,
+            )
     except InFlightError:
         raise
     except (BodyUnreadableError, ConflictError):

@@ -14,13 +14,13 @@ from api.telemetry import schemas, service
 from api.telemetry.bodies import Body, BodyShape, content_type_of, read_content
 from domain.errors import BusyError, DiskLowError, NotFoundError
 from domain.policy import Action
-from domain.receipts import Receipt
+from domain.receipts import Receipt, ReceiptStatus
 
 routes = router("telemetry")
 
 UNNAMED = schemas.NewImport()
 
-HTTP_OK, HTTP_MULTI_STATUS, HTTP_CREATED = 200, 207, 201
+HTTP_OK, HTTP_CREATED, HTTP_ACCEPTED, HTTP_MULTI_STATUS = 200, 201, 202, 207
 
 
 def receipt_json(receipt: Receipt) -> dict[str, Any]:
@@ -53,6 +53,10 @@ ImportId = Annotated[UUID | None, Query(alias="import", description="an import's
 Sender = Annotated[Call, Depends(Allowed(Action.TELEMETRY_WRITE))]
 
 _SET_ASIDE: dict[int | str, dict[str, Any]] = {
+    HTTP_ACCEPTED: {
+        "model": schemas.Receipt,
+        "description": "The readings are safe, and not committed yet; the receipt is at the Location",
+    },
     HTTP_MULTI_STATUS: {"model": schemas.Receipt, "description": "Some readings were set aside"},
     **may_answer(NotFoundError, BusyError, DiskLowError),
 }
@@ -69,6 +73,8 @@ async def _take_in(
     content = await read_content(request, call, shape)
     body = Body(content, content_type_of(request), idempotency_key, import_id, shape, pack)
     receipt = await service.take_in(call, body)
+    if receipt.status is ReceiptStatus.PENDING:
+        return answer(receipt_json(receipt), HTTP_ACCEPTED, {"Location": f"/v1/receipts/{receipt.id}"})
     return answer(receipt_json(receipt), HTTP_OK if receipt.complete else HTTP_MULTI_STATUS)
 
 
@@ -82,7 +88,8 @@ async def post_telemetry(
     request: Request, call: Sender, import_id: ImportId = None, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Store readings. The answer is a receipt, given when they are committed: 200 when all of them are stored,
-    207 when some were set aside, with the reason for each. Content-Encoding may be gzip or zstd.
+    207 when some were set aside, with the reason for each. Where readings go through a topic and its workers take long,
+    it is 202 with a pending receipt: nothing is lost any more. Content-Encoding may be gzip or zstd.
     """
     return await _take_in(request, call, BodyShape.NATIVE, import_id, idempotency_key)
 
@@ -124,7 +131,7 @@ async def post_gateway(
 async def get_receipt(
     record_id: RecordId, call: Annotated[Call, Depends(Allowed(Action.RECEIPT_READ))]
 ) -> Response:
-    """The receipt of a batch that is committed."""
+    """The receipt of a batch: committed, or pending while it is on its way through a topic."""
     return answer(receipt_json(await service.get_receipt(call, record_id)))
 
 

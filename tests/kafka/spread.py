@@ -1,15 +1,12 @@
 """One installation spread over processes: brokers, an API and workers, with a steady load, and faults among them."""
 
-import http.client
-import random
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -18,7 +15,7 @@ from storage.database import INGEST_ROLE, conninfo_as
 from tests.faults.engine_process import ROOT, EngineProcess, until
 from tests.kafka.broker import Cluster
 from tests.kafka.workers import Worker
-from tests.steady_load import TENANT, SteadyLoad, contradictions, make_tenant, stored
+from tests.steady_load import SteadyLoad, contradictions, make_tenant, stored
 
 PARTITIONS = 8
 PACKS = 4
@@ -28,12 +25,22 @@ RULE = {
     "name": "high",
     "severity": "warning",
     "scope": {"kind": "tenant"},
-    "condition": {"kind": "threshold", "measure": "voltage_v", "above": 3.9, "clear_below": 3.5},
+    "condition": {
+        "kind": "threshold",
+        "measure": "voltage_v",
+        "side": "above",
+        "limit": 3.9,
+        "clear_limit": 3.5,
+    },
+    "flapping": {"raises_max": 16, "window_s": 1},
 }
 
 
-class SpreadWrongError(Exception):
-    """What is stored contradicts what was told."""
+def date_rules_back(admin: str) -> None:
+    """Let the rules hold for readings that are some hours old."""
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("UPDATE bpm.rule_versions SET effective_from = effective_from - interval '1 day'")
+        connection.execute("UPDATE bpm.tenants SET rules_version = rules_version + 1")
 
 
 @dataclass(slots=True)
@@ -84,8 +91,8 @@ class Spread:
         with psycopg.connect(self.engine.connections().admin) as connection:
             return dict(connection.execute("SELECT partition_no, next FROM bpm.partitions").fetchall())
 
-    def wait_progress(self) -> None:
-        """Return once every partition that gets readings has moved on."""
+    def wait_progress(self, limit_s: float = COMMITTED_S_MAX) -> None:
+        """Return once every partition that gets readings has moved on. Raises EngineStuckError."""
         before = self.positions()
         busy = {number for number, position in before.items() if position}
 
@@ -93,7 +100,7 @@ class Spread:
             now = self.positions()
             return all(now[number] > before[number] for number in busy)
 
-        until(moved, "every partition to go on", COMMITTED_S_MAX)
+        until(moved, "every partition to go on", limit_s)
 
     def stop(self) -> None:
         """Stop everything."""
@@ -122,14 +129,14 @@ def spread(folder: Path, *, brokers: int = 1, tree: Path = ROOT) -> Iterator[Spr
             made.stop()
 
 
-def check(made: Spread, load: SteadyLoad) -> list[str]:
+def check(made: Spread, load: SteadyLoad, limit_s: float = COMMITTED_S_MAX) -> list[str]:
     """What contradicts the promises, once everything that was acknowledged is committed."""
     acknowledged, attempted = load.acknowledged(), load.attempted()
     connections = made.engine.connections()
     until(
         lambda: not set(acknowledged) - set(stored(connections)),
         "everything that was acknowledged to be stored",
-        COMMITTED_S_MAX,
+        limit_s,
     )
     wrong = contradictions(acknowledged, stored(connections), attempted) + load.wrong()
     return wrong + _out_of_order(connections.service)
@@ -144,6 +151,6 @@ def _out_of_order(service: str) -> list[str]:
         ).fetchall()
     return [
         f"pack {pack}: batch {batch_no} was committed out of order"
-        for (before, _, earlier), (pack, batch_no, moment) in zip(rows, rows[1:], strict=False)
+        for (before, _, earlier), (pack, batch_no, moment) in pairwise(rows)
         if before == pack and moment < earlier
     ]

@@ -9,19 +9,22 @@ import pytest
 
 from api.bootstrap import DatabaseAccess
 from tests.faults.builds import broken_build
-from tests.kafka.spread import PACKS, RULE, Spread, check, spread
+from tests.faults.engine_process import EngineStuckError
+from tests.kafka.spread import PACKS, RULE, Spread, check, date_rules_back, spread
 from tests.running import running_api
 from tests.steady_load import BATCH_READINGS, TENANT, Reading, SteadyLoad
 
 pytestmark = [pytest.mark.needs_kafka, pytest.mark.xdist_group("kafka"), pytest.mark.timeout(600)]
 
-_FLOW_S = 2.0
+_FLOW_S = 1.0
+_STUCK_S = 25.0
 
 
 def under_load(made: Spread) -> SteadyLoad:
     token = made.engine.token(TENANT)
     status, answer = made.engine.request("POST", "/v1/rules", RULE, token)
     assert status == 201, answer
+    date_rules_back(made.engine.connections().admin)
     return SteadyLoad(made.engine.port, token, "steady", threads=PACKS)
 
 
@@ -112,6 +115,7 @@ def sent_embedded(
     api.tenant(TENANT)
     with api.client(TENANT) as client:
         assert client.post("/v1/rules", json=RULE).status_code == 201
+        date_rules_back(api.access.admin)
         for pack in packs:
             rows = sorted(one for one in sent if one[0] == pack)
             for start in range(0, len(rows), 100 * BATCH_READINGS):
@@ -127,20 +131,22 @@ def sent_embedded(
         return shown(everything(ask, "/v1/alerts")), windows(ask, packs, first_ms, last_ms)
 
 
-def test_without_the_fence_a_paused_worker_stores_twice(
-    kafka_jars: None, reachable_folder: Path, tmp_path: Path
+def test_without_the_fence_a_worker_that_was_paused_turns_a_position_back(
+    kafka_jars: None, reachable_folder: Path
 ) -> None:
-    broken = broken_build(reachable_folder / "unfenced", "log_fence_off")
+    """What is wrong then is a position that a partition doesn't come from any more, or a reading that is there twice."""
+    broken = broken_build(reachable_folder / "unfenced", "fence_off")
     with spread(reachable_folder / "broken", tree=broken) as made:
         load = under_load(made)
         try:
-            for _ in range(3):
-                made.wait_progress()
-                for name in ("one", "two"):
+            with pytest.raises((EngineStuckError, AssertionError)):
+                made.wait_progress(_STUCK_S)
+                for name in ("one", "two", "one", "two"):
                     made.workers[name].signal(signal.SIGSTOP)
-                    made.wait_progress()
+                    made.wait_progress(_STUCK_S)
                     made.workers[name].signal(signal.SIGCONT)
-                    time.sleep(_FLOW_S)
+                    made.wait_progress(_STUCK_S)
+                load.stop()
+                assert check(made, load, _STUCK_S) == []
         finally:
             load.stop()
-        assert check(made, load) != []
