@@ -124,6 +124,10 @@ class GroupTransaction:
         """The versions of each tenant's registry and rules, held still until commit."""
         return _versions(self._queries.rows("partition.tenant_versions", {"tenants": list(tenants)}))
 
+    def is_home_of(self, tenant_id: TenantId) -> bool:
+        """Whether what belongs to the tenant and to no pack belongs to this partition."""
+        return tenant_id % self._queries.partitions == self._queries.partition_no
+
     def versions_with_rules(self) -> dict[TenantId, TenantVersions]:
         """The same of every tenant that has ever had rules."""
         return _versions(self._queries.rows("alerting.tenants"))

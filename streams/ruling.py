@@ -90,7 +90,15 @@ class Ruling:
         changes = readings.changes(self._book, outcome.live)
         growth = None
         if self._book.growth:
-            growth = grow(set_aside_by(outcome.results), self._growth, self._book)
+            # What is about no pack belongs to one partition, that of its tenant.
+            growth = grow(
+                [
+                    one if one is not None and group.is_home_of(one.tenant_id) else None
+                    for one in set_aside_by(outcome.results)
+                ],
+                self._growth,
+                self._book,
+            )
             changes = changes.joined(growth.changes)
         if changes:
             group.write_alerts(changes)

@@ -70,7 +70,9 @@ class RunningApi:
 
 
 @contextmanager
-def running_api(access: DatabaseAccess, data_dir: Path, **settings: Any) -> Iterator[RunningApi]:
+def running_api(
+    access: DatabaseAccess, data_dir: Path, ready_s_max: float = READY_S_MAX, **settings: Any
+) -> Iterator[RunningApi]:
     """The application on a prepared database, served from a thread until the end."""
     port = free_port()
     given = Settings(env=Environment.DEVELOPMENT, port=port, data_dir=data_dir, **settings)
@@ -79,7 +81,7 @@ def running_api(access: DatabaseAccess, data_dir: Path, **settings: Any) -> Iter
     thread = threading.Thread(target=server.run, name="api", daemon=True)
     thread.start()
     try:
-        deadline_s = time.monotonic() + READY_S_MAX
+        deadline_s = time.monotonic() + ready_s_max
         while not server.started or engine.runner.trouble is not None:
             if time.monotonic() > deadline_s or not thread.is_alive():
                 raise TimeoutError(f"the API was not ready: {engine.runner.trouble}")

@@ -106,6 +106,13 @@ class LiveGroup(BaseModel):
     clock_skew_s: ClockSkew
 
 
+class StalePartition(BaseModel):
+    """A partition of which nothing was heard lately: its packs are counted as they were then."""
+
+    partition: int
+    as_of: Annotated[str, Field(description="RFC 3339, the second that its packs are counted as of")]
+
+
 class LiveAggregate(BaseModel):
     """The fleet as it is now, by groups."""
 
@@ -113,4 +120,8 @@ class LiveAggregate(BaseModel):
     as_of: Annotated[str, Field(description="RFC 3339, the second that the figures are of")]
     silent_after_s: int
     clock_skew_s_max: int
+    stale_partitions: Annotated[
+        list[StalePartition],
+        Field(description="partitions whose worker has said nothing lately; empty without Kafka"),
+    ]
     items: list[LiveGroup]

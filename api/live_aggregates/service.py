@@ -50,6 +50,9 @@ async def read(call: Call, by: By) -> bytes:
         "as_of": _text(as_of_s),
         "silent_after_s": settings.silent_after_s,
         "clock_skew_s_max": settings.live_skew_s_max,
+        "stale_partitions": [
+            {"partition": number, "as_of": _text(second)} for number, second in sorted(picture.stale.items())
+        ],
     }
     # Of a thousand groups it takes too long for the event loop.
     return await asyncio.to_thread(_encoded, answer, labels, figures, names)

@@ -151,6 +151,7 @@ SELECT pg_notify(%(channel)s, %(payload)s)
 SELECT tenant_id, source, floor(extract(epoch FROM arrived_at) * 1000)::int8 AS arrived_ms, quarantined
 FROM batches
 WHERE tenant_id = ANY(%(tenants)s) AND mode = 'live' AND source <> 'redrive' AND arrived_at > %(since)s
+    AND partition_no = %(partition_no)s
     -- A batch that was committed in parts counts by them.
     AND NOT EXISTS (
         SELECT FROM batches AS part WHERE part.tenant_id = batches.tenant_id AND part.part_of = batches.id

@@ -140,13 +140,17 @@ def test_without_the_fence_a_worker_that_was_paused_turns_a_position_back(
         load = under_load(made)
         try:
             with pytest.raises((EngineStuckError, AssertionError)):
-                made.wait_progress(_STUCK_S)
-                for name in ("one", "two", "one", "two"):
-                    made.workers[name].signal(signal.SIGSTOP)
-                    made.wait_progress(_STUCK_S)
-                    made.workers[name].signal(signal.SIGCONT)
-                    made.wait_progress(_STUCK_S)
-                load.stop()
-                assert check(made, load, _STUCK_S) == []
+                pause_one_after_another(made, load)
         finally:
             load.stop()
+
+
+def pause_one_after_another(made: Spread, load: SteadyLoad) -> None:
+    made.wait_progress(_STUCK_S)
+    for name in ("one", "two", "one", "two"):
+        made.workers[name].signal(signal.SIGSTOP)
+        made.wait_progress(_STUCK_S)
+        made.workers[name].signal(signal.SIGCONT)
+        made.wait_progress(_STUCK_S)
+    load.stop()
+    assert check(made, load, _STUCK_S) == []
