@@ -22,7 +22,7 @@ UPDATE imports SET undone_at = coalesce(undone_at, now()) WHERE tenant_id = %(te
 RETURNING id
 
 -- name: batch_exists
-SELECT FROM batches WHERE tenant_id = %(tenant_id)s AND (id = %(batch_id)s OR part_of = %(batch_id)s) LIMIT 1
+SELECT true AS there FROM batches WHERE tenant_id = %(tenant_id)s AND (id = %(batch_id)s OR part_of = %(batch_id)s) LIMIT 1
 
 -- name: archived
 -- The first archived time that a correction would touch, if it does.
