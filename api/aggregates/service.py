@@ -18,7 +18,7 @@ from domain.errors import ForbiddenError, InvalidRequestError
 from domain.groups import Group, GroupKind, group_of
 from domain.measures import MEASURE_INDEX
 from domain.readings import Int64Array
-from domain.windows import QUARTER_S, STEPS, Step, step_of
+from domain.windows import QUARTER_S, USUAL_STEPS, Step, step_of
 from storage import packs as stored_packs
 from storage.groups import GroupDays, PackGroup, group_days
 from storage.pack_groups import members_of
@@ -46,7 +46,7 @@ class Asked:
 
 
 def ask(step: str, zone: str, starts: datetime, ends: datetime) -> Asked:
-    """What is asked. Raises InvalidRequestError for an unknown step or zone, and for an empty or too wide range."""
+    """What is asked. Raises InvalidRequestError for no step or zone, and for an empty or too wide range."""
     require_range(starts, ends)
     for field, moment in (("from", starts), ("to", ends)):
         if not YEAR_FIRST <= moment.year <= YEAR_LAST:
@@ -88,7 +88,7 @@ async def pack_tables(
     for pack in packs:
         known = await stored_packs.get_by_name(transaction, pack)
         found = await pack_windows(transaction, known["pack_id"], bounds_ms, readings_left)
-        if not found.complete and asked.step.least_s < QUARTER_S:
+        if not found.complete and not asked.step.is_of_quarters:
             raise _too_short(asked, windows_max, QUARTER_S)
         if not found.complete:
             raise over_budget(settings)
@@ -117,8 +117,10 @@ async def _short_steps_fit(
 
 
 def _too_short(asked: Asked, windows_max: int, least_s: int) -> InvalidRequestError:
-    """Names the smallest step that fits, of at least `least_s`: one of 15 minutes needs no reading that was counted."""
-    for step in STEPS.values():
+    """Names the smallest usual step that fits, of at least `least_s`: those from 15 minutes on need no reading that
+    was counted.
+    """
+    for step in USUAL_STEPS:
         wide_enough = Asked(step, asked.zone, asked.starts, asked.ends).least_windows <= windows_max
         if step.least_s >= asked.step.least_s and wide_enough and step.least_s >= least_s:
             return InvalidRequestError(
