@@ -16,6 +16,7 @@ from tests.kernels.naive_rollup import joined, turned
 Reading = tuple[int, dict[str, float | None]]
 Point = tuple[int, int]
 Line = list[Point]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GAP_MS = 300_000
 DAY_S = 86_400
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
@@ -36,7 +37,7 @@ def length_of(step: str) -> tuple[int, int]:
 
 
 def offset_ms(zone: ZoneInfo, moment_ms: int) -> int:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=moment_ms)
+    moment = EPOCH + timedelta(milliseconds=moment_ms)
     return (moment.astimezone(zone).utcoffset() or timedelta()) // timedelta(milliseconds=1)
 
 
@@ -59,13 +60,12 @@ class Clock:
     """A zone's clock in about from <= t < to: the stretches in which it runs evenly."""
 
     def __init__(self, zone: ZoneInfo, from_ms: int, to_ms: int) -> None:
-        years = [(datetime(1970, 1, 1) + timedelta(milliseconds=one)).year for one in (from_ms, to_ms)]
+        years = [(EPOCH + timedelta(milliseconds=one)).year for one in (from_ms, to_ms)]
         self.stretches: list[tuple[int, int, int]] = []
         for year in range(years[0], years[1] + 1):
             for begin, end, offset in stretches_of(zone, year):
-                if self.stretches and self.stretches[-1][2] == offset:
-                    begin = self.stretches.pop()[0]
-                self.stretches.append((begin, end, offset))
+                goes_on = bool(self.stretches) and self.stretches[-1][2] == offset
+                self.stretches.append((self.stretches.pop()[0] if goes_on else begin, end, offset))
         self.stretches = [
             (max(begin, from_ms), min(end, to_ms), offset)
             for begin, end, offset in self.stretches
@@ -82,18 +82,18 @@ class Clock:
         for place, (begin, end, offset) in enumerate(self.stretches):
             if begin <= ts_ms:
                 shown_ms = min(ts_ms, end - 1) + offset
-                clock = datetime(1970, 1, 1) + timedelta(milliseconds=shown_ms)
+                clock = EPOCH + timedelta(milliseconds=shown_ms)
                 if months:
                     reached.append((place, ((clock.year - 2000) * 12 + clock.month - 1) // months))
                 else:
-                    monday = datetime(2000, 1, 3)
+                    monday = datetime(2000, 1, 3, tzinfo=UTC)
                     reached.append((place, (clock - monday) // timedelta(seconds=seconds)))
         return reached[-1] if 0 < seconds <= 3600 else max(number for _, number in reached)
 
     def starts(self, months: int, seconds: int) -> list[int]:
         """Every moment at which a window begins, but for the first stretch's own begin."""
         grid_ms = (seconds or DAY_S) * 1000
-        monday_ms = (datetime(2000, 1, 3) - datetime(1970, 1, 1)) // timedelta(milliseconds=1)
+        monday_ms = to_milliseconds(datetime(2000, 1, 3, tzinfo=UTC))
         moments = []
         for begin, end, offset in self.stretches:
             moments += [begin, *range(begin + (monday_ms - begin - offset) % grid_ms, end, grid_ms)]
@@ -151,7 +151,7 @@ def recount(
 
 
 def to_milliseconds(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def _near(line: Line, begin: int, end: int) -> Line:
