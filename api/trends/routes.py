@@ -9,7 +9,7 @@ from starlette.responses import Response
 from aggregations.trends import Method
 from aggregations.trends_analysis import Direction
 from api import series
-from api.aggregates.schemas import GroupAggregate
+from api.aggregates.schemas import STEP, GroupAggregate
 from api.call import Call
 from api.errors import may_answer
 from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, answer, chosen_format, router
@@ -21,7 +21,7 @@ routes = router("trends")
 
 Starts = Annotated[Moment, Query(alias="from", description="RFC 3339 with offset, inclusive")]
 Ends = Annotated[Moment, Query(alias="to", description="RFC 3339 with offset, exclusive")]
-StepOf = Annotated[str | None, Query(description="ISO 8601 duration of windows, such as PT15M, P1D, P1M")]
+StepOf = Annotated[str | None, Query(description=STEP, examples=["P1D"])]
 ZoneOf = Annotated[
     str | None,
     Query(max_length=100, description="IANA zone whose clock and calendar the windows follow; UTC without"),
@@ -60,13 +60,17 @@ async def trend(
     step: StepOf = None,
     zone: ZoneOf = None,
     group: Annotated[
-        str | None, Query(max_length=300, description="all, site:NAME, model:NAME or saved:NAME, by days")
+        str | None,
+        Query(
+            max_length=300,
+            description="all, site:NAME, model:NAME or saved:NAME, instead of packs; by days, or by the step",
+        ),
     ] = None,
     band: Annotated[
-        Band | None, Query(description="packs whose percentiles lie beside the pack, with the step P1D")
+        Band | None, Query(description="packs whose percentiles lie beside the pack, with a step")
     ] = None,
 ) -> Response:
-    """Readings of packs, points of them, or windows, in from <= t < to; of groups, percentiles of each day."""
+    """Readings of packs, points of them, or windows, in from <= t < to; of groups, percentiles of each window."""
     chosen = chosen_format(request, JSON, CSV, ARROW)
     packs, measures = list(dict.fromkeys(pack)), list(dict.fromkeys(measure))
     asked = service.Question(
