@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from aggregations.trends import Method
 from aggregations.trends_analysis import Direction
-from api import series
+from api import flat, series
 from api.aggregates.schemas import STEP, GroupAggregate
 from api.call import Call
 from api.errors import may_answer
@@ -79,8 +79,13 @@ async def trend(
     return series.answer(await service.read(call, asked), chosen)
 
 
-@routes.get("/trends/analysis", response_model=schemas.Analysis, responses=may_answer(NotFoundError))
+@routes.get(
+    "/trends/analysis",
+    response_model=schemas.Analysis,
+    responses=flat.responses(schemas.analysis_columns(None)) | may_answer(NotFoundError),
+)
 async def trend_analysis(
+    request: Request,
     call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_READ))],
     pack: Annotated[Name, Query(description="external id of the pack")],
     measure: Annotated[str, Query(description="one measure", examples=["state_of_health_pct"])],
@@ -100,4 +105,9 @@ async def trend_analysis(
     Of readings, or with `step` of the means of windows.
     """
     asked = analysis.Question(pack, measure, starts, ends, step, zone, threshold, direction)
-    return answer(await analysis.read(call, asked))
+    chosen = chosen_format(request, JSON, CSV, ARROW)
+    found = await analysis.read(call, asked)
+    if chosen == JSON:
+        return answer(found)
+    columns = flat.columns_of([found], schemas.analysis_columns(found["unit"]))
+    return series.answer([series.Table("pack", pack, columns)], chosen)
