@@ -57,17 +57,20 @@ def sources(bounds_ms: Int64Array, counted_before_ms: int, noted_ms: Int64Array)
     """What is taken from stored quarter-hours and what from readings (rule E16).
 
     bounds_ms int64[k + 1]: of the windows, the first and last cut to what was asked. A stored quarter-hour counts
-    when it begins below the mark and has no note. Windows that aren't made of whole ones are made of readings.
+    when it begins below the mark, has no note, and isn't cut by the end of a window.
     """
     from_ms, to_ms = int(bounds_ms[0]), int(bounds_ms[-1])
     first_ms = -(-from_ms // QUARTER_MS) * QUARTER_MS
     behind_ms = min(to_ms // QUARTER_MS * QUARTER_MS, counted_before_ms)
-    if behind_ms <= first_ms or (bounds_ms[1:-1] % QUARTER_MS).any():
+    if behind_ms <= first_ms:
         return Sources(_nowhere(), (bounds_ms[:1], bounds_ms[-1:]))
-    noted_ms = np.unique(noted_ms[(noted_ms >= first_ms) & (noted_ms < behind_ms)])
+    inner_ms = bounds_ms[1:-1]
+    cut_ms = inner_ms[inner_ms % QUARTER_MS != 0] // QUARTER_MS * QUARTER_MS
+    unfit_ms = np.unique(np.concatenate([noted_ms, cut_ms]))
+    unfit_ms = unfit_ms[(unfit_ms >= first_ms) & (unfit_ms < behind_ms)]
     read = _joined(
-        np.concatenate([[from_ms], noted_ms, [behind_ms]]),
-        np.concatenate([[first_ms], noted_ms + QUARTER_MS, [to_ms]]),
+        np.concatenate([[from_ms], unfit_ms, [behind_ms]]),
+        np.concatenate([[first_ms], unfit_ms + QUARTER_MS, [to_ms]]),
     )
     return Sources(without((np.array([first_ms]), np.array([behind_ms])), read), read)
 
@@ -149,12 +152,11 @@ def _nowhere() -> Spans:
 
 def count_spans(readings: Columns, bounds_ms: Int64Array, spans: Spans, gap_ms: int) -> Records:
     """Records of the parts of windows, cut at quarter-hours too, that lie in the spans."""
-    cuts = [bounds_ms, *spans]
-    if not (bounds_ms[1:-1] % QUARTER_MS).any():
-        cuts += [
-            np.arange(-(-begin // QUARTER_MS) * QUARTER_MS, end, QUARTER_MS)
-            for begin, end in zip(*(part.tolist() for part in spans), strict=True)
-        ]
+    quarters = [
+        np.arange(-(-begin // QUARTER_MS) * QUARTER_MS, end, QUARTER_MS)
+        for begin, end in zip(*(part.tolist() for part in spans), strict=True)
+    ]
+    cuts = [bounds_ms, *spans, *quarters]
     found = count_windows(readings, np.unique(np.concatenate(cuts)), gap_ms)
     place = np.searchsorted(spans[0], found.starts_ms, "right") - 1
     return found.of((place >= 0) & (found.starts_ms < spans[1][np.maximum(place, 0)]))

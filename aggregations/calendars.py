@@ -1,6 +1,7 @@
-"""Where the windows of a step begin in a zone: hours, days, weeks, months as its clocks and calendar have them."""
+"""Where the windows of a step begin in a zone, as its clock and its calendar have them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,36 +9,63 @@ import numpy as np
 
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms, to_ms
 from domain.readings import Int64Array
-from domain.windows import Step
-
-_DAY_S = 86_400
-_HOUR_S = 3600
-_MONTHS_PER_YEAR = 12
+from domain.windows import DAY_S, HOUR_S, ORIGIN, Step
 
 
 def window_starts(step: Step, zone: ZoneInfo, from_ms_: int, to_ms_: int) -> Int64Array:
     """Starts of the windows that overlap from <= t < to, and behind them the end of the last: int64[k + 1], ms.
 
-    Steps of at most an hour are pieces of the zone's hours: where clocks go back, the hour that comes twice is two
-    windows. Longer parts of a day begin at the zone's clock times (00:00, 06:00, …), so that one lasts longer or
-    shorter where clocks change. Days begin at midnight, or with their first moment where midnight is skipped; weeks
-    with Monday; months, quarters, half-years and years with their first day.
+    Windows are counted on the zone's clock and calendar, from the origin of `domain.windows`. Those of at most an
+    hour lie between two changes of the clock: a change ends one and begins another, so the hour that comes twice has
+    its own ones twice. Longer ones begin with the first moment at which the clock shows their time or, where that is
+    skipped, a later one, so that one lasts longer or shorter where clocks change.
     """
-    if step.seconds and step.seconds <= _HOUR_S:
+    if step.seconds and step.seconds <= HOUR_S:
         return _by_clock(step, zone, from_ms_, to_ms_)
-    moments = _calendar_times(step, from_ms(from_ms_).astimezone(zone).date())
     starts: list[int] = []
-    for local in moments:
-        start = to_ms(first_moment(local, zone))
-        # A day that is skipped as a whole has no window.
-        if starts and start <= starts[-1]:
-            continue
+    for _, start in _numbered(step, zone, from_ms_):
         if starts and start <= from_ms_:
             starts.pop()
         starts.append(start)
         if start >= to_ms_:
-            return np.array(starts, np.int64)
-    raise AssertionError("the calendar has no end")
+            break
+    return np.array(starts, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarWindow:
+    """A window of whole days: where it begins in one zone, and its days wherever: first <= day < behind."""
+
+    starts_ms: int
+    first: date
+    behind: date
+
+
+def calendar_windows(step: Step, zone: ZoneInfo, from_ms_: int, to_ms_: int) -> list[CalendarWindow]:
+    """The windows of a step of days that begin in from <= t < to in a zone."""
+    found: list[CalendarWindow] = []
+    for number, start in _numbered(step, zone, from_ms_):
+        if start >= to_ms_:
+            break
+        if start >= from_ms_:
+            first, behind = (step.begins_at(one).date() for one in (number, number + 1))
+            found.append(CalendarWindow(start, first, behind))
+    return found
+
+
+def _numbered(step: Step, zone: ZoneInfo, from_ms_: int) -> Iterator[tuple[int, int]]:
+    """Numbers and starts of windows longer than an hour, from one at or before `from` on, without end."""
+    number = step.number_at(_clock_at(from_ms(from_ms_), zone)) - 1
+    start, behind = (_start_of(step, zone, one) for one in (number, number + 1))
+    while True:
+        # A day that is skipped as a whole has no window.
+        if start < behind:
+            yield number, start
+        number, start, behind = number + 1, behind, _start_of(step, zone, number + 2)
+
+
+def _start_of(step: Step, zone: ZoneInfo, number: int) -> int:
+    return to_ms(first_moment(step.begins_at(number), zone))
 
 
 def day_bounds(day: date, zone: ZoneInfo) -> tuple[int, int]:
@@ -68,29 +96,13 @@ def _clock_at(moment: datetime, zone: ZoneInfo) -> datetime:
     return moment.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
-def _calendar_times(step: Step, first_day: date) -> Iterator[datetime]:
-    """Local times at which windows begin, from one before the first day on, without end."""
-    if step.months:
-        month = first_day.year * _MONTHS_PER_YEAR + first_day.month - 1
-        month = month // step.months * step.months - step.months
-        while True:
-            yield datetime(month // _MONTHS_PER_YEAR, month % _MONTHS_PER_YEAR + 1, 1)  # noqa: DTZ001 - a clock's time
-            month += step.months
-    day = first_day - timedelta(days=step.days or 1)
-    if step.days == 7:  # noqa: PLR2004 - a week
-        day -= timedelta(days=day.weekday())
-    while True:
-        for second in range(0, _DAY_S, step.seconds or _DAY_S):
-            yield datetime.combine(day, time()) + timedelta(seconds=second)
-        day += timedelta(days=step.days or 1)
-
-
 def _by_clock(step: Step, zone: ZoneInfo, from_ms_: int, to_ms_: int) -> Int64Array:
-    """Pieces of the zone's hours; each stretch of one offset has its own, and begins one."""
+    """Windows of at most an hour; each stretch of one offset has its own, and begins one."""
     length_ms = step.seconds * MILLISECONDS_PER_SECOND
+    origin_ms = to_ms(ORIGIN.replace(tzinfo=UTC))
     parts = []
-    for begins, ends, offset_ms in _offsets(zone, from_ms_ - _HOUR_S * 1000, to_ms_ + _HOUR_S * 1000):
-        first = (begins + offset_ms) // length_ms * length_ms - offset_ms
+    for begins, ends, offset_ms in _offsets(zone, from_ms_ - HOUR_S * 1000, to_ms_ + HOUR_S * 1000):
+        first = begins - (begins + offset_ms - origin_ms) % length_ms
         part = np.arange(first, ends, length_ms, dtype=np.int64)
         part[0] = begins
         parts.append(part)
@@ -105,7 +117,7 @@ def _offsets(zone: ZoneInfo, from_ms_: int, to_ms_: int) -> Iterator[tuple[int, 
     checked = from_ms_
     while checked < to_ms_:
         # Two changes within a day that cancel each other out are not known of any zone.
-        reached = min(checked + _DAY_S * 1000, to_ms_)
+        reached = min(checked + DAY_S * 1000, to_ms_)
         changed_ms = _offset_ms(zone, reached)
         if changed_ms != offset_ms:
             low, high = checked, reached

@@ -1,4 +1,4 @@
-"""Series as JSON columns, CSV and Arrow: of packs and of groups, encoded in chunks."""
+"""Tables as JSON columns, CSV and Arrow, encoded in chunks: series of packs and of groups, and what is like them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,16 +20,17 @@ from domain.readings import BoolArray
 CHUNK_ROWS: Final = 50_000
 """Longer answers are streamed, so many rows at a time."""
 
+
+def content(csv_example: str) -> dict[str, Any]:
+    """What OpenAPI says of an answer as CSV and Arrow."""
+    return {
+        CSV: {"schema": {"type": "string"}, "example": csv_example},
+        ARROW: {"schema": {"type": "string", "format": "binary"}},
+    }
+
+
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "content": {
-            CSV: {
-                "schema": {"type": "string"},
-                "example": "ts,temperature_c\n2026-01-31T12:00:00.000Z,53.2\n",
-            },
-            ARROW: {"schema": {"type": "string", "format": "binary"}},
-        }
-    },
+    200: {"content": content("ts,temperature_c\n2026-01-31T12:00:00.000Z,53.2\n")},
     **may_answer(NotFoundError),
 }
 """What OpenAPI says of the formats beside JSON, and of what isn't there."""
@@ -45,21 +46,27 @@ _UNIT_OF_ENDING: Final = {
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """Ends an Arrow IPC stream (Arrow Columnar Format, "IPC Streaming Format")."""
 
-_MOMENT: Final = pa.timestamp("ms", "UTC")
+MOMENT: Final = pa.timestamp("ms", "UTC")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """A column int64[n] or float64[n], and where it holds something: bool[n], or None for wherever it isn't NaN."""
+    """A column int64[n] or float64[n], and where it holds something: bool[n], or None for wherever it isn't NaN.
+
+    type: its type in Arrow, where the name and the values don't tell; of texts object[n] and of flags bool[n].
+    unit: its unit, where the name doesn't tell.
+    """
 
     values: np.ndarray[Any, np.dtype[Any]]
     present: BoolArray | None = None
+    type: pa.DataType | None = None
+    unit: str | None = None
 
     def part(self, start: int) -> "Column":
         """The chunk that begins at a row."""
         chunk = slice(start, start + CHUNK_ROWS)
         present = None if self.present is None else self.present[chunk]
-        return Column(np.ascontiguousarray(self.values[chunk]), present)
+        return Column(np.ascontiguousarray(self.values[chunk]), present, self.type, self.unit)
 
     def gaps(self) -> BoolArray | None:
         """Where there is nothing, None for nowhere."""
@@ -82,11 +89,16 @@ class Table:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.columns["ts"].values)
+        return len(next(iter(self.columns.values())).values)
 
     @property
     def units(self) -> dict[str, str]:
-        return {name: unit_of(name) for name in self.columns}
+        """Of each column that has one: numbers, and times of series."""
+        units = {
+            name: column.unit if column.type is not None else unit_of(name)
+            for name, column in self.columns.items()
+        }
+        return {name: unit for name, unit in units.items() if unit is not None}
 
 
 def unit_of(column: str) -> str:
@@ -171,8 +183,10 @@ def _schema(tables: Sequence[Table]) -> pa.Schema:
 
 
 def _type_of(name: str, column: Column) -> pa.DataType:
+    if column.type is not None:
+        return column.type
     if name.endswith("ts"):
-        return _MOMENT
+        return MOMENT
     return pa.int64() if column.values.dtype == np.int64 else pa.float64()
 
 
@@ -180,11 +194,14 @@ def _batch(table: Table, start: int, schema: pa.Schema) -> pa.RecordBatch:
     """A chunk around the memory of its columns: converting them took four fifths of the time."""
     arrays = []
     rows = min(CHUNK_ROWS, len(table) - start)
-    if schema.names[0] == table.kind:
+    if schema.names[0] == table.kind and table.kind not in table.columns:
         arrays.append(pa.repeat(table.name, rows))
     for name, column in table.columns.items():
         part = column.part(start)
         gaps = part.gaps()
+        if part.values.dtype in (np.object_, np.bool_):
+            arrays.append(pa.array(part.values, schema.field(name).type, mask=gaps))
+            continue
         validity = None if gaps is None else pa.py_buffer(np.packbits(~gaps, bitorder="little"))
         buffers = [validity, pa.py_buffer(part.values)]
         arrays.append(
@@ -197,8 +214,8 @@ def csv_chunks(tables: Sequence[Table]) -> Iterator[bytes]:
     """CSV with a header; times in RFC 3339, gaps empty. With several tables their names are the first column."""
     schema = _schema(tables)
     yield (",".join(schema.names) + "\n").encode()
-    # Only names need quotes, and looking for what does costs time.
-    quoting = "none" if len(tables) == 1 else "needed"
+    # Only texts need quotes, and looking for what does costs time.
+    quoting = "needed" if pa.string() in schema.types else "none"
     options = pa.csv.WriteOptions(include_header=False, quoting_style=quoting)
     for table in tables:
         for start in range(0, len(table), CHUNK_ROWS):
@@ -208,13 +225,15 @@ def csv_chunks(tables: Sequence[Table]) -> Iterator[bytes]:
 
 
 def _as_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with times as texts, and names so that no spreadsheet runs them."""
+    """The rows with times as texts, and texts so that no spreadsheet runs them."""
     columns = []
     for column in batch.columns:
         if pa.types.is_timestamp(column.type):
             columns.append(_rfc_3339(column))
         elif pa.types.is_string(column.type):
-            columns.append(pa.repeat(cell(column[0].as_py()), len(column)))
+            told = column.dictionary_encode()
+            cells = pa.array([cell(text) for text in told.dictionary.to_pylist()], pa.string())
+            columns.append(cells.take(told.indices))
         else:
             columns.append(column)
     return pa.RecordBatch.from_arrays(columns, batch.schema.names)

@@ -1,10 +1,12 @@
 """A naive recount of windows from raw readings: dictionaries, whole numbers, and the zone's own clock."""
 
 import math
+import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,51 +16,115 @@ from tests.kernels.naive_rollup import joined, turned
 Reading = tuple[int, dict[str, float | None]]
 Point = tuple[int, int]
 Line = list[Point]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GAP_MS = 300_000
-HOURS = {"PT6H": 6, "PT12H": 12}
+DAY_S = 86_400
+HOUR_MS, MINUTE_MS = 3_600_000, 60_000
+"""No zone changes its clock twice within an hour, and since 1973 each has done so at a whole minute."""
 
 
-def window_of(ts_ms: int, step: str, zone: ZoneInfo) -> Any:
-    """What tells the windows of a step apart: two moments are in one window when this is equal."""
-    clock = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ts_ms)).astimezone(zone)
-    if step == "P1Y":
-        return clock.year
-    if step == "P1M":
-        return clock.year, clock.month
-    if step == "P1W":
-        return clock.date() - timedelta(days=clock.weekday())
-    if step == "P1D":
-        return clock.date()
-    if step in HOURS:
-        return clock.date(), clock.hour // HOURS[step]
-    minutes = 60 if step == "PT1H" else int(step[2:-1])
-    return clock.date(), clock.hour, clock.minute // minutes, clock.utcoffset()
+def length_of(step: str) -> tuple[int, int]:
+    """A step's months and seconds."""
+    date, _, time = step[1:].partition("T")
+    months = seconds = 0
+    for part, units in ((date, {"W": 7 * DAY_S, "D": DAY_S}), (time, {"H": 3600, "M": 60, "S": 1})):
+        for number, unit in re.findall(r"(\d+)(.)", part):
+            if unit in units:
+                seconds += int(number) * units[unit]
+            else:
+                months += int(number) * {"Y": 12, "M": 1}[unit]
+    return months, seconds
+
+
+def offset_ms(zone: ZoneInfo, moment_ms: int) -> int:
+    moment = EPOCH + timedelta(milliseconds=moment_ms)
+    return (moment.astimezone(zone).utcoffset() or timedelta()) // timedelta(milliseconds=1)
+
+
+@lru_cache(500)
+def stretches_of(zone: ZoneInfo, year: int) -> list[tuple[int, int, int]]:
+    """The stretches of a year in which a zone keeps its offset, with it: by a look at each hour, then each minute."""
+    hour_ms, end_ms = (to_milliseconds(datetime(one, 1, 1, tzinfo=UTC)) for one in (year, year + 1))
+    found, begin_ms = [], hour_ms
+    while hour_ms < end_ms:
+        if offset_ms(zone, hour_ms) != offset_ms(zone, hour_ms + HOUR_MS):
+            minutes = range(hour_ms + MINUTE_MS, hour_ms + HOUR_MS + 1, MINUTE_MS)
+            change_ms = next(one for one in minutes if offset_ms(zone, one) != offset_ms(zone, hour_ms))
+            found.append((begin_ms, change_ms, offset_ms(zone, hour_ms)))
+            begin_ms = change_ms
+        hour_ms += HOUR_MS
+    return [*found, (begin_ms, end_ms, offset_ms(zone, begin_ms))] if begin_ms < end_ms else found
+
+
+class Clock:
+    """A zone's clock in about from <= t < to: the stretches in which it runs evenly."""
+
+    def __init__(self, zone: ZoneInfo, from_ms: int, to_ms: int) -> None:
+        years = [(EPOCH + timedelta(milliseconds=one)).year for one in (from_ms, to_ms)]
+        self.stretches: list[tuple[int, int, int]] = []
+        for year in range(years[0], years[1] + 1):
+            for begin, end, offset in stretches_of(zone, year):
+                goes_on = bool(self.stretches) and self.stretches[-1][2] == offset
+                self.stretches.append((self.stretches.pop()[0] if goes_on else begin, end, offset))
+        self.stretches = [
+            (max(begin, from_ms), min(end, to_ms), offset)
+            for begin, end, offset in self.stretches
+            if begin < to_ms and end > from_ms
+        ]
+
+    def window_of(self, ts_ms: int, months: int, seconds: int) -> Any:
+        """What tells the windows of a step apart: two moments are in one window when this is equal.
+
+        A clock that was put back shows again what it showed before. Of short steps that is another window, of long
+        ones it still is the last window that it came to.
+        """
+        reached = []
+        for place, (begin, end, offset) in enumerate(self.stretches):
+            if begin <= ts_ms:
+                shown_ms = min(ts_ms, end - 1) + offset
+                clock = EPOCH + timedelta(milliseconds=shown_ms)
+                if months:
+                    reached.append((place, ((clock.year - 2000) * 12 + clock.month - 1) // months))
+                else:
+                    monday = datetime(2000, 1, 3, tzinfo=UTC)
+                    reached.append((place, (clock - monday) // timedelta(seconds=seconds)))
+        return reached[-1] if 0 < seconds <= 3600 else max(number for _, number in reached)
+
+    def starts(self, months: int, seconds: int) -> list[int]:
+        """Every moment at which a window begins, but for the first stretch's own begin."""
+        grid_ms = (seconds or DAY_S) * 1000
+        monday_ms = to_milliseconds(datetime(2000, 1, 3, tzinfo=UTC))
+        moments = []
+        for begin, end, offset in self.stretches:
+            moments += [begin, *range(begin + (monday_ms - begin - offset) % grid_ms, end, grid_ms)]
+        found, last = [], self.window_of(moments[0], months, seconds)
+        for moment in moments:
+            window = self.window_of(moment, months, seconds)
+            if window != last:
+                found.append(moment)
+            last = window
+        return found
+
+
+def window_starts(step: str, zone: ZoneInfo, from_ms: int, to_ms: int) -> list[int]:
+    """Starts of the windows that overlap from <= t < to, and of the one behind."""
+    months, seconds = length_of(step)
+    around_ms = (max(seconds, months * 31 * DAY_S) + 3 * DAY_S) * 1000
+    if 0 < seconds <= 3600:
+        around_ms = 3 * 3_600_000
+    starts = Clock(zone, from_ms - around_ms, to_ms + around_ms).starts(months, seconds)
+    first = max(place for place, start in enumerate(starts) if start <= from_ms)
+    behind = min(place for place, start in enumerate(starts) if start >= to_ms)
+    return starts[first : behind + 1]
 
 
 def recount(
     readings: list[Reading], step: str, zone: ZoneInfo, starts: datetime, ends: datetime
 ) -> dict[int, dict[str, Any]]:
-    """The windows that hold anything of starts <= t < ends, by their starts; found by a clock's small steps."""
-    from_ms, to_ms = (int(moment.timestamp() * 1000) for moment in (starts, ends))
-    begins: dict[Any, int] = {}
-    cuts = {from_ms, to_ms}
-    # Every zone's offset, and so every window of a quarter-hour or more, is a multiple of 15 minutes.
-    tick_ms = 60_000 if step in ("PT1M", "PT5M") else 900_000
-    first = from_ms // tick_ms * tick_ms
-    minute_ms, last = first, window_of(first, step, zone)
-    while minute_ms < to_ms:
-        minute_ms += tick_ms
-        window = window_of(minute_ms, step, zone)
-        if window != last and minute_ms < to_ms:
-            cuts.add(minute_ms)
-        last = window
-    minute_ms, window = first, window_of(from_ms, step, zone)
-    while window_of(minute_ms - tick_ms, step, zone) == window:
-        minute_ms -= tick_ms
-    begins[window] = minute_ms
-    bounds = sorted(cuts)
-    for cut in bounds[1:-1]:
-        begins.setdefault(window_of(cut, step, zone), cut)
+    """The windows that hold anything of starts <= t < ends, by their starts."""
+    from_ms, to_ms = (to_milliseconds(moment) for moment in (starts, ends))
+    labels = window_starts(step, zone, from_ms, to_ms)
+    bounds = [from_ms, *labels[1:-1], to_ms]
     names = sorted({name for _, values in readings for name in values})
     lines = {
         name: sorted(
@@ -77,12 +143,15 @@ def recount(
         unit: (line, [turned(point) for point in line])
         for unit, line in (("ah", lines["current_a"]), ("wh", powers))
     }
-    for begin, end in pairwise(bounds):
-        label = begins[window_of(begin, step, zone)]
+    for label, (begin, end) in zip(labels[:-1], pairwise(bounds), strict=True):
         window_found = _window(lines, flows, moments, begin, end)
         if window_found is not None:
             found[label] = window_found
     return dict(found)
+
+
+def to_milliseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def _near(line: Line, begin: int, end: int) -> Line:

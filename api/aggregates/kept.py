@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.aggregates.service import Asked, group_table, pack_tables
 from api.call import Call
 from api.series import Table
-from domain.clock import to_ms
+from domain.clock import MILLISECONDS_PER_SECOND, to_ms
 from domain.errors import InvalidRequestError
 from domain.groups import GroupKind, group_of
 from storage.closed import closed_span
@@ -17,10 +17,9 @@ from storage.pack_groups import state_of
 from storage.transactions import Transaction
 
 _HOUR_MS: Final = 3_600_000
-_BEFORE_DAYS_MS: Final = 32 * _HOUR_MS
-_BEHIND_DAYS_MS: Final = 56 * _HOUR_MS
-"""A day that begins in the range lies within these, in whatever zones it is asked for and made in: no clock was ever
-further from UTC than 16 hours.
+_ZONES_APART_MS: Final = 32 * _HOUR_MS
+"""A group's window is of the zone that is asked for, or of those of its packs: no clock was ever further from UTC than
+16 hours.
 """
 
 Encode = Callable[[Sequence[Table]], Response]
@@ -28,7 +27,7 @@ Encode = Callable[[Sequence[Table]], Response]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Windows of packs, or days of a group, in a format."""
+    """Windows of packs, or of a group, in a format."""
 
     asked: Asked
     packs: tuple[str, ...]
@@ -42,7 +41,9 @@ class Question:
         starts_ms, ends_ms = to_ms(self.asked.starts), to_ms(self.asked.ends)
         if self.group is None:
             return starts_ms, ends_ms
-        return starts_ms - _BEFORE_DAYS_MS, ends_ms + _BEHIND_DAYS_MS
+        # A window that begins at the very end goes on behind it.
+        longest_ms = self.asked.step.most_s * MILLISECONDS_PER_SECOND
+        return starts_ms - _ZONES_APART_MS, ends_ms + longest_ms + _ZONES_APART_MS
 
 
 async def answer(call: Call, question: Question, encode: Encode) -> Response:

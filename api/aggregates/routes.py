@@ -23,7 +23,7 @@ async def aggregates(
     request: Request,
     call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_READ))],
     measure: Annotated[list[str], Query(min_length=1, max_length=7, description="may be repeated")],
-    step: Annotated[str, Query(description="ISO 8601 duration, such as PT15M, P1D, P1M")],
+    step: Annotated[str, Query(description=schemas.STEP, examples=["PT15M"])],
     starts: Annotated[Moment, Query(alias="from", description="RFC 3339 with offset, inclusive")],
     ends: Annotated[Moment, Query(alias="to", description="RFC 3339 with offset, exclusive")],
     pack: Annotated[
@@ -31,13 +31,13 @@ async def aggregates(
     ],
     group: Annotated[
         str | None,
-        Query(max_length=300, description="all, site:NAME, model:NAME or saved:NAME, with the step P1D"),
+        Query(max_length=300, description="all, site:NAME, model:NAME or saved:NAME, instead of packs"),
     ] = None,
     zone: Annotated[
         str, Query(max_length=100, description="IANA zone whose clock and calendar the windows follow")
     ] = "UTC",
 ) -> Response:
-    """Windows of packs: counts, extremes, means, charge and energy; of groups, percentiles over packs of each day."""
+    """Windows of packs: counts, extremes, means, charge and energy; of groups, percentiles over packs in each."""
     chosen = chosen_format(request, JSON, CSV, ARROW)
     asked = service.ask(step, zone, starts, ends)
     question = kept.Question(asked, tuple(dict.fromkeys(pack)), group, tuple(dict.fromkeys(measure)), chosen)

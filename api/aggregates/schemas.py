@@ -6,6 +6,12 @@ from pydantic import BaseModel, Field
 
 Column = list[int | float | None]
 
+STEP = (
+    "how long a window is: an ISO 8601 duration from `PT1S` to `P1Y`, of whole weeks, days, hours, minutes and seconds,"
+    " or of whole years and months. Windows are counted on the zone's clock from Monday 3 January 2000, 00:00, those of"
+    " months and years from January 2000"
+)
+
 
 class Aggregate(BaseModel):
     """A pack's windows as columns of one length; gaps are null."""
@@ -30,13 +36,13 @@ class Aggregates(BaseModel):
 
 
 class GroupAggregate(BaseModel):
-    """A group's days as columns of one length; days without packs are null."""
+    """A group's windows as columns of one length; windows without packs are null."""
 
     group: str
     columns: Annotated[
         dict[str, Column],
         Field(
-            description="`ts`, `packs`, and of each measure `…_min_p5` to `…_max_p95`, over the packs' days"
+            description="`ts`, `packs`, and of each measure `…_min_p5` to `…_max_p95`, over the packs' windows"
         ),
     ]
     units: dict[str, str]

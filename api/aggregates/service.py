@@ -1,26 +1,27 @@
-"""Windows of packs, and days of groups of packs."""
+"""Windows of packs, and of groups of packs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from aggregations.calendars import window_starts
+from aggregations.calendars import calendar_windows, window_starts
 from aggregations.groups import FIGURES, PERCENTILES
 from aggregations.windows import measure_columns, pack_columns
 from api.ranges import require_range
 from api.series import Column, Table
 from api.settings import Settings
-from domain.clock import from_ms, to_ms
+from domain.clock import to_ms
 from domain.errors import ForbiddenError, InvalidRequestError
 from domain.groups import Group, GroupKind, group_of
 from domain.measures import MEASURE_INDEX
 from domain.readings import Int64Array
-from domain.windows import QUARTER_S, STEPS, Step, step_of
+from domain.windows import DAY, QUARTER_S, USUAL_STEPS, Step, step_of
 from storage import packs as stored_packs
-from storage.groups import GroupDays, PackGroup, group_days
+from storage.group_parts import PackGroup
+from storage.groups import GroupWindow, group_calendar, group_days, group_windows
 from storage.pack_groups import members_of
 from storage.records import MODELS, SITES
 from storage.transactions import Transaction
@@ -46,7 +47,7 @@ class Asked:
 
 
 def ask(step: str, zone: str, starts: datetime, ends: datetime) -> Asked:
-    """What is asked. Raises InvalidRequestError for an unknown step or zone, and for an empty or too wide range."""
+    """What is asked. Raises InvalidRequestError for no step or zone, and for an empty or too wide range."""
     require_range(starts, ends)
     for field, moment in (("from", starts), ("to", ends)):
         if not YEAR_FIRST <= moment.year <= YEAR_LAST:
@@ -88,7 +89,7 @@ async def pack_tables(
     for pack in packs:
         known = await stored_packs.get_by_name(transaction, pack)
         found = await pack_windows(transaction, known["pack_id"], bounds_ms, readings_left)
-        if not found.complete and asked.step.least_s < QUARTER_S:
+        if not found.complete and not asked.step.is_of_quarters:
             raise _too_short(asked, windows_max, QUARTER_S)
         if not found.complete:
             raise over_budget(settings)
@@ -117,8 +118,10 @@ async def _short_steps_fit(
 
 
 def _too_short(asked: Asked, windows_max: int, least_s: int) -> InvalidRequestError:
-    """Names the smallest step that fits, of at least `least_s`: one of 15 minutes needs no reading that was counted."""
-    for step in STEPS.values():
+    """Names the smallest usual step that fits, of at least `least_s`: those from 15 minutes on need no reading that
+    was counted.
+    """
+    for step in USUAL_STEPS:
         wide_enough = Asked(step, asked.zone, asked.starts, asked.ends).least_windows <= windows_max
         if step.least_s >= asked.step.least_s and wide_enough and step.least_s >= least_s:
             return InvalidRequestError(
@@ -141,26 +144,40 @@ def _table(pack: str, labels_ms: Int64Array, found: PackWindows, measures: Seque
 async def group_table(
     transaction: Transaction, settings: Settings, asked: Asked, group: str, measures: Sequence[str]
 ) -> Table:
-    """Percentiles over the packs of a group, of each day of the zone's calendar that begins in the range.
+    """Percentiles over the packs of a group, of each window that begins in the range, as far as it has gone.
 
-    A pack's day is that of its site's zone, as far as it has gone. Days without packs are null.
+    Windows of whole days are those of each pack's own zone, that of its site; shorter parts are of the zone asked
+    for, the same of all packs. Windows without packs are null.
     Raises InvalidRequestError, also when too much is still to be counted, NotFoundError for the group, ForbiddenError
     for one beyond the actor's sites.
     """
     check_measures(measures)
-    if asked.step.text != "P1D":
-        raise InvalidRequestError("groups are answered by days", field="step", limit="P1D")
     if asked.least_windows > settings.aggregate_windows_max:
         raise _too_short(asked, settings.aggregate_windows_max, QUARTER_S)
     wanted = group_of(group)
     if wanted.kind in (GroupKind.ALL, GroupKind.MODEL) and transaction.actor.sites is not None:
         raise ForbiddenError("this group reaches all sites; the credential is limited to some", field="group")
-    labels_ms = window_starts(asked.step, asked.zone, to_ms(asked.starts), to_ms(asked.ends))[:-1]
-    labels_ms = labels_ms[labels_ms >= to_ms(asked.starts)]
-    days = [from_ms(start).astimezone(asked.zone).date() for start in labels_ms.tolist()]
     meant = await _meant(transaction, wanted)
-    found = await group_days(transaction, meant, days, settings.aggregate_readings_max)
-    return _group_table(group, days, labels_ms, found, measures)
+    labels_ms, found = await _group_windows(transaction, settings, asked, meant)
+    return _group_table(group, labels_ms, found, measures)
+
+
+async def _group_windows(
+    transaction: Transaction, settings: Settings, asked: Asked, group: PackGroup
+) -> tuple[Int64Array, Sequence[GroupWindow | None]]:
+    """Where the windows begin, and what is known of each."""
+    from_ms_, to_ms_, rows_max = to_ms(asked.starts), to_ms(asked.ends), settings.aggregate_readings_max
+    if not asked.step.is_of_days:
+        bounds_ms = window_starts(asked.step, asked.zone, from_ms_, to_ms_)
+        bounds_ms = bounds_ms[bounds_ms >= from_ms_]
+        return bounds_ms[:-1], await group_windows(transaction, group, bounds_ms, rows_max)
+    windows = calendar_windows(asked.step, asked.zone, from_ms_, to_ms_)
+    labels_ms = np.array([window.starts_ms for window in windows], np.int64)
+    if asked.step != DAY:
+        spans = [(window.first, window.behind) for window in windows]
+        return labels_ms, await group_calendar(transaction, group, spans, rows_max)
+    days = await group_days(transaction, group, [window.first for window in windows], rows_max)
+    return labels_ms, [days.get(window.first) for window in windows]
 
 
 async def _meant(transaction: Transaction, group: Group) -> PackGroup:
@@ -175,21 +192,17 @@ async def _meant(transaction: Transaction, group: Group) -> PackGroup:
 
 
 def _group_table(
-    group: str,
-    days: Sequence[date],
-    labels_ms: Int64Array,
-    found: GroupDays,
-    measures: Sequence[str],
+    group: str, labels_ms: Int64Array, found: Sequence[GroupWindow | None], measures: Sequence[str]
 ) -> Table:
-    known = np.array([day in found for day in days], np.bool_)
-    packs = np.array([found[day][0] if day in found else 0 for day in days], np.int64)
-    nothing = np.full((len(MEASURE_INDEX), len(FIGURES), len(PERCENTILES)), np.nan)
-    records = np.array([found[day][1] if day in found else nothing for day in days])
-    columns = {"ts": Column(labels_ms, np.ones(len(days), np.bool_)), "packs": Column(packs, known)}
+    nothing = 0, np.full((len(MEASURE_INDEX), len(FIGURES), len(PERCENTILES)), np.nan)
+    known = np.array([one is not None for one in found], np.bool_)
+    packs = np.array([(one or nothing)[0] for one in found], np.int64)
+    records = np.array([(one or nothing)[1] for one in found]).reshape(len(found), *nothing[1].shape)
+    columns = {"ts": Column(labels_ms, np.ones(len(found), np.bool_)), "packs": Column(packs, known)}
     for name in measures:
         for place, figure in enumerate(FIGURES):
             for rank, percentile in enumerate(PERCENTILES):
-                values = records[:, MEASURE_INDEX[name], place, rank] if days else np.empty(0)
+                values = records[:, MEASURE_INDEX[name], place, rank]
                 columns[f"{name}_{figure}_p{percentile}"] = Column(values, ~np.isnan(values))
     return Table("group", group, columns)
 

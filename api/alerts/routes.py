@@ -5,11 +5,23 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
+from api import flat, series
 from api.alerts import schemas, service
 from api.call import Call
 from api.errors import may_answer
 from api.idempotency import IdempotencyKey
-from api.routing import Allowed, RecordId, answer, etag, listed, router
+from api.routing import (
+    ARROW,
+    CSV,
+    JSON,
+    Allowed,
+    RecordId,
+    answer,
+    chosen_format,
+    etag,
+    listed,
+    router,
+)
 from domain.alerts import AlertActionKind
 from domain.errors import ConflictError
 from domain.policy import Action
@@ -36,10 +48,22 @@ async def history(
     return listed(request, items, after)
 
 
-@routes.get("/alerts/statistics", response_model=schemas.Statistics)
-async def statistics(asked: Annotated[schemas.StatisticsAsked, Query()], call: Reader) -> Response:
+@routes.get(
+    "/alerts/statistics",
+    response_model=schemas.Statistics,
+    responses=flat.responses(schemas.STATISTICS_COLUMNS),
+)
+async def statistics(
+    request: Request, asked: Annotated[schemas.StatisticsAsked, Query()], call: Reader
+) -> Response:
     """Count the alerts raised in a span, and how long they took to be acknowledged and to clear."""
-    return answer(await service.statistics(call, asked))
+    chosen = chosen_format(request, JSON, CSV, ARROW)
+    found = await service.statistics(call, asked)
+    if chosen == JSON:
+        return answer(found)
+    sums = [found["total"] | {"is_total": True}, *(group | {"is_total": False} for group in found["groups"])]
+    columns = flat.columns_of([found | one for one in sums], schemas.STATISTICS_COLUMNS)
+    return series.answer([series.Table("by", asked.by, columns)], chosen)
 
 
 @routes.get("/alerts/{id}", response_model=schemas.AlertDetail)

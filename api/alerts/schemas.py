@@ -6,6 +6,8 @@ from uuid import UUID
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from api import flat
+from api.flat import Kind
 from api.routing import Moment, Name, PageOf, Strict
 
 StateName = Literal["open", "cleared", "withdrawn"]
@@ -100,6 +102,9 @@ class Times(BaseModel):
     p99_s: float | None
 
 
+COUNTS = ("raised", "open", "cleared", "withdrawn", "acknowledged", "flapping", "muted", "late")
+
+
 class Sums(BaseModel):
     """What became of some alerts, as they are now."""
 
@@ -131,6 +136,24 @@ class Statistics(BaseModel):
     total: Sums
     groups: list[GroupSums]
     more: Annotated[bool, Field(description="whether there are smaller groups than those")]
+
+
+STATISTICS_COLUMNS = (
+    flat.Field(("by",), Kind.TEXT),
+    flat.Field(("from",), Kind.MOMENT),
+    flat.Field(("to",), Kind.MOMENT),
+    flat.Field(("more",), Kind.FLAG),
+    flat.Field(("is_total",), Kind.FLAG),
+    flat.Field(("key",), Kind.TEXT),
+    flat.Field(("id",), Kind.TEXT),
+    *(flat.Field((count,), Kind.WHOLE, "1") for count in COUNTS),
+    *(
+        flat.Field((times, figure), Kind.NUMBER, "s")
+        for times in ("time_to_acknowledge", "time_to_clear")
+        for figure in Times.model_fields
+    ),
+)
+"""A row for all alerts, and one for each group, as CSV and Arrow."""
 
 
 class Alert(BaseModel):

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from api.alerts.schemas import AlertsAsked, Happened, HistoryAsked, StatisticsAsked
+from api.alerts.schemas import COUNTS, AlertsAsked, Happened, HistoryAsked, StatisticsAsked
 from api.alerts.shown import shown
 from api.call import Call
 from api.idempotency import id_under_key
@@ -94,11 +94,8 @@ async def statistics(call: Call, asked: StatisticsAsked) -> Row:
     }
 
 
-_COUNTS = ("raised", "open", "cleared", "withdrawn", "acknowledged", "flapping", "muted", "late")
-
-
 def _sums(row: Row) -> Row:
-    counts = {name: row[name] for name in _COUNTS}
+    counts = {name: row[name] for name in COUNTS}
     times = {f"time_to_{what}": _times(row, what) for what in ("acknowledge", "clear")}
     return counts | times
 

@@ -5,6 +5,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from aggregations.live import CHARGE_BUCKET_PCT, HEALTH_BUCKET_PCT, QUANTILES
+from api import flat
+from api.flat import Kind
+from kernels.sketch_columns import CHARGE_BUCKETS, HEALTH_BUCKETS
+
 
 class By(StrEnum):
     """What a live aggregate is split by."""
@@ -125,3 +130,51 @@ class LiveAggregate(BaseModel):
         Field(description="partitions whose worker has said nothing lately; empty without Kafka"),
     ]
     items: list[LiveGroup]
+
+
+def _distribution(measure: str, bucket_pct: float, buckets: int) -> list[flat.Field]:
+    """Columns of a distribution; a bucket of the histogram is called by its lower end."""
+    histogram = [
+        flat.Field(
+            (measure, "histogram", "packs", place),
+            Kind.WHOLE,
+            "1",
+            f"{measure}_histogram_{place * bucket_pct:g}_packs",
+        )
+        for place in range(buckets)
+    ]
+    return [
+        flat.Field((measure, "packs"), Kind.WHOLE, "1"),
+        *(flat.Field((measure, figure), Kind.NUMBER, "%") for figure in ("mean", *QUANTILES)),
+        *(flat.Field((measure, "histogram", of), Kind.NUMBER, "%") for of in ("from", "width")),
+        *histogram,
+    ]
+
+
+def _extremes(measure: str, unit: str) -> list[flat.Field]:
+    return [
+        flat.Field((measure, end, of), kind, of_unit)
+        for end in ("min", "max")
+        for of, kind, of_unit in (("value", Kind.NUMBER, unit), ("pack", Kind.TEXT, None))
+    ]
+
+
+COLUMNS = (
+    flat.Field(("by",), Kind.TEXT),
+    flat.Field(("as_of",), Kind.MOMENT),
+    flat.Field(("silent_after_s",), Kind.WHOLE, "s"),
+    # The longest skew that is told of a group has the name that this limit has in JSON.
+    flat.Field(("clock_skew_s_max",), Kind.WHOLE, "s", "clock_skew_limit_s"),
+    flat.Field(("group",), Kind.TEXT),
+    *(flat.Field(("packs", state), Kind.WHOLE, "1") for state in Packs.model_fields),
+    flat.Field(("readings_per_s",), Kind.NUMBER, "1/s"),
+    *_distribution("state_of_charge_pct", CHARGE_BUCKET_PCT, CHARGE_BUCKETS),
+    *_distribution("state_of_health_pct", HEALTH_BUCKET_PCT, HEALTH_BUCKETS),
+    *_extremes("temperature_c", "°C"),
+    *_extremes("cell_voltage_v", "V"),
+    *(flat.Field(("open_alerts", kind), Kind.WHOLE, "1") for kind in OpenAlerts.model_fields),
+    *(flat.Field(("freshness_s", rank), Kind.WHOLE, "s") for rank in Freshness.model_fields),
+    *(flat.Field(("clock_skew_s", rank), Kind.NUMBER, "s") for rank in ("p50", "p95", "max")),
+    flat.Field(("clock_skew_s", "packs_beyond_limit"), Kind.WHOLE, "1"),
+)
+"""A row for each group, as CSV and Arrow."""

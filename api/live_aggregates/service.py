@@ -8,10 +8,13 @@ from uuid import UUID
 
 import numpy as np
 import orjson
+from starlette.responses import Response
 
 from aggregations.live import QUANTILES, Extreme, LiveFigures, Spread
+from api import flat, series
 from api.call import Call
-from api.live_aggregates.schemas import By
+from api.live_aggregates.schemas import COLUMNS, By
+from api.routing import JSON
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms
 from domain.errors import InvalidRequestError
 from domain.packs import Place
@@ -35,8 +38,8 @@ class _Groups:
     label_of: Callable[[Place], Label]
 
 
-async def read(call: Call, by: By) -> bytes:
-    """The answer as JSON. Raises InvalidRequestError for too many groups, UnavailableError while state is loaded."""
+async def read(call: Call, by: By, chosen: str) -> Response:
+    """The answer in a format. Raises InvalidRequestError (too many groups), UnavailableError while state is loaded."""
     picture = await call.engine.runner.picture()
     settings = call.engine.settings
     as_of_s = picture.as_of_s
@@ -55,14 +58,17 @@ async def read(call: Call, by: By) -> bytes:
         ],
     }
     # Of a thousand groups it takes too long for the event loop.
-    return await asyncio.to_thread(_encoded, answer, labels, figures, names)
+    return await asyncio.to_thread(_encoded, answer, labels, figures, names, chosen)
 
 
 def _encoded(
-    answer: Row, labels: Sequence[Label], figures: Sequence[LiveFigures], names: dict[int, str]
-) -> bytes:
+    answer: Row, labels: Sequence[Label], figures: Sequence[LiveFigures], names: dict[int, str], chosen: str
+) -> Response:
     items = [_item(label, one, names) for label, one in zip(labels, figures, strict=True)]
-    return orjson.dumps(answer | {"items": items})
+    if chosen == JSON:
+        return Response(orjson.dumps(answer | {"items": items}), media_type=JSON)
+    columns = flat.columns_of([answer | item for item in items], COLUMNS)
+    return series.answer([series.Table("by", answer["by"], columns)], chosen)
 
 
 def _text(moment_s: int) -> str:

@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from aggregations.trends import Method
 from aggregations.trends_analysis import Direction
-from api import series
-from api.aggregates.schemas import GroupAggregate
+from api import flat, series
+from api.aggregates.schemas import STEP, GroupAggregate
 from api.call import Call
 from api.errors import may_answer
 from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, answer, chosen_format, router
@@ -21,7 +21,7 @@ routes = router("trends")
 
 Starts = Annotated[Moment, Query(alias="from", description="RFC 3339 with offset, inclusive")]
 Ends = Annotated[Moment, Query(alias="to", description="RFC 3339 with offset, exclusive")]
-StepOf = Annotated[str | None, Query(description="ISO 8601 duration of windows, such as PT15M, P1D, P1M")]
+StepOf = Annotated[str | None, Query(description=STEP, examples=["P1D"])]
 ZoneOf = Annotated[
     str | None,
     Query(max_length=100, description="IANA zone whose clock and calendar the windows follow; UTC without"),
@@ -60,13 +60,17 @@ async def trend(
     step: StepOf = None,
     zone: ZoneOf = None,
     group: Annotated[
-        str | None, Query(max_length=300, description="all, site:NAME, model:NAME or saved:NAME, by days")
+        str | None,
+        Query(
+            max_length=300,
+            description="all, site:NAME, model:NAME or saved:NAME, instead of packs; by days, or by the step",
+        ),
     ] = None,
     band: Annotated[
-        Band | None, Query(description="packs whose percentiles lie beside the pack, with the step P1D")
+        Band | None, Query(description="packs whose percentiles lie beside the pack, with a step")
     ] = None,
 ) -> Response:
-    """Readings of packs, points of them, or windows, in from <= t < to; of groups, percentiles of each day."""
+    """Readings of packs, points of them, or windows, in from <= t < to; of groups, percentiles of each window."""
     chosen = chosen_format(request, JSON, CSV, ARROW)
     packs, measures = list(dict.fromkeys(pack)), list(dict.fromkeys(measure))
     asked = service.Question(
@@ -75,8 +79,13 @@ async def trend(
     return series.answer(await service.read(call, asked), chosen)
 
 
-@routes.get("/trends/analysis", response_model=schemas.Analysis, responses=may_answer(NotFoundError))
+@routes.get(
+    "/trends/analysis",
+    response_model=schemas.Analysis,
+    responses=flat.responses(schemas.analysis_columns(None)) | may_answer(NotFoundError),
+)
 async def trend_analysis(
+    request: Request,
     call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_READ))],
     pack: Annotated[Name, Query(description="external id of the pack")],
     measure: Annotated[str, Query(description="one measure", examples=["state_of_health_pct"])],
@@ -96,4 +105,9 @@ async def trend_analysis(
     Of readings, or with `step` of the means of windows.
     """
     asked = analysis.Question(pack, measure, starts, ends, step, zone, threshold, direction)
-    return answer(await analysis.read(call, asked))
+    chosen = chosen_format(request, JSON, CSV, ARROW)
+    found = await analysis.read(call, asked)
+    if chosen == JSON:
+        return answer(found)
+    columns = flat.columns_of([found], schemas.analysis_columns(found["unit"]))
+    return series.answer([series.Table("pack", pack, columns)], chosen)

@@ -7,6 +7,8 @@ from pydantic import BaseModel, Field
 
 from aggregations.trends import Method
 from aggregations.trends_analysis import Direction, NoTrend
+from api import flat
+from api.flat import Kind
 
 Column = list[int | float | None]
 
@@ -112,3 +114,43 @@ class Analysis(BaseModel):
     threshold: Threshold | None
     least_squares: FittedLine
     theil_sen: FittedLine
+
+
+def analysis_columns(unit: str | None) -> list[flat.Field]:
+    """A row for the answer, as CSV and Arrow; unit: of the measure."""
+    points = [
+        flat.Field(("threshold", which, of), kind, of_unit)
+        for which in ("first", "permanent")
+        for of, kind, of_unit in (
+            ("ts", Kind.MOMENT, None),
+            ("value", Kind.NUMBER, unit),
+            ("points_before", Kind.WHOLE, "1"),
+        )
+    ]
+    per_day = None if unit is None else f"{unit}/d"
+    lines = [
+        flat.Field((line, *path), kind, of_unit)
+        for line in ("least_squares", "theil_sen")
+        for path, kind, of_unit in (
+            (("slope_per_day",), Kind.NUMBER, per_day),
+            (("slope_per_day_low",), Kind.NUMBER, per_day),
+            (("slope_per_day_high",), Kind.NUMBER, per_day),
+            (("intercept",), Kind.NUMBER, unit),
+            (("projection", "crossing"), Kind.MOMENT, None),
+            (("projection", "earliest"), Kind.MOMENT, None),
+            (("projection", "latest"), Kind.MOMENT, None),
+            (("projection", "no_trend"), Kind.TEXT, None),
+        )
+    ]
+    return [
+        *(flat.Field((name,), Kind.TEXT) for name in ("pack", "measure", "unit", "source")),
+        flat.Field(("points", "used"), Kind.WHOLE, "1"),
+        flat.Field(("points", "of"), Kind.WHOLE, "1"),
+        flat.Field(("points", "chosen"), Kind.TEXT),
+        flat.Field(("origin",), Kind.MOMENT),
+        flat.Field(("last",), Kind.MOMENT),
+        flat.Field(("threshold", "value"), Kind.NUMBER, unit),
+        flat.Field(("threshold", "direction"), Kind.TEXT),
+        *points,
+        *lines,
+    ]

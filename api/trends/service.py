@@ -1,4 +1,4 @@
-"""Trends of packs: every reading, a number of points of them, or windows; and the days of groups."""
+"""Trends of packs: every reading, a number of points of them, or windows; and windows of groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from api.series import Column, Table
 from api.settings import Settings
 from api.trends.thinning import Thinner
 from domain.errors import InvalidRequestError
+from domain.windows import DAY
 from storage import packs as stored_packs
 from storage.transactions import Transaction
 from storage.trends import Points, points
 
-DAY: Final = "P1D"
 BAND: Final = ("p5", "p50", "p95")
 _WINDOW_FIGURES: Final = ("mean", "min", "max")
 
@@ -71,7 +71,7 @@ def _check(asked: Question, settings: Settings) -> None:
         "points": asked.points is not None and is_windowed,
         "method": asked.method is not None and asked.points is None,
         "zone": asked.zone is not None and not is_windowed,
-        "band": asked.band is not None and (asked.step != DAY or asked.group is not None),
+        "band": asked.band is not None and (asked.step is None or asked.group is not None),
     }
     for name, is_refused in refused.items():
         if is_refused:
@@ -88,14 +88,14 @@ _CONTRADICTIONS: Final = {
     "points": "ask for points of packs, or for windows by a step",
     "method": "a method chooses points: say how many",
     "zone": "a zone is of windows: say which step",
-    "band": "a band lies beside the days of packs: ask with the step P1D",
+    "band": "a band lies beside windows of packs: say which step",
 }
 
 
 def _windows_asked(asked: Question) -> aggregates.Asked:
     step, zone = asked.step, asked.zone
     return aggregates.ask(
-        DAY if step is None else step, "UTC" if zone is None else zone, asked.starts, asked.ends
+        DAY.text if step is None else step, "UTC" if zone is None else zone, asked.starts, asked.ends
     )
 
 
@@ -131,16 +131,16 @@ async def _group_of(transaction: Transaction, pack: str, kind: str) -> str:
     return f"{kind}:{known[kind]}"
 
 
-def _band(days: Column, group: Table, measures: Sequence[str]) -> dict[str, Column]:
-    """The group's packs and the percentiles of their means, at the days of a pack; null where the group has no day."""
-    group_ms, days_ms = group.columns["ts"].values, days.values
-    place = np.searchsorted(group_ms, days_ms)
-    known = np.zeros(len(days_ms), np.bool_)
+def _band(windows: Column, group: Table, measures: Sequence[str]) -> dict[str, Column]:
+    """The group's packs and the percentiles of their means, at the windows of a pack; null where the group has none."""
+    group_ms, own_ms = group.columns["ts"].values, windows.values
+    place = np.searchsorted(group_ms, own_ms)
+    known = np.zeros(len(own_ms), np.bool_)
     inside = place < len(group_ms)
-    known[inside] = group_ms[place[inside]] == days_ms[inside]
+    known[inside] = group_ms[place[inside]] == own_ms[inside]
 
     def beside(column: Column) -> Column:
-        values = np.zeros(len(days_ms), column.values.dtype)
+        values = np.zeros(len(own_ms), column.values.dtype)
         values[known] = column.values[place[known]]
         present = known.copy()
         if column.present is not None:

@@ -326,11 +326,11 @@ SELECT array_agg(pack_id), array_agg(starts) FROM (
 ) AS noted
 
 -- name: days_of_group
--- A day of a group's packs, as far as it is folded.
-SELECT array_agg(pack_days.tenure_no), array_agg(starts), array_agg(ends), string_agg(record, '') FROM (
-    SELECT pack_days.tenure_no, starts, ends, record FROM pack_days
+-- Days of a group's packs, as far as they are folded, with the position of each day.
+SELECT array_agg(pack_days.tenure_no), array_agg(starts), array_agg(ends), array_agg(place), string_agg(record, '') FROM (
+    SELECT pack_days.tenure_no, starts, ends, day - %(from)s::date AS place, record FROM pack_days
     JOIN tenures USING (tenure_no)
-    WHERE pack_days.tenant_id = %(tenant_id)s AND day = %(day)s
+    WHERE pack_days.tenant_id = %(tenant_id)s AND day >= %(from)s AND day < %(to)s
         AND (%(kind)s = 'all' OR %(kind)s = 'site' AND site_id = %(group_id)s OR %(kind)s = 'model' AND model_id = %(group_id)s
             OR %(kind)s = 'saved' AND pack_days.pack_id = ANY(%(packs)s::int4[]))
     LIMIT %(limit)s

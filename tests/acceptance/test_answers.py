@@ -29,7 +29,7 @@ TRIES_MAX = 20
 
 @pytest.fixture(scope="module")
 def described(api: RunningApi) -> dict[str, Any]:
-    paths: dict[str, Any] = httpx.get(f"{api.url}/openapi.json", trust_env=False).json()["paths"]
+    paths: dict[str, Any] = httpx.get(f"{api.url}/openapi.json", trust_env=False, timeout=60).json()["paths"]
     return paths
 
 

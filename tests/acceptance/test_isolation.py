@@ -404,7 +404,7 @@ def without_request_id(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
 
 
 def test_every_route_of_openapi_has_its_valid_call_here(api: RunningApi) -> None:
-    described = httpx.get(f"{api.url}/openapi.json", trust_env=False).json()["paths"]
+    described = httpx.get(f"{api.url}/openapi.json", trust_env=False, timeout=60).json()["paths"]
     known = {(method.upper(), path) for path, methods in described.items() for method in methods}
     assert sorted(map(named, known - set(ROUTES))) == [], "routes without a call in ROUTES"
     assert sorted(map(named, set(ROUTES) - known)) == [], "calls in ROUTES without a route"

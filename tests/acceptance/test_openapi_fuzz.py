@@ -38,7 +38,7 @@ Operations = dict[tuple[str, str], Any]
 @pytest.fixture(scope="module")
 def operations(api: RunningApi) -> Operations:
     """What OpenAPI describes, by method and path."""
-    described = httpx.get(f"{api.url}/openapi.json", trust_env=False).json()
+    described = httpx.get(f"{api.url}/openapi.json", trust_env=False, timeout=60).json()
     found = (result.ok() for result in schemathesis.openapi.from_dict(described).get_all_operations())
     return {(operation.method.upper(), operation.path): operation for operation in found}
 

@@ -40,7 +40,7 @@ TEXT_OF_AN_EMPTY_RANGE = "`from` is not before `to`"
 @pytest.fixture(scope="module")
 def parameters(api: RunningApi) -> dict[tuple[str, str], set[str]]:
     """The names of the parameters of each route that is read."""
-    paths = httpx.get(f"{api.url}/openapi.json", trust_env=False).json()["paths"]
+    paths = httpx.get(f"{api.url}/openapi.json", trust_env=False, timeout=60).json()["paths"]
     return {
         (method, path): {one["name"] for one in paths[path][method.lower()].get("parameters", ())}
         for method, path in READS

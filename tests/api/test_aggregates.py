@@ -13,10 +13,14 @@ import psycopg
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from domain.clock import to_ms
 from domain.measures import MEASURE_NAMES
+from domain.windows import step_of
 from tests.naive_windows import Reading, recount
 from tests.running import RunningApi, running_api
 
@@ -101,10 +105,15 @@ DST = {
     "Pacific/Chatham, clocks back": ("Pacific/Chatham", "2026-04-04", "2026-04-07"),
     "Pacific/Chatham, clocks forward": ("Pacific/Chatham", "2025-09-27", "2025-09-29"),
     "Australia/Lord_Howe, clocks back": ("Australia/Lord_Howe", "2026-04-04", "2026-04-06"),
+    "Australia/Lord_Howe, clocks forward": ("Australia/Lord_Howe", "2025-10-04", "2025-10-06"),
+    "Antarctica/Troll, clocks back": ("Antarctica/Troll", "2025-10-25", "2025-10-27"),
 }
 
 
-STEPS = ("P1D", "PT6H", "PT1H", "PT15M", "PT5M", "P1W", "P1M")
+STEPS = (
+    *("P1D", "PT6H", "PT1H", "PT15M", "PT5M", "P1W", "P1M"),
+    *("PT7M", "PT20M", "PT45M", "PT90M", "PT3607S", "PT36H", "P2D", "P2W", "P3M"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +173,61 @@ def test_e16_days_and_shorter_windows_of_a_zone_equal_a_naive_recount(
         assert_equal_to_recount(found.after[step], found.readings, step, DST[case][0], *span_of(case))
         # From readings, quarter-hours or stored days: the same to the last bit.
         assert found.before[step] == found.after[step]
+
+
+seconds = st.integers(60, 3_700).map("PT{}S".format)
+quarters = st.integers(1, 200).map(lambda number: f"PT{15 * number}M")
+minutes = st.integers(1, 5_000).map("PT{}M".format)
+longer = st.one_of(
+    st.integers(1, 300).map("PT{}H".format),
+    st.integers(1, 60).map("P{}D".format),
+    st.integers(1, 12).map("P{}M".format),
+)
+
+
+@given(
+    st.sampled_from(sorted(DST)),
+    st.one_of(seconds, quarters, minutes, longer),
+    st.floats(0, 1, exclude_max=True),
+    st.floats(0.01, 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_e16_windows_of_any_step_in_any_part_of_a_range_equal_a_naive_recount(
+    api: RunningApi, cases: dict[str, Case], case: str, step: str, begin: float, share: float
+) -> None:
+    starts, ends = span_of(case)
+    starts += timedelta(milliseconds=int((ends - starts) / timedelta(milliseconds=1) * begin))
+    ends = starts + (ends - starts) * share + timedelta(milliseconds=1)
+    # A naive recount of a window takes a while: at most 300 of them.
+    ends = min(ends, starts + timedelta(seconds=300 * step_of(step).least_s))
+    ends = ends.replace(microsecond=ends.microsecond // 1000 * 1000)
+    number = list(DST).index(case)
+    with api.client("zones") as client:
+        columns = asked(client, f"P{number}", step, DST[case][0], starts, ends)
+    assert_equal_to_recount(columns, cases[case].readings, step, DST[case][0], starts, ends)
+
+
+def test_e16_long_windows_that_cut_quarter_hours_are_the_same_before_and_after_counting(
+    api: RunningApi,
+) -> None:
+    tenant = api.tenant("long")
+    starts = datetime(2026, 1, 1, tzinfo=UTC)
+    ends = starts + timedelta(days=80)
+    step, random = "PT900H7M", np.random.default_rng(5)
+    # No quarter-hour without readings: a month in milliseconds doesn't fit into 32 bits.
+    readings: list[Reading] = [
+        (to_ms(starts) + 800_000 * place, {"voltage_v": voltage_v, "current_a": 1.0, "temperature_c": 20.0})
+        for place, voltage_v in enumerate(random.integers(300, 400, 80 * 108).tolist())
+    ]
+    with api.client(tenant) as client, psycopg.connect(api.access.admin) as counter_waits:
+        counter_waits.execute("SELECT FROM bpm.window_marks FOR UPDATE")
+        upload(api, tenant, "P", readings)
+        before = asked(client, "P", step, "UTC", starts, ends)
+        counter_waits.rollback()
+        assert api.engine.counter.wait_until_counted(WAIT_S), api.engine.counter.trouble
+        after = asked(client, "P", step, "UTC", starts, ends)
+    assert before == after
+    assert_equal_to_recount(after, readings, step, "UTC", starts, ends)
 
 
 def test_range_that_cuts_windows_leaves_out_what_is_outside(api: RunningApi) -> None:
@@ -237,7 +301,10 @@ def test_formats_hold_the_same_numbers(api: RunningApi) -> None:
 @pytest.mark.parametrize(
     ("change", "field", "limit"),
     [
-        ({"step": "PT7M"}, "step", None),
+        ({"step": "seven"}, "step", None),
+        ({"step": "P1M2D"}, "step", None),
+        ({"step": "PT0S"}, "step", "PT1S"),
+        ({"step": "P13M"}, "step", "P1Y"),
         ({"step": "P1D", "zone": "Mars/Olympus"}, "zone", None),
         ({"zone": "../../etc/passwd"}, "zone", None),
         ({"zone": "Factory"}, "zone", None),
@@ -316,6 +383,33 @@ def test_short_steps_over_too_many_readings_answer_the_smallest_step_that_fits(f
     assert sum(fits.json()["columns"]["voltage_v_count"]) == sum(
         v["voltage_v"] is not None for _, v in readings
     )
+
+
+def test_steps_of_quarters_read_no_reading_and_others_those_of_quarters_that_they_cut(
+    frugal: RunningApi,
+) -> None:
+    tenant = frugal.tenant("folds")
+    starts = datetime(2026, 1, 5, tzinfo=UTC)
+    readings = some_readings(6, starts, starts + timedelta(hours=40), 60)
+    upload(frugal, tenant, "P", readings)
+    assert frugal.engine.counter.wait_until_counted(WAIT_S)
+    ends = starts + timedelta(hours=40)
+    with frugal.client(tenant) as client:
+        # The last one cuts a few quarter-hours: of these, less than a hundred readings are read.
+        for step in ("PT45M", "PT90M", "PT105M", "PT36H", "P5D", "P2M", "PT19H1M"):
+            columns = asked(client, "P", step, "UTC", starts, ends)
+            assert_equal_to_recount(columns, readings, step, "UTC", starts, ends)
+        given = {"pack": "P", "measure": "voltage_v", "from": starts.isoformat(), "to": ends.isoformat()}
+        refused = {
+            step: client.get("/v1/aggregates", params=given | {"step": step}).json()
+            for step in ("PT20M", "PT50M", "PT3H1M")
+        }
+    told = {step: (one["status"], one["field"], one["limit"]) for step, one in refused.items()}
+    assert told == {
+        "PT20M": (422, "step", "PT30M"),
+        "PT50M": (422, "step", "PT1H"),
+        "PT3H1M": (422, "step", "PT4H"),
+    }
 
 
 @pytest.mark.parametrize("asks", [{"pack": "P", "step": "PT1H"}, {"group": "all", "step": "P1D"}])

@@ -27,6 +27,9 @@ QUESTIONS: list[dict[str, Any]] = [
     DAYS | {"group": "site:A"},
     DAYS | {"group": "model:M"},
     DAYS | {"group": "saved:G"},
+    {"step": "P2D", "zone": "Pacific/Chatham", "group": "all"},
+    {"step": "PT90M", "zone": "Europe/Zurich", "group": "site:A"},
+    {"step": "PT7M", "group": "saved:G"},
 ]
 
 
@@ -183,7 +186,8 @@ def test_answer_is_kept_until_a_reading_comes_late(api: RunningApi) -> None:
         before = api.engine.answers.hits
         tenant.answers()
         kept = api.engine.answers.hits - before
-        assert kept == 2 * len(QUESTIONS) - 2, "all of them, but for what the limited credential is refused"
+        refused = sum(question.get("group") in ("all", "model:M") for question in QUESTIONS)
+        assert kept == 2 * len(QUESTIONS) - refused, "all but what the limited credential is refused"
         elsewhere = {"pack": "P-1", "ts": "2025-01-01T00:00:00Z", "voltage_v": 300}
         tenant.admin.post("/v1/telemetry", json=elsewhere, params={"import": tenant.import_id})
         tenant.answers()
@@ -193,6 +197,24 @@ def test_answer_is_kept_until_a_reading_comes_late(api: RunningApi) -> None:
         assert api.engine.answers.hits <= before + 2 * kept + 1
     finally:
         tenant.close()
+
+
+def test_window_of_a_group_that_goes_on_behind_the_range_is_kept_until_it_changes(api: RunningApi) -> None:
+    with api.client(api.tenant("behind")) as client:
+        import_id = client.post("/v1/imports", json={"source": "s"}).json()["id"]
+        asked = SPAN | {"step": "P1W", "group": "all"}
+        found = []
+        # The only week that begins in the range is that from 30 March on.
+        for day, voltage_v in ((30, 310), (35, 320)):
+            moment = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=day - 1, hours=9)
+            sent = {"pack": "P-1", "ts": moment.isoformat(), "voltage_v": voltage_v}
+            client.post("/v1/telemetry", json=sent, params={"import": import_id}).raise_for_status()
+            before = api.engine.answers.hits
+            for _ in range(2):
+                columns = client.get("/v1/aggregates", params=asked).raise_for_status().json()["columns"]
+            assert api.engine.answers.hits == before + 1
+            found.append((columns["packs"], columns["voltage_v_max_p50"]))
+    assert found == [([1], [310.0]), ([1], [320.0])]
 
 
 def test_span_that_is_not_closed_is_not_kept(api: RunningApi) -> None:

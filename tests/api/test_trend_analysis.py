@@ -130,7 +130,7 @@ def test_many_readings_are_spread_for_the_lines_and_all_are_looked_at_for_crossi
         ({"direction": "above"}, "direction"),
         ({"threshold": 1, "direction": "up"}, "direction"),
         ({"zone": "UTC"}, "zone"),
-        ({"step": "PT7M"}, "step"),
+        ({"step": "P1M1D"}, "step"),
         ({"measure": "mood"}, "measure"),
         ({"to": START.isoformat()}, "to"),
         ({"pack": ["P", "Q"]}, "pack"),

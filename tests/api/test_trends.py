@@ -269,14 +269,18 @@ def test_group_gives_the_days_of_aggregates_with_and_without_a_step(fleet: httpx
         ("all", ["all"] * 4),
     ],
 )
-def test_band_lies_beside_the_days_of_each_pack(fleet: httpx.Client, band: str, groups: list[str]) -> None:
+@pytest.mark.parametrize("step", ["P1D", "PT11H"])
+def test_band_lies_beside_the_windows_of_each_pack(
+    fleet: httpx.Client, band: str, groups: list[str], step: str
+) -> None:
     packs = {"site": ["A", "B", "C"], "model": ["A", "C"], "all": ["A", "B", "C", "D"]}[band]
-    told = fleet.get("/v1/trends", params=BAND | {"pack": packs, "band": band}).json()["items"]
+    told = fleet.get("/v1/trends", params=BAND | {"pack": packs, "band": band, "step": step}).json()["items"]
     assert [item["band"] for item in told] == groups
     for item in told:
         columns = item["columns"]
-        group = fleet.get("/v1/trends", params=BAND | {"group": item["band"]}).json()["columns"]
-        # The first day begins before the range: it is no day of the group's.
+        asked = BAND | {"group": item["band"], "step": step}
+        group = fleet.get("/v1/trends", params=asked).raise_for_status().json()["columns"]
+        # The first window begins before the range: it is none of the group's.
         assert columns["ts"][1:] == group["ts"]
         assert columns["band_packs"] == [None, *group["packs"]]
         for measure in MEASURES:
