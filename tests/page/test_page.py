@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from api.auth import development_token
+from api.disk import Look
 from domain.tenancy import Role
 from tests.page.conftest import Window, WindowOf
 from tests.page.fleet import HOT, reading
@@ -231,6 +232,68 @@ def test_page_says_when_it_is_disconnected_and_comes_back(fleet: str, window: Wi
         opened.page.context.set_offline(True)
         opened.page.get_by_text("Disconnected.").wait_for()
         assert opened.text("#packs-total") == "12"
+        opened.page.context.set_offline(False)
+        opened.page.locator("#connection").wait_for(state="hidden")
+
+
+@contextmanager
+def free_bytes(api: RunningApi, left: int) -> Iterator[None]:
+    """So much is left on the engine's disk."""
+    disk = api.engine.disk
+    measure, disk._measure = disk._measure, lambda _: left
+    disk.look()
+    try:
+        yield
+    finally:
+        disk._measure = measure
+        disk.look()
+
+
+@contextmanager
+def filling(api: RunningApi, days: float) -> Iterator[None]:
+    """The disk has been filling for an hour, and will be full in so many days."""
+    disk = api.engine.disk
+    kept = disk._kept.popleft()
+    hours = days * 24
+    at_s = disk._monotonic_s()
+    free = disk.free_bytes
+    disk._kept.appendleft(Look(at_s - 3600, round(free + (free - disk.low_bytes) / hours)))
+    with free_bytes(api, free):
+        yield
+    disk._kept.popleft()
+    disk._kept.appendleft(kept)
+
+
+def test_page_says_how_long_the_disk_lasts_and_that_readings_are_refused(
+    api: RunningApi, fleet: str, window: WindowOf
+) -> None:
+    with window(fleet) as opened, window(fleet, role=Role.ANALYST) as looker:
+        opened.go("#/", "#disk")
+        assert opened.text("#disk").endswith("GiB free, not filling up")
+        assert not opened.page.locator("#engine").is_visible()
+        with filling(api, 60.5):
+            opened.go("?1#/rules", "#disk")
+            assert opened.text("#disk").endswith("full in 60 days")
+            assert not opened.page.locator("#engine").is_visible()
+        with filling(api, 3.5):
+            opened.go("?2#/rules", "#engine")
+            assert opened.text("#engine").startswith("The engine's disk will be full in 3 days")
+            looker.go("#/rules", "#disk.warning")
+            assert not looker.page.locator("#engine").is_visible()
+        with free_bytes(api, api.engine.disk.low_bytes - 1):
+            for one in (opened, looker):
+                one.go("?3#/rules", "#engine.error")
+                assert one.text("#engine").startswith("Readings are refused: the engine's disk has")
+                assert not one.page.locator("#connection").is_visible()
+        opened.go("?4#/rules", "#disk")
+        assert not opened.page.locator("#engine").is_visible()
+
+
+def test_every_view_says_that_the_engine_is_away(fleet: str, window: WindowOf) -> None:
+    with window(fleet) as opened:
+        opened.go("#/rules", "tbody tr")
+        opened.page.context.set_offline(True)
+        opened.page.get_by_text("Disconnected.").wait_for()
         opened.page.context.set_offline(False)
         opened.page.locator("#connection").wait_for(state="hidden")
 

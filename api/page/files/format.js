@@ -88,3 +88,10 @@ export function inUnit(value, given) {
 }
 
 export const count = (value) => value.toLocaleString("en-GB").replaceAll(",", "\u202f");
+
+/** A size for people: 76.0 GiB. */
+export function bytes(size) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const place = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, size)) / 10)));
+  return `${place === 0 ? size : (size / 1024 ** place).toFixed(1)} ${units[place]}`;
+}
