@@ -197,6 +197,35 @@ def test_quarantine_is_tried_again_and_discarded(api: RunningApi, window: Window
         assert client.get("/v1/quarantine").json()["items"] == []
 
 
+def test_import_shows_how_far_it_has_come(api: RunningApi, window: WindowOf) -> None:
+    name = api.tenant("imported")
+
+    def send(client: httpx.Client, import_id: str, seconds: range) -> None:
+        body = [
+            {"pack": "P-1", "ts": f"2020-01-01T00:00:{second:02d}Z", "voltage_v": 1} for second in seconds
+        ]
+        client.post("/v1/telemetry", params={"import": import_id}, json=body).raise_for_status()
+
+    with api.client(name) as client, window(name) as opened:
+        client.post("/v1/imports", json={"source": "of unknown length"}).raise_for_status()
+        begun = client.post("/v1/imports", json={"source": "archive", "expected": 40}).json()
+        opened.go("#/imports", "tbody tr")
+        assert opened.text("tbody td") == "archive"
+        bar = opened.page.get_by_role("progressbar", name="Import archive")
+        assert bar.get_attribute("aria-valuetext") == "nothing yet"
+        send(client, begun["id"], range(30))
+        opened.page.locator('[role="progressbar"][aria-valuenow="75"]').wait_for()
+        assert re.match(r"75 % of 40, \d+ readings/s, ", bar.get_attribute("aria-valuetext"))
+        filled, ground = (bar.locator(f".{part}").bounding_box()["width"] for part in ("reporting", "ground"))
+        assert filled / ground == pytest.approx(0.75, abs=0.01)
+        send(client, begun["id"], range(30, 40))
+        opened.page.get_by_text("complete").wait_for()
+        assert opened.page.get_by_role("progressbar").count() == 1
+        client.delete(f"/v1/imports/{begun['id']}").raise_for_status()
+        opened.page.get_by_text("undone").wait_for()
+        assert opened.all_complaints() == []
+
+
 def test_development_sign_in_comes_to_the_view_that_was_asked_for(fleet: str, window: WindowOf) -> None:
     with window(None) as opened:
         opened.go("#/packs?search=NX-5", ".sign-in form")
