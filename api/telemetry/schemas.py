@@ -44,7 +44,9 @@ class NewImport(Strict):
     )
     expected: Annotated[
         int | None,
-        Field(gt=0, lt=2**63, description="readings that will come, when that is known", examples=[4_032_000]),
+        Field(
+            gt=0, lt=2**63, description="readings that will come, when that is known", examples=[4_032_000]
+        ),
     ] = None
 
 

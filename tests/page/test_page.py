@@ -162,6 +162,33 @@ def test_filters_are_in_the_address_and_come_back(fleet: str, window: WindowOf) 
         opened.page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 2")
 
 
+def test_tree_of_sites_leads_to_their_packs_and_alerts(fleet: str, window: WindowOf) -> None:
+    with window(fleet) as opened:
+        opened.go("#/", ".groups tbody tr")
+        rows = opened.page.locator(".groups tbody tr")
+        assert [name.split("\t")[0] for name in rows.all_inner_texts()] == [
+            "around Bern",
+            "Bern",
+            "around Osaka",
+            "Osaka",
+        ]
+        rows.filter(has_text="around Bern").get_by_role("link", name="1 critical").click()
+        opened.page.wait_for_selector(".alert")
+        assert opened.page.url.endswith("#/alerts?severity=critical&region=around+Bern")
+        assert opened.page.get_by_label("Region").input_value() == "around Bern"
+        assert opened.page.locator(".alert").count() == 1
+        opened.page.get_by_label("Region").select_option("around Osaka")
+        opened.page.get_by_text("None that match these filters").wait_for()
+        opened.go("?1#/alerts?region=nowhere", ".state strong")
+        opened.page.get_by_text("None that match these filters").wait_for()
+        opened.go("?2#/", ".groups tbody tr")
+        opened.page.get_by_role("link", name="around Osaka").click()
+        opened.page.get_by_role("link", name="NX-11").wait_for()
+        assert opened.page.url.endswith("#/packs?region=around+Osaka")
+        assert opened.page.locator("tbody tr").count() == 6
+        assert opened.all_complaints() == []
+
+
 def test_rule_is_switched_tried_and_made(fleet_client: httpx.Client, fleet: str, window: WindowOf) -> None:
     with window(fleet) as opened:
         opened.go("#/rules", "tbody tr")
