@@ -79,15 +79,15 @@ def test_value_is_sorted_over_all_packs_that_match(large: str, window: WindowOf)
         opened.go("#/packs?region=around+Bern", "tbody tr")
         opened.page.get_by_role("button", name="Temperature °C").click()
         opened.page.get_by_role("link", name="P-598").wait_for()
-        wait_for_foot(opened, "^1–50 of 300$")
+        wait_for_foot(opened, "^1.50 of 300$")
         assert opened.page.evaluate(ROWS) == [f"P-{number}" for number in range(598, 498, -2)]
         opened.page.get_by_role("button", name="Next").click()
-        wait_for_foot(opened, "^51–100 of 300$")
+        wait_for_foot(opened, "^51.100 of 300$")
         assert opened.page.url.endswith("#/packs?region=around+Bern&sort=temperature_c&down=1&page=1")
         opened.page.reload()
-        wait_for_foot(opened, "^51–100 of 300$")
+        wait_for_foot(opened, "^51.100 of 300$")
         assert opened.page.evaluate(ROWS)[0] == "P-498"
         opened.page.get_by_role("button", name="Temperature °C").click()
-        wait_for_foot(opened, "^1–50 of 300$")
+        wait_for_foot(opened, "^1.50 of 300$")
         assert opened.page.evaluate(ROWS)[0] == "P-000"
         assert opened.all_complaints() == []

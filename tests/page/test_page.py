@@ -198,7 +198,7 @@ def test_rule_is_switched_tried_and_made(fleet_client: httpx.Client, fleet: str,
         switch.click()
         opened.page.locator('[role="switch"][aria-label="warm"][aria-checked="true"]').wait_for()
         opened.page.get_by_label("Chemistry").select_option("LFP")
-        opened.page.get_by_label("Template").select_option(label="over-temperature")
+        opened.page.get_by_label("Template", exact=True).select_option(label="over-temperature")
         opened.page.get_by_label("Name", exact=True).fill("from a template")
         opened.page.get_by_label("Limit, °C", exact=True).fill("48")
         opened.page.get_by_label("Clear limit, °C", exact=True).fill("44")
@@ -309,15 +309,15 @@ def free_bytes(api: RunningApi, left: int) -> Iterator[None]:
 def filling(api: RunningApi, days: float) -> Iterator[None]:
     """The disk has been filling for an hour, and will be full in so many days."""
     disk = api.engine.disk
-    kept = disk._kept.popleft()
-    hours = days * 24
-    at_s = disk._monotonic_s()
-    free = disk.free_bytes
-    disk._kept.appendleft(Look(at_s - 3600, round(free + (free - disk.low_bytes) / hours)))
+    kept = list(disk._kept)
+    now_s, free = disk._monotonic_s(), disk.free_bytes
+    an_hour = (free - disk.low_bytes) / (days * 24)
+    disk._kept.clear()
+    disk._kept.extend(Look(now_s - 3600 * hours, round(free + hours * an_hour)) for hours in (1, 0.5))
     with free_bytes(api, free):
         yield
-    disk._kept.popleft()
-    disk._kept.appendleft(kept)
+    disk._kept.clear()
+    disk._kept.extend(kept)
 
 
 def test_page_says_how_long_the_disk_lasts_and_that_readings_are_refused(
@@ -377,11 +377,50 @@ def test_choices_of_zone_and_unit_change_what_is_shown(fleet: str, window: Windo
         opened.page.get_by_text("temperature above 50 °C").wait_for()
         opened.page.locator(".menu summary").click()
         opened.page.get_by_label("Temperature").select_option("f")
-        opened.page.get_by_text("temperature above 122.0 °F").wait_for()
+        opened.page.get_by_text("temperature above 122 °F").wait_for()
         opened.page.get_by_label("Time zone").select_option("Asia/Tokyo")
         opened.page.locator(".menu summary", has_text="Asia/Tokyo").wait_for()
         opened.page.reload()
-        opened.page.get_by_text("temperature above 122.0 °F").wait_for()
+        opened.page.get_by_text("temperature above 122 °F").wait_for()
+
+
+def test_rule_is_made_in_the_unit_that_was_chosen(
+    fleet_client: httpx.Client, fleet: str, window: WindowOf
+) -> None:
+    with window(fleet) as opened:
+        opened.page.add_init_script('localStorage.setItem("bpm.temperature", "f")')
+        opened.go("#/rules", "tbody tr")
+        opened.page.get_by_label("Chemistry").select_option("LFP")
+        template = opened.page.get_by_label("Template", exact=True)
+        template.select_option(label="temperature rises fast")
+        assert opened.page.get_by_label("Limit, °F/s").input_value() == "1.8"
+        opened.page.get_by_text("Raises when temperature rising faster than 1.8 °F/s.").wait_for()
+        opened.page.get_by_label("Limit, °F/s").fill("0.9")
+        opened.page.get_by_text("Raises when temperature rising faster than 0.9 °F/s.").wait_for()
+        opened.page.get_by_label("Name", exact=True).fill("fast in °F")
+        opened.page.get_by_role("button", name="Create rule").click()
+        opened.page.get_by_role("switch", name="fast in °F").wait_for()
+        template.select_option(label="over-temperature")
+        limit = opened.page.get_by_label("Limit, °F", exact=True)
+        assert limit.input_value() == "140"
+        limit.fill("113.5")
+        opened.page.get_by_label("Clear limit, °F").fill("104")
+        opened.page.get_by_text("Raises when temperature above 113.5 °F.").wait_for()
+        opened.page.get_by_role("button", name="Preview").click()
+        opened.page.locator(".plot .gtitle").wait_for()
+        assert "°F" in opened.page.locator(".plot .ytitle").text_content()
+        levels = opened.page.evaluate(
+            "() => document.querySelector('.plot').data.filter(one => one.name.includes('limit')).map(one => one.y[0])"
+        )
+        assert levels == pytest.approx([113.5, 104], abs=0.001)
+        opened.page.get_by_label("Name", exact=True).fill("hot in °F")
+        opened.page.get_by_role("button", name="Create rule").click()
+        opened.page.get_by_role("switch", name="hot in °F").wait_for()
+        opened.go("?1#/quarantine", "tbody tr")
+        opened.page.get_by_text("temperature_c (limit 302 °F)").wait_for()
+    made = {rule["name"]: rule["condition"] for rule in fleet_client.get("/v1/rules").json()["items"]}
+    assert made["fast in °F"]["limit_per_s"] == 0.5
+    assert (made["hot in °F"]["limit"], made["hot in °F"]["clear_limit"]) == (45.278, 40)
 
 
 def focused(opened: Window) -> str:
