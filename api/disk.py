@@ -19,7 +19,7 @@ LOOK_S: Final = 1.0
 _KEEP_EVERY_S: Final = 60.0
 _KEPT_MAX: Final = 360
 FORECAST_S_MIN: Final = 600.0
-"""A forecast looks back over the kept looks, at most 6 hours; of less than 10 minutes there is none."""
+"""A pace is taken over 10 minutes at least; the kept looks reach back 6 hours."""
 
 _DAY_S: Final = 86_400
 
@@ -94,8 +94,14 @@ class DiskGuard:
 
     @property
     def days_until_full(self) -> float | None:
-        """Days until the mark, by the last hours; None when it isn't filling up, or that can't be told yet."""
-        return days_until(self.low_bytes, self._kept[0], self._last)
+        """Days until the mark, by the last hours; None when it isn't filling up, or that can't be told yet.
+
+        The slower counts of the pace of all kept looks and that of their later half: what an import wrote that is
+        over by then isn't to come again.
+        """
+        early, middle = self._kept[0], self._kept[len(self._kept) // 2]
+        found = [days_until(self.low_bytes, since, self._last) for since in (early, middle)]
+        return None if None in found else max(days for days in found if days is not None)
 
     @property
     def trouble(self) -> str | None:

@@ -326,14 +326,18 @@ def etag(version: int) -> dict[str, str]:
 
 
 def listed(
-    request: Request, items: list[dict[str, Any]], next_cursor: str | None, chosen: str | None = None
+    request: Request,
+    items: list[dict[str, Any]],
+    next_cursor: str | None,
+    chosen: str | None = None,
+    told: dict[str, Any] | None = None,
 ) -> Response:
     """A page of a list as JSON; or as lines of JSON or as CSV, with the cursor in a header. By Accept, unless the
-    format was chosen.
+    format was chosen. told: what stands in the JSON beside the items.
     """
     chosen = chosen or chosen_format(request, JSON, NDJSON, CSV)
     if chosen == JSON:
-        return answer({"items": items, "next_cursor": next_cursor})
+        return answer({"items": items, "next_cursor": next_cursor} | (told or {}))
     if chosen == CSV:
         body = spreadsheet.table(request.state.columns, items)
     else:

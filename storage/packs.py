@@ -77,26 +77,36 @@ async def _found(transaction: Transaction, key: dict[str, Any]) -> DictRow:
 class PackFilter:
     """Which packs are asked for, and in which order of their external ids; None asks for all.
 
-    pack: the external id. search: a part of it, in small letters or large. site and model: by name or id, as the
-    pack is now.
+    pack: the external id. search: a part of it, in small letters or large. site and model: by name or id, region: by
+    name, as the pack is now.
     """
 
     pack: str | None = None
     search: str | None = None
     site: str | None = None
+    region: str | None = None
     model: str | None = None
     descending: bool = False
 
     @property
     def narrows(self) -> bool:
         """Whether packs that are looked at may be left out."""
-        return (self.search, self.site, self.model) != (None, None, None)
+        return (self.search, self.site, self.region, self.model) != (None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class PacksFound:
+    """A page of packs. cursor: of the next one. looked_at: packs that were looked at for this one."""
+
+    rows: list[DictRow]
+    cursor: str | None
+    looked_at: int
 
 
 async def page(
     transaction: Transaction, chosen: PackFilter, cursor: str | None, limit: int, scanned_max: int
-) -> tuple[list[DictRow], str | None]:
-    """Packs in the order of their external ids, and the cursor of the next page.
+) -> PacksFound:
+    """Packs in the order of their external ids.
 
     At most `scanned_max` packs are looked at: then the page may be short though there are more behind its cursor.
     """
@@ -107,18 +117,19 @@ async def page(
         "pack": chosen.pack,
         "search": chosen.search,
         "site": chosen.site,
+        "region": chosen.region,
         "model": chosen.model,
         "scanned": scanned,
         "limit": limit + 1,
     }
     has_after = given["after"] is not None
-    rows, after = page_of(
-        await _rows(transaction, page_query("page", chosen, has_after=has_after), given), limit, "pack"
-    )
-    if after is None and narrows:
-        end = await _rows(transaction, page_query("page_end", chosen, has_after=has_after), given)
-        after = encode_cursor(end[0]["pack"]) if end else None
-    return rows, after
+    found = await _rows(transaction, page_query("page", chosen, has_after=has_after), given)
+    rows, after = page_of(found, limit, "pack")
+    if after is not None or not narrows:
+        return PacksFound(rows, after, rows[-1]["place"] if rows else 0)
+    (end,) = await _rows(transaction, page_query("page_end", chosen, has_after=has_after), given)
+    looked_at = end["looked_at"]
+    return PacksFound(rows, encode_cursor(end["pack"]) if looked_at == scanned else None, looked_at)
 
 
 def page_query(name: str, chosen: PackFilter, *, has_after: bool) -> bytes:
@@ -126,10 +137,11 @@ def page_query(name: str, chosen: PackFilter, *, has_after: bool) -> bytes:
 
     A comparison stands in the text only where there is one, so that the index answers it in each case.
     """
-    direction, beyond = (b"DESC", b"<") if chosen.descending else (b"ASC", b">")
+    direction, beyond, furthest = (b"DESC", b"<", b"min") if chosen.descending else (b"ASC", b">", b"max")
     after = b" AND external_id " + beyond + b" %(after)s" if has_after else b""
     own = b" AND external_id = %(pack)s" if chosen.pack is not None else b""
-    return query(f"packs.{name}").replace(b"{after}", after + own).replace(b"{direction}", direction)
+    text = query(f"packs.{name}").replace(b"{after}", after + own).replace(b"{direction}", direction)
+    return text.replace(b"{furthest}", furthest)
 
 
 async def _rows(transaction: Transaction, text: bytes, given: dict[str, Any]) -> list[DictRow]:

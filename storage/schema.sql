@@ -523,12 +523,16 @@ CREATE TABLE bpm.imports (
     source text NOT NULL,
     created_by text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    undone_at timestamp with time zone
+    undone_at timestamp with time zone,
+    expected bigint,
+    CONSTRAINT imports_expected_check CHECK ((expected > 0))
 );
 
 ALTER TABLE ONLY bpm.imports FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.imports OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.imports.expected IS 'Readings that its sender said would come. NULL when it said nothing.';
 
 CREATE TABLE bpm.installation (
     only_row boolean DEFAULT true NOT NULL,
@@ -1337,6 +1341,8 @@ CREATE INDEX deliveries_of_state ON bpm.deliveries USING btree (tenant_id, state
 CREATE INDEX deliveries_waiting ON bpm.deliveries USING btree (queued_at) WHERE (state = 'pending'::text);
 
 CREATE INDEX delivery_events_of_delivery ON bpm.delivery_events USING btree (tenant_id, delivery_id, partition_no, seq);
+
+CREATE INDEX imports_by_time ON bpm.imports USING btree (tenant_id, created_at, id);
 
 CREATE INDEX pack_days_by_day ON bpm.pack_days USING btree (tenant_id, day);
 

@@ -1,20 +1,23 @@
 """Imports and receipts as requests see them."""
 
+from datetime import datetime
 from uuid import UUID
 
 from psycopg.rows import DictRow
 
 from domain.errors import InvalidRequestError, NotFoundError
 from domain.receipts import Receipt, pending_receipt
-from storage.records import decode_cursor, page_of
+from storage.alerts import cursor_moment
+from storage.records import decode_cursor, encode_cursor
 from storage.submissions import receipt_of_parts
 from storage.transactions import Transaction
 
 
-async def create_import(transaction: Transaction, source: str) -> DictRow:
-    """The new import, under whose id bodies may bring the past."""
+async def create_import(transaction: Transaction, source: str, expected: int | None) -> DictRow:
+    """The new import, under whose id bodies may bring the past. expected: readings that will come, if that is known."""
     row = await transaction.one(
-        "telemetry.insert_import", {"source": source, "subject": transaction.actor.subject}
+        "telemetry.insert_import",
+        {"source": source, "expected": expected, "subject": transaction.actor.subject},
     )
     assert row is not None  # noqa: S101 - INSERT … RETURNING
     await transaction.audit("imports.created", "imports", str(row["id"]), None, row)
@@ -26,7 +29,7 @@ async def get_import(transaction: Transaction, import_id: UUID, only_subject: st
 
     only_subject: whose imports may be seen; None means everybody's in the tenant.
     """
-    key = {"id": import_id, "only_subject": only_subject, "after": None, "limit": 1}
+    key = {"id": import_id, "only_subject": only_subject, "after_at": None, "after": None, "limit": 1}
     row = await transaction.one("telemetry.list_imports", key)
     if row is None:
         raise NotFoundError("there is no such import")
@@ -36,10 +39,14 @@ async def get_import(transaction: Transaction, import_id: UUID, only_subject: st
 async def page_of_imports(
     transaction: Transaction, only_subject: str | None, cursor: str | None, limit: int
 ) -> tuple[list[DictRow], str | None]:
-    """Imports with the sums of their receipts, and the cursor of the next page."""
-    asked = {"id": None, "only_subject": only_subject, "after": _uuid(decode_cursor(cursor))}
+    """Imports with the sums of their receipts, the newest first, and the cursor of the next page."""
+    after_at, after = (None, None) if cursor is None else _import_cursor(cursor)
+    asked = {"id": None, "only_subject": only_subject, "after_at": after_at, "after": after}
     rows = await transaction.rows("telemetry.list_imports", asked | {"limit": limit + 1})
-    return page_of(rows, limit, "id")
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], encode_cursor(f"{last['created_at'].isoformat()} {last['id']}")
 
 
 async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: str | None) -> Receipt:
@@ -55,8 +62,9 @@ async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: 
     return receipt_of_parts(receipt_id, rows) or pending_receipt(receipt_id)
 
 
-def _uuid(key: str | None) -> UUID | None:
+def _import_cursor(cursor: str) -> tuple[datetime, UUID]:
+    moment, _, key = (decode_cursor(cursor) or "").partition(" ")
     try:
-        return None if key is None else UUID(key)
+        return cursor_moment(moment), UUID(key)
     except ValueError as error:
         raise InvalidRequestError("this is not a cursor of this list", field="cursor") from error

@@ -209,7 +209,11 @@ class _History:
         steps = span_ms // step_ms if new else 0
         if not steps:
             return found
-        answer = sending.post(self._client, "/v1/imports", json={"source": "simulated history"})
+        about = {
+            "source": "simulated history",
+            "expected": self._fleet.readings_in(from_ms, step_ms, steps) or None,
+        }
+        answer = sending.post(self._client, "/v1/imports", json=about)
         import_id = str(sending.json_of(answer)["id"])
         with _progress("history", steps) as advance:
             parts = _watched(self._fleet.run(from_ms, step_ms, steps), advance)

@@ -78,8 +78,8 @@ async def page(request: Request, asked: Annotated[schemas.PacksAsked, Query()], 
     """List packs by external id, all or those that match. A search looks at so many packs for one page: it may be
     short, or empty, and go on behind its cursor.
     """
-    items, after = await service.page(call, asked)
-    return listed(request, items, after)
+    found = await service.page(call, asked)
+    return listed(request, found.rows, found.cursor, told={"looked_at": found.looked_at})
 
 
 @routes.get("/packs/{id}", response_model=schemas.PackDetail)

@@ -65,6 +65,9 @@ class Pack(BaseModel):
 class PackPage(BaseModel):
     items: list[Pack]
     next_cursor: str | None
+    looked_at: Annotated[
+        int, Field(description="packs looked at for this page, of which `items` match", examples=[20_000])
+    ]
 
 
 class PacksAsked(PageOf):
@@ -76,6 +79,7 @@ class PacksAsked(PageOf):
         Query(description="a part of the external id; small and large letters are alike", examples=["nx-1"]),
     ] = None
     site: Annotated[Name | None, Query(description="name or id of the site", examples=["Bern"])] = None
+    region: Annotated[Name | None, Query(description="region of the site", examples=["Mittelland"])] = None
     model: Annotated[Name | None, Query(description="name or id of the model", examples=["NX-90"])] = None
     order: Annotated[Literal["ascending", "descending"], Query(description="of external ids")] = "ascending"
 

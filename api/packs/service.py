@@ -1,5 +1,6 @@
 """Use cases of packs: register, find, move, and what they reported last."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -43,15 +44,20 @@ def _require_site(actor: Actor, site: str | None) -> None:
         raise InvalidRequestError(_NEEDS_SITE, field="site")
 
 
-async def page(call: Call, asked: PacksAsked) -> tuple[list[Row], str | None]:
-    """Packs by external id, and the cursor of the next page."""
+async def page(call: Call, asked: PacksAsked) -> stored.PacksFound:
+    """Packs by external id."""
     chosen = stored.PackFilter(
-        asked.pack, asked.search, asked.site, asked.model, descending=asked.order == "descending"
+        asked.pack,
+        asked.search,
+        asked.site,
+        asked.region,
+        asked.model,
+        descending=asked.order == "descending",
     )
     scanned_max = call.engine.settings.packs_scanned_max
     async with call.snapshot() as transaction:
-        rows, after = await stored.page(transaction, chosen, asked.cursor, asked.limit, scanned_max)
-    return [_public(row) for row in rows], after
+        found = await stored.page(transaction, chosen, asked.cursor, asked.limit, scanned_max)
+    return replace(found, rows=[_public(row) for row in found.rows])
 
 
 async def get(call: Call, pack_id: UUID) -> Row:

@@ -140,7 +140,7 @@ async def post_import(
     call: Annotated[Call, Depends(Allowed(Action.TELEMETRY_IMPORT))], new: schemas.NewImport = UNNAMED
 ) -> Response:
     """Begin an import. Send its readings to /v1/telemetry?import={id}."""
-    return answer(await service.create_import(call, new.source), HTTP_CREATED)
+    return answer(await service.create_import(call, new.source, new.expected), HTTP_CREATED)
 
 
 @routes.get("/imports", response_model=schemas.ImportPage)
@@ -149,7 +149,7 @@ async def list_imports(
     page: Annotated[PageOf, Query()],
     call: Annotated[Call, Depends(Allowed(Action.RECEIPT_READ))],
 ) -> Response:
-    """Imports with the sums of their receipts."""
+    """Imports with the sums of their receipts, the newest first."""
     items, after = await service.list_imports(call, page.cursor, page.limit)
     return listed(request, items, after)
 

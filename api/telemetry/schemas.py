@@ -42,6 +42,12 @@ class NewImport(Strict):
     source: Annotated[Name, Field(description="where the readings come from, such as a file's name")] = (
         "unnamed"
     )
+    expected: Annotated[
+        int | None,
+        Field(
+            gt=0, lt=2**63, description="readings that will come, when that is known", examples=[4_032_000]
+        ),
+    ] = None
 
 
 class Import(BaseModel):
@@ -53,11 +59,14 @@ class Import(BaseModel):
     source: str
     created_by: str
     created_at: str
+    expected: Annotated[int | None, Field(description="readings that its sender said would come")] = None
+    undone_at: Annotated[str | None, Field(description="when it was undone")] = None
     received: int = 0
     accepted: int = 0
     duplicate: int = 0
     quarantined: int = 0
     conflicting: int = 0
+    last_arrived_at: Annotated[str | None, Field(description="when its last body arrived")] = None
 
 
 class ImportPage(BaseModel):

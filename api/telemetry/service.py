@@ -191,9 +191,9 @@ def _may_report(actor: Actor, name: str, pack: KnownPack) -> bool:
     return False
 
 
-async def create_import(call: Call, source: str) -> dict[str, Any]:
+async def create_import(call: Call, source: str, expected: int | None) -> dict[str, Any]:
     async with call.transaction() as transaction:
-        return await stored.create_import(transaction, source)
+        return await stored.create_import(transaction, source, expected)
 
 
 def _only_subject(actor: Actor) -> str | None:

@@ -166,6 +166,15 @@ class Fleet:
         for step in range(steps):
             yield self.step(starts_ms + (step + 1) * step_ms, step_ms)
 
+    def readings_in(self, starts_ms: int, step_ms: int, steps: int) -> int:
+        """How many readings `run` gives: those of packs without contact aren't heard."""
+        silent = 0
+        for fault in self._faults:
+            if fault.kind is FaultKind.LOST_CONTACT:
+                heard = -((starts_ms - fault.starts_ms) // step_ms) - 1
+                silent += steps - min(max(heard, 0), steps)
+        return len(self.packs) * steps - silent
+
     def step(self, now_ms: int, step_ms: int) -> FleetReadings:
         """What the packs report now, after a step of this length."""
         chance = np.random.Generator(np.random.Philox(key=self._seed, counter=[now_ms, 0, 0, 0]))

@@ -83,12 +83,13 @@ WHERE packs.tenant_id = %(tenant_id)s
 
 -- name: page
 -- Packs by external id, in the order {direction}. No more than `scanned` are looked at, in the order of the index of
--- external ids, and where each is now is looked up for these alone.
+-- external ids, and where each is now is looked up for these alone. place: how many were looked at up to it.
 SELECT
     looked.pack_id, looked.id, external_id AS pack, models.name AS model, sites.name AS site, sites.region, sites.zone,
-    last.site_id, last.model_id, looked.created_at, looked.version
+    last.site_id, last.model_id, looked.created_at, looked.version, looked.place
 FROM (
-    SELECT * FROM packs WHERE packs.tenant_id = %(tenant_id)s{after}
+    SELECT *, row_number() OVER (ORDER BY external_id {direction}) AS place
+    FROM packs WHERE packs.tenant_id = %(tenant_id)s{after}
     ORDER BY external_id {direction} LIMIT %(scanned)s
 ) AS looked
 JOIN LATERAL (
@@ -100,14 +101,17 @@ LEFT JOIN sites ON sites.tenant_id = looked.tenant_id AND sites.id = last.site_i
 LEFT JOIN models ON models.tenant_id = looked.tenant_id AND models.id = last.model_id
 WHERE (%(search)s::text IS NULL OR strpos(lower(external_id), lower(%(search)s::text)) > 0)
     AND (%(site)s::text IS NULL OR sites.name = %(site)s::text OR sites.id::text = %(site)s::text)
+    AND (%(region)s::text IS NULL OR sites.region = %(region)s::text)
     AND (%(model)s::text IS NULL OR models.name = %(model)s::text OR models.id::text = %(model)s::text)
     AND (%(sites)s::text[] IS NULL OR sites.name = ANY(%(sites)s::text[]))
 ORDER BY external_id {direction} LIMIT %(limit)s
 
 -- name: page_end
--- Where a page that was cut short by `scanned` goes on; nothing when all was looked at.
-SELECT external_id AS pack FROM packs WHERE packs.tenant_id = %(tenant_id)s{after}
-ORDER BY external_id {direction} OFFSET %(scanned)s - 1 LIMIT 1
+-- How many packs were looked at for a page that wasn't filled, and the last of them.
+SELECT count(*) AS looked_at, {furthest}(external_id) AS pack FROM (
+    SELECT external_id FROM packs WHERE packs.tenant_id = %(tenant_id)s{after}
+    ORDER BY external_id {direction} LIMIT %(scanned)s
+) AS looked
 
 -- name: tenures
 SELECT

@@ -50,7 +50,7 @@ def test_mark_of_nothing_refuses_nothing() -> None:
     assert not guard.is_low
 
 
-def test_forecast_needs_ten_minutes_and_looks_back_six_hours() -> None:
+def test_forecast_needs_twenty_minutes_and_looks_back_six_hours() -> None:
     disk = Disk(free=1_000_000)
     guard = disk.guard()
     for _ in range(24 * 60):
@@ -58,9 +58,31 @@ def test_forecast_needs_ten_minutes_and_looks_back_six_hours() -> None:
         # Nothing is written in the first half of the day; then 10 bytes a minute.
         disk.free -= 10 if disk.now_s > 12 * 3600 else 0
         guard.look()
-        if disk.now_s < FORECAST_S_MIN:
+        if disk.now_s < 2 * FORECAST_S_MIN:
             assert guard.days_until_full is None
     assert guard.days_until_full == pytest.approx((disk.free - LOW_BYTES) / 10 / (24 * 60))
+
+
+def test_forecast_forgets_an_import_that_is_over() -> None:
+    disk = Disk(free=10_000_000)
+    guard = disk.guard()
+    for minute in range(6 * 60):
+        disk.now_s += 60
+        disk.free -= 100_000 if minute < 8 else 10
+        guard.look()
+        days = guard.days_until_full
+        assert days is None or days == pytest.approx((disk.free - LOW_BYTES) / 10 / (24 * 60))
+    assert days is not None
+
+
+def test_forecast_takes_the_slower_pace_while_a_fleet_grows() -> None:
+    disk = Disk(free=10_000_000)
+    guard = disk.guard()
+    for minute in range(60):
+        disk.now_s += 60
+        disk.free -= 10 if minute < 30 else 20
+        guard.look()
+    assert guard.days_until_full == pytest.approx((disk.free - LOW_BYTES) / 15 / (24 * 60), rel=0.02)
 
 
 @given(st.integers(0, 10**13), st.integers(0, 10**13), st.floats(0, 1e6), st.integers(0, 10**12))

@@ -9,7 +9,11 @@ from api.bootstrap import DatabaseAccess
 from tests.running import RunningApi, running_api
 
 PACKS = [
-    (f"{'AB'[number % 2]}-{number:02d}", ("NX-90", "VT-60")[number % 3 == 0], ("Bern", "")[number % 4 == 0])
+    (
+        f"{'AB'[number % 2]}-{number:02d}",
+        ("NX-90", "VT-60")[number % 3 == 0],
+        ("Bern", "", "Chur")[number % 4 % 3],
+    )
     for number in range(40)
 ]
 
@@ -24,7 +28,9 @@ def api(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="module")
 def client(api: RunningApi) -> Iterator[httpx.Client]:
     with api.client(api.tenant("searched")) as made:
-        made.post("/v1/sites", json={"name": "Bern", "zone": "UTC"}).raise_for_status()
+        for site in ("Bern", "Chur"):
+            body = {"name": site, "zone": "UTC", "region": f"around {site}"}
+            made.post("/v1/sites", json=body).raise_for_status()
         for model in ("NX-90", "VT-60"):
             body = {"name": model, "chemistry": "LFP", "rated_capacity_ah": 90}
             made.post("/v1/models", json=body).raise_for_status()
@@ -57,6 +63,7 @@ def matches(row: tuple[str, str, str], asked: dict[str, str]) -> bool:
         and asked.get("search", "").lower() in pack.lower()
         and asked.get("model", model) == model
         and asked.get("site", site) == site
+        and asked.get("region", f"around {site}") == f"around {site}"
     )
 
 
@@ -74,6 +81,9 @@ def matches(row: tuple[str, str, str], asked: dict[str, str]) -> bool:
         {"model": "VT-60", "site": "Bern"},
         {"model": "NX-90", "search": "A"},
         {"site": "nowhere"},
+        {"region": "around Chur"},
+        {"region": "around Bern", "search": "A-"},
+        {"region": "Bern"},
     ],
 )
 @pytest.mark.parametrize("order", ["ascending", "descending"])
@@ -91,14 +101,28 @@ def test_site_and_model_may_be_given_by_id(client: httpx.Client) -> None:
 
 def test_page_is_short_and_goes_on_when_enough_was_looked_at(client: httpx.Client) -> None:
     page = client.get("/v1/packs", params={"search": "B-39", "limit": 3}).json()
-    assert (page["items"], page["next_cursor"] is None) == ([], False)
+    assert (page["items"], page["next_cursor"] is None, page["looked_at"]) == ([], False, 11)
     assert all_of(client, search="B-39") == ["B-39"]
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+@pytest.mark.parametrize("asked", [{}, {"search": "B-1"}, {"site": "Chur"}, {"search": "B-39"}])
+def test_pages_say_how_many_packs_were_looked_at(
+    client: httpx.Client, order: str, asked: dict[str, str]
+) -> None:
+    given, looked_at = {"limit": 3, "order": order} | asked, 0
+    while given.get("cursor", "") is not None:
+        page = client.get("/v1/packs", params=given).json()
+        assert len(page["items"]) <= page["looked_at"] <= 11
+        looked_at += page["looked_at"]
+        given["cursor"] = page["next_cursor"]
+    assert looked_at == len(PACKS)
 
 
 def test_credential_of_a_site_finds_its_own_packs_alone(api: RunningApi, client: httpx.Client) -> None:
     with api.client("searched", "operator", sites=["Bern"]) as limited:
         assert all_of(limited, search="-0") == [
-            name for name, _, site in sorted(PACKS) if site and "-0" in name
+            name for name, _, site in sorted(PACKS) if site == "Bern" and "-0" in name
         ]
 
 

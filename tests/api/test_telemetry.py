@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -55,6 +56,40 @@ def test_import_needs_no_body(api: RunningApi) -> None:
         assert (made.status_code, made.json()["source"]) == (201, "unnamed")
         named = client.post("/v1/imports", json={"source": "archive"})
         assert named.json()["source"] == "archive"
+
+
+def test_import_says_how_far_it_has_come(api: RunningApi) -> None:
+    with api.client(api.tenant("how-far")) as client:
+        begun = client.post("/v1/imports", json={"source": "archive", "expected": 3}).json()
+        assert (begun["expected"], begun["undone_at"]) == (3, None)
+        path = f"/v1/imports/{begun['id']}"
+        assert client.get(path).json()["last_arrived_at"] is None
+        body = [{"pack": "P-1", "ts": f"2020-01-01T00:00:0{second}Z", "voltage_v": 1} for second in range(2)]
+        client.post("/v1/telemetry", params={"import": begun["id"]}, json=body).raise_for_status()
+        found = client.get(path).json()
+        assert (found["received"], found["expected"]) == (2, 3)
+        assert found["last_arrived_at"] > begun["created_at"]
+        client.delete(path).raise_for_status()
+        assert client.get(path).json()["undone_at"] > found["last_arrived_at"]
+
+
+@pytest.mark.parametrize("expected", [0, -1, 2**63, 1.5, "7", True])
+def test_import_of_no_number_is_refused(api: RunningApi, expected: object) -> None:
+    with api.client(api.tenant("no-number")) as client:
+        answer = client.post("/v1/imports", json={"expected": expected})
+        assert (answer.status_code, answer.json()["field"]) == (422, "expected")
+
+
+def test_imports_are_listed_the_newest_first_and_each_once(api: RunningApi) -> None:
+    with api.client(api.tenant("many-imports")) as client:
+        made = [client.post("/v1/imports", json={"source": f"file {number}"}).json() for number in range(7)]
+        found: list[str] = []
+        asked: dict[str, Any] = {"limit": 3}
+        while asked.get("cursor", "") is not None:
+            page = client.get("/v1/imports", params=asked).json()
+            found += [item["source"] for item in page["items"]]
+            asked["cursor"] = page["next_cursor"]
+        assert found == [one["source"] for one in reversed(made)]
 
 
 def test_repeated_name_of_an_arrow_dictionary_registers_once(api: RunningApi) -> None:

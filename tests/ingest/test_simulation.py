@@ -184,6 +184,13 @@ def test_other_faults_are_what_their_names_say() -> None:
     assert ill[-1].pack.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("starts", [-1, 0, 1, STEP_MS, STEP_MS + 1, 44 * STEP_MS, 90 * STEP_MS, 91 * STEP_MS])
+def test_readings_are_foreseen_to_the_last_one(starts: int) -> None:
+    faults = [Fault(1, FaultKind.LOST_CONTACT, START_MS + starts), Fault(2, FaultKind.CLOCK_SKEW, START_MS)]
+    fleet = Fleet(packs_of(4), 5, faults)
+    assert fleet.readings_in(START_MS, STEP_MS, 90) == sum(map(len, fleet.run(START_MS, STEP_MS, 90)))
+
+
 def test_seeded_faults_come_in_all_kinds_to_a_share_of_the_packs() -> None:
     faults = seeded_faults(100, 0.12, 1, START_MS, START_MS + HOUR_MS)
     assert len({fault.pack for fault in faults}) == 12

@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from api.auth import development_token
+from api.disk import Look
 from domain.tenancy import Role
 from tests.page.conftest import Window, WindowOf
 from tests.page.fleet import HOT, reading
@@ -161,6 +162,33 @@ def test_filters_are_in_the_address_and_come_back(fleet: str, window: WindowOf) 
         opened.page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 2")
 
 
+def test_tree_of_sites_leads_to_their_packs_and_alerts(fleet: str, window: WindowOf) -> None:
+    with window(fleet) as opened:
+        opened.go("#/", ".groups tbody tr")
+        rows = opened.page.locator(".groups tbody tr")
+        assert [name.split("\t")[0] for name in rows.all_inner_texts()] == [
+            "around Bern",
+            "Bern",
+            "around Osaka",
+            "Osaka",
+        ]
+        rows.filter(has_text="around Bern").get_by_role("link", name="1 critical").click()
+        opened.page.wait_for_selector(".alert")
+        assert opened.page.url.endswith("#/alerts?severity=critical&region=around+Bern")
+        assert opened.page.get_by_label("Region").input_value() == "around Bern"
+        assert opened.page.locator(".alert").count() == 1
+        opened.page.get_by_label("Region").select_option("around Osaka")
+        opened.page.get_by_text("None that match these filters").wait_for()
+        opened.go("?1#/alerts?region=nowhere", ".state strong")
+        opened.page.get_by_text("None that match these filters").wait_for()
+        opened.go("?2#/", ".groups tbody tr")
+        opened.page.get_by_role("link", name="around Osaka").click()
+        opened.page.get_by_role("link", name="NX-11").wait_for()
+        assert opened.page.url.endswith("#/packs?region=around+Osaka")
+        assert opened.page.locator("tbody tr").count() == 6
+        assert opened.all_complaints() == []
+
+
 def test_rule_is_switched_tried_and_made(fleet_client: httpx.Client, fleet: str, window: WindowOf) -> None:
     with window(fleet) as opened:
         opened.go("#/rules", "tbody tr")
@@ -170,7 +198,7 @@ def test_rule_is_switched_tried_and_made(fleet_client: httpx.Client, fleet: str,
         switch.click()
         opened.page.locator('[role="switch"][aria-label="warm"][aria-checked="true"]').wait_for()
         opened.page.get_by_label("Chemistry").select_option("LFP")
-        opened.page.get_by_label("Template").select_option(label="over-temperature")
+        opened.page.get_by_label("Template", exact=True).select_option(label="over-temperature")
         opened.page.get_by_label("Name", exact=True).fill("from a template")
         opened.page.get_by_label("Limit, °C", exact=True).fill("48")
         opened.page.get_by_label("Clear limit, °C", exact=True).fill("44")
@@ -194,6 +222,35 @@ def test_quarantine_is_tried_again_and_discarded(api: RunningApi, window: Window
         opened.page.get_by_role("button", name=re.compile("for good")).click()
         opened.page.get_by_text("Nothing is set aside").wait_for()
         assert client.get("/v1/quarantine").json()["items"] == []
+
+
+def test_import_shows_how_far_it_has_come(api: RunningApi, window: WindowOf) -> None:
+    name = api.tenant("imported")
+
+    def send(client: httpx.Client, import_id: str, seconds: range) -> None:
+        body = [
+            {"pack": "P-1", "ts": f"2020-01-01T00:00:{second:02d}Z", "voltage_v": 1} for second in seconds
+        ]
+        client.post("/v1/telemetry", params={"import": import_id}, json=body).raise_for_status()
+
+    with api.client(name) as client, window(name) as opened:
+        client.post("/v1/imports", json={"source": "of unknown length"}).raise_for_status()
+        begun = client.post("/v1/imports", json={"source": "archive", "expected": 40}).json()
+        opened.go("#/imports", "tbody tr")
+        assert opened.text("tbody td") == "archive"
+        bar = opened.page.get_by_role("progressbar", name="Import archive")
+        assert bar.get_attribute("aria-valuetext") == "nothing yet"
+        send(client, begun["id"], range(30))
+        opened.page.locator('[role="progressbar"][aria-valuenow="75"]').wait_for()
+        assert re.match(r"75 % of 40, \d+ readings/s, ", bar.get_attribute("aria-valuetext"))
+        filled, ground = (bar.locator(f".{part}").bounding_box()["width"] for part in ("reporting", "ground"))
+        assert filled / ground == pytest.approx(0.75, abs=0.01)
+        send(client, begun["id"], range(30, 40))
+        opened.page.get_by_text("complete").wait_for()
+        assert opened.page.get_by_role("progressbar").count() == 1
+        client.delete(f"/v1/imports/{begun['id']}").raise_for_status()
+        opened.page.get_by_text("undone").wait_for()
+        assert opened.all_complaints() == []
 
 
 def test_development_sign_in_comes_to_the_view_that_was_asked_for(fleet: str, window: WindowOf) -> None:
@@ -235,6 +292,68 @@ def test_page_says_when_it_is_disconnected_and_comes_back(fleet: str, window: Wi
         opened.page.locator("#connection").wait_for(state="hidden")
 
 
+@contextmanager
+def free_bytes(api: RunningApi, left: int) -> Iterator[None]:
+    """So much is left on the engine's disk."""
+    disk = api.engine.disk
+    measure, disk._measure = disk._measure, lambda _: left
+    disk.look()
+    try:
+        yield
+    finally:
+        disk._measure = measure
+        disk.look()
+
+
+@contextmanager
+def filling(api: RunningApi, days: float) -> Iterator[None]:
+    """The disk has been filling for an hour, and will be full in so many days."""
+    disk = api.engine.disk
+    kept = list(disk._kept)
+    now_s, free = disk._monotonic_s(), disk.free_bytes
+    an_hour = (free - disk.low_bytes) / (days * 24)
+    disk._kept.clear()
+    disk._kept.extend(Look(now_s - 3600 * hours, round(free + hours * an_hour)) for hours in (1, 0.5))
+    with free_bytes(api, free):
+        yield
+    disk._kept.clear()
+    disk._kept.extend(kept)
+
+
+def test_page_says_how_long_the_disk_lasts_and_that_readings_are_refused(
+    api: RunningApi, fleet: str, window: WindowOf
+) -> None:
+    with window(fleet) as opened, window(fleet, role=Role.ANALYST) as looker:
+        opened.go("#/", "#disk")
+        assert opened.text("#disk").endswith("GiB free, not filling up")
+        assert not opened.page.locator("#engine").is_visible()
+        with filling(api, 60.5):
+            opened.go("?1#/rules", "#disk")
+            assert opened.text("#disk").endswith("full in 60 days")
+            assert not opened.page.locator("#engine").is_visible()
+        with filling(api, 3.5):
+            opened.go("?2#/rules", "#engine")
+            assert opened.text("#engine").startswith("The engine's disk will be full in 3 days")
+            looker.go("#/rules", "#disk.warning")
+            assert not looker.page.locator("#engine").is_visible()
+        with free_bytes(api, api.engine.disk.low_bytes - 1):
+            for one in (opened, looker):
+                one.go("?3#/rules", "#engine.error")
+                assert one.text("#engine").startswith("Readings are refused: the engine's disk has")
+                assert not one.page.locator("#connection").is_visible()
+        opened.go("?4#/rules", "#disk")
+        assert not opened.page.locator("#engine").is_visible()
+
+
+def test_every_view_says_that_the_engine_is_away(fleet: str, window: WindowOf) -> None:
+    with window(fleet) as opened:
+        opened.go("#/rules", "tbody tr")
+        opened.page.context.set_offline(True)
+        opened.page.get_by_text("Disconnected.").wait_for()
+        opened.page.context.set_offline(False)
+        opened.page.locator("#connection").wait_for(state="hidden")
+
+
 def test_views_say_when_there_is_nothing(api: RunningApi, window: WindowOf) -> None:
     said = {
         "#/": "No packs yet",
@@ -258,11 +377,50 @@ def test_choices_of_zone_and_unit_change_what_is_shown(fleet: str, window: Windo
         opened.page.get_by_text("temperature above 50 °C").wait_for()
         opened.page.locator(".menu summary").click()
         opened.page.get_by_label("Temperature").select_option("f")
-        opened.page.get_by_text("temperature above 122.0 °F").wait_for()
+        opened.page.get_by_text("temperature above 122 °F").wait_for()
         opened.page.get_by_label("Time zone").select_option("Asia/Tokyo")
         opened.page.locator(".menu summary", has_text="Asia/Tokyo").wait_for()
         opened.page.reload()
-        opened.page.get_by_text("temperature above 122.0 °F").wait_for()
+        opened.page.get_by_text("temperature above 122 °F").wait_for()
+
+
+def test_rule_is_made_in_the_unit_that_was_chosen(
+    fleet_client: httpx.Client, fleet: str, window: WindowOf
+) -> None:
+    with window(fleet) as opened:
+        opened.page.add_init_script('localStorage.setItem("bpm.temperature", "f")')
+        opened.go("#/rules", "tbody tr")
+        opened.page.get_by_label("Chemistry").select_option("LFP")
+        template = opened.page.get_by_label("Template", exact=True)
+        template.select_option(label="temperature rises fast")
+        assert opened.page.get_by_label("Limit, °F/s").input_value() == "1.8"
+        opened.page.get_by_text("Raises when temperature rising faster than 1.8 °F/s.").wait_for()
+        opened.page.get_by_label("Limit, °F/s").fill("0.9")
+        opened.page.get_by_text("Raises when temperature rising faster than 0.9 °F/s.").wait_for()
+        opened.page.get_by_label("Name", exact=True).fill("fast in °F")
+        opened.page.get_by_role("button", name="Create rule").click()
+        opened.page.get_by_role("switch", name="fast in °F").wait_for()
+        template.select_option(label="over-temperature")
+        limit = opened.page.get_by_label("Limit, °F", exact=True)
+        assert limit.input_value() == "140"
+        limit.fill("113.5")
+        opened.page.get_by_label("Clear limit, °F").fill("104")
+        opened.page.get_by_text("Raises when temperature above 113.5 °F.").wait_for()
+        opened.page.get_by_role("button", name="Preview").click()
+        opened.page.locator(".plot .gtitle").wait_for()
+        assert "°F" in opened.page.locator(".plot .ytitle").text_content()
+        levels = opened.page.evaluate(
+            "() => document.querySelector('.plot').data.filter(one => one.name.includes('limit')).map(one => one.y[0])"
+        )
+        assert levels == pytest.approx([113.5, 104], abs=0.001)
+        opened.page.get_by_label("Name", exact=True).fill("hot in °F")
+        opened.page.get_by_role("button", name="Create rule").click()
+        opened.page.get_by_role("switch", name="hot in °F").wait_for()
+        opened.go("?1#/quarantine", "tbody tr")
+        opened.page.get_by_text("temperature_c (limit 302 °F)").wait_for()
+    made = {rule["name"]: rule["condition"] for rule in fleet_client.get("/v1/rules").json()["items"]}
+    assert made["fast in °F"]["limit_per_s"] == 0.5
+    assert (made["hot in °F"]["limit"], made["hot in °F"]["clear_limit"]) == (45.278, 40)
 
 
 def focused(opened: Window) -> str:

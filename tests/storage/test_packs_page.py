@@ -44,6 +44,7 @@ def test_page_of_packs_follows_the_index_of_external_ids(
         "after": after,
         "search": search,
         "site": None,
+        "region": None,
         "model": None,
         "scanned": 101 if search is None else 2000,
         "limit": 101,

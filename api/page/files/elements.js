@@ -50,7 +50,7 @@ export function table(caption, columns, rows, { sorted = null, onsort = null, ro
   const head = columns.map((column) => {
     const isSorted = sorted && sorted.key === column.key;
     const title = onsort && column.key
-      ? h("button", { type: "button", class: "sort", onclick: () => onsort(column.key) }, column.title,
+      ? h("button", { type: "button", class: "sort", "data-key": column.key, onclick: () => onsort(column.key) }, column.title,
         h("span", { "aria-hidden": "true" }, isSorted ? (sorted.down ? " ↓" : " ↑") : ""))
       : column.title;
     return h("th", {

@@ -63,14 +63,34 @@ export function age(seconds) {
   return `${Math.round(amount / 86400)} d`;
 }
 
-export const isTemperature = (name) => name.startsWith("temperature_c");
 const unitOf = (name) => measures.find((measure) => name.startsWith(measure.name))?.unit ?? "";
 
 /** The unit in which a measure is shown. */
-export const unit = (name) => (isTemperature(name) && choice("temperature") === "f" ? "°F" : unitOf(name));
+export const unit = (name) => shownUnit(unitOf(name));
+
+/** The unit in which the engine gives a measure. */
+export const engineUnit = (name) => unitOf(name);
+
+const FAHRENHEIT = {
+  "°C": { there: (value) => value * 1.8 + 32, back: (value) => (value - 32) / 1.8 },
+  "°C/s": { there: (value) => value * 1.8, back: (value) => value / 1.8 },
+};
+const chosenUnit = (given) => (choice("temperature") === "f" ? FAHRENHEIT[given] : undefined);
+
+/** A unit that the engine names, as it is shown. */
+export const shownUnit = (given) => (chosenUnit(given) ? given.replace("°C", "°F") : given);
+
+/** A value in a unit that the engine names, in the unit in which it is shown. */
+export const toShown = (value, given) => chosenUnit(given)?.there(value) ?? value;
+
+/** What was entered in the unit in which it is shown, in that of the engine, to the resolution of measures. */
+export const fromShown = (value, given) => {
+  const unit_ = chosenUnit(given);
+  return unit_ ? Number(unit_.back(value).toFixed(3)) : value;
+};
 
 /** A value of a measure in the unit in which it is shown. */
-export const converted = (name, value) => (value !== null && value !== undefined && unit(name) === "°F" ? value * 1.8 + 32 : value);
+export const converted = (name, value) => (value === null || value === undefined ? value : toShown(value, unitOf(name)));
 
 /** A value of a measure as text, without its unit. */
 export function number(name, value, decimals = DECIMALS[unit(name)] ?? 1) {
@@ -83,8 +103,14 @@ export const measured = (name, value) => (value === null || value === undefined 
 /** A value in a unit that an answer names, which may be of any rule. */
 export function inUnit(value, given) {
   if (value === null || value === undefined) return "–";
-  if (given === "°C" && choice("temperature") === "f") return `${(value * 1.8 + 32).toFixed(1)} °F`;
-  return `${Number(value.toFixed(3))} ${given}`.trim();
+  return `${Number(toShown(value, given).toFixed(chosenUnit(given) ? 2 : 3))} ${shownUnit(given)}`.trim();
 }
 
 export const count = (value) => value.toLocaleString("en-GB").replaceAll(",", "\u202f");
+
+/** A size for people: 76.0 GiB. */
+export function bytes(size) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const place = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, size)) / 10)));
+  return `${place === 0 ? size : (size / 1024 ** place).toFixed(1)} ${units[place]}`;
+}

@@ -4,6 +4,7 @@ import { h, loading, failed, select } from "./elements.js";
 import { choice, choose, setVocabulary, zone } from "./format.js";
 import { ask, claims, end, token, watch, whenEnded } from "./session.js";
 import { setPlotly } from "./plot.js";
+import { showEngine, watchEngine } from "./engine.js";
 import { signIn } from "./views/sign-in.js";
 
 const VIEWS = [
@@ -47,6 +48,7 @@ async function show({ moved = false } = {}) {
   const { signal } = leaving;
   shown = location.hash;
   bar();
+  showEngine();
   if (!token()) {
     document.title = "Sign in · BPM-OS";
     main.replaceChildren(signIn(context.development_sign_in, expired, () => {
@@ -146,6 +148,7 @@ try {
   setVocabulary(context);
   setPlotly(context.plotly);
   watch();
+  watchEngine();
   await show();
 } catch (error) {
   main.replaceChildren(failed(error, () => location.reload()));

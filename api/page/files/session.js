@@ -8,6 +8,7 @@ export class Problem extends Error {
   constructor(status, body, retry_after_s) {
     super(body.detail ?? body.title ?? `the engine answered ${status}`);
     this.status = status;
+    this.told = body;
     this.code = body.code;
     this.field = body.field;
     this.retry_after_s = retry_after_s;

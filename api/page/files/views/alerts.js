@@ -10,7 +10,10 @@ const SHOWN_MAX = 500;
 const SETTLE_MS = 50;
 
 export function show(content, { signal, parameters, keep }) {
-  const filters = { severity: SEVERITIES.includes(parameters.get("severity")) ? parameters.get("severity") : "", site: parameters.get("site") ?? "", seen: parameters.get("seen") ?? "" };
+  const filters = {
+    severity: SEVERITIES.includes(parameters.get("severity")) ? parameters.get("severity") : "",
+    region: parameters.get("region") ?? "", site: parameters.get("site") ?? "", seen: parameters.get("seen") ?? "",
+  };
   const open = new Map();
   let cursor = null;
   let fresh = true;
@@ -26,15 +29,20 @@ export function show(content, { signal, parameters, keep }) {
       sort();
     })));
   content.append(heading("Alerts", sum), bar, state, list);
-  sites();
+  const places = sites();
 
+  /** The sites, once they are known, with a control to choose one or a region; none when they can't be read. */
   async function sites() {
     try {
       const { items } = await ask("/v1/sites", { parameters: { limit: 1000 }, signal });
-      const names = [...new Set([...items.map((site) => site.name), filters.site].filter(Boolean))];
-      bar.append(field("Site", select([["", "All sites"], ...names.map((name) => [name, name])], filters.site, (value) => change({ site: value }))));
+      for (const [name, title, values] of [["region", "Region", items.map((site) => site.region)], ["site", "Site", items.map((site) => site.name)]]) {
+        const names = [...new Set([...values, filters[name]].filter(Boolean))].sort();
+        if (names.length) bar.append(field(title, select([["", `All ${name}s`], ...names.map((one) => [one, one])], filters[name], (value) => change({ [name]: value }))));
+      }
+      return items;
     } catch (error) {
       if (!isAbort(error)) bar.append(h("small", {}, error.message));
+      return [];
     }
   }
 
@@ -48,14 +56,24 @@ export function show(content, { signal, parameters, keep }) {
     connect();
   }
 
-  function connect() {
+  /** The names of the sites that are wanted; of none, when all are. A region that has none matches nothing. */
+  async function wantedSites() {
+    if (filters.site) return [filters.site];
+    if (!filters.region) return [];
+    const within = (await places).filter((site) => site.region === filters.region).map((site) => site.name);
+    return within.length ? within : [`no site of ${filters.region}`];
+  }
+
+  async function connect() {
     turn.abort();
     turn = new AbortController();
+    const { signal: ended } = turn;
     clear();
     cursor = null;
     fresh = true;
     state.replaceChildren(loading("alerts"));
-    const wanted = { sites: filters.site ? [filters.site] : [], severities: filters.severity ? [filters.severity] : [] };
+    const wanted = { sites: await wantedSites(), severities: filters.severity ? [filters.severity] : [] };
+    if (ended.aborted) return;
     socket("/v1/alerts/live", () => ({ cursor, filter: wanted }), take, (error) => state.replaceChildren(failed(error, connect)), turn.signal);
   }
 
@@ -109,7 +127,7 @@ export function show(content, { signal, parameters, keep }) {
     while (list.children.length > shown.length) list.lastElementChild.remove();
     const waiting = ordered.filter((one) => !one.alert.acknowledged_by).length;
     sum.textContent = `${ordered.length} open, ${waiting} not acknowledged${ordered.length > SHOWN_MAX ? `; the first ${SHOWN_MAX} are shown` : ""}`;
-    state.replaceChildren(...(shown.length ? [] : [empty("No open alerts", filters.severity || filters.site || filters.seen ? "None that match these filters." : "New ones appear here by themselves.")]));
+    state.replaceChildren(...(shown.length ? [] : [empty("No open alerts", filters.severity || filters.region || filters.site || filters.seen ? "None that match these filters." : "New ones appear here by themselves.")]));
   }
 
   connect();

@@ -1,9 +1,9 @@
-// Imports with the sums of their receipts, which grow while one goes on.
+// Imports, the newest first, with the sums of their receipts, which grow while one goes on.
 
 import { ask } from "../session.js";
 import { poll } from "../live.js";
 import { empty, failed, h, heading, loading, svg, table } from "../elements.js";
-import { count, time } from "../format.js";
+import { age, count, time } from "../format.js";
 
 const EVERY_MS = 2000;
 const LIMIT = 100;
@@ -24,7 +24,7 @@ export function show(content, { signal, parameters, keep }) {
     poll(() => ask("/v1/imports", { parameters: { limit: LIMIT, cursor }, signal: turn.signal }), draw, (error) => body.replaceChildren(failed(error, follow)), EVERY_MS, turn.signal);
   }
 
-  /** Readings a second since the last look, while they come. An import has no end of its own: it says nothing of what is still to come. */
+  /** Readings a second since the last look, while they come; null when they rest. */
   function pace(row) {
     const now_ms = Date.now();
     const before = seen.get(row.id) ?? { received: row.received, at_ms: now_ms, moved_ms: 0, rate: 0 };
@@ -47,14 +47,14 @@ export function show(content, { signal, parameters, keep }) {
         { title: "Source", cell: (row) => row.source },
         { title: "Begun", cell: (row) => h("span", { class: "nowrap" }, time(row.created_at)) },
         { title: "By", cell: (row) => row.created_by },
-        { title: "Progress", cell: (row) => (rates.get(row.id) === null ? h("span", { class: "quiet" }, row.received ? "at rest" : "nothing yet") : `${count(Math.round(rates.get(row.id)))} readings/s`) },
+        { title: "Progress", cell: (row) => progress(row, rates.get(row.id)) },
         { title: "Outcome", cell: (row) => outcome(row, rest(row)) },
         { title: "Received", number: true, cell: (row) => count(row.received) },
         { title: "Accepted", number: true, cell: (row) => count(row.accepted) },
         { title: "Duplicate", number: true, cell: (row) => count(row.duplicate) },
         { title: "Set aside", number: true, cell: (row) => count(row.quarantined) },
         { title: "Conflicting", number: true, cell: (row) => count(row.conflicting) },
-      ], items),
+      ], items, { rowClass: (row) => (row.undone_at ? "done" : "") }),
       h("p", { class: "actions" },
         h("button", { type: "button", disabled: !cursor, onclick: () => { cursor = ""; follow(); } }, "First page"),
         h("button", { type: "button", disabled: !next, onclick: () => { cursor = next; follow(); } }, "Next")),
@@ -63,6 +63,29 @@ export function show(content, { signal, parameters, keep }) {
   }
 
   follow();
+}
+
+/** How far an import is: a bar where its sender said how many readings will come, and in words what is known. */
+function progress(row, rate) {
+  const share = row.expected ? Math.min(1, row.received / row.expected) : null;
+  const percent = share === null ? null : Math.floor(100 * share);
+  const words = inWords(row, rate, share);
+  if (share === null || row.undone_at) return h("span", { class: "quiet nowrap" }, words);
+  const bar = svg("svg", {
+    class: "states", viewBox: "0 0 100 6", preserveAspectRatio: "none", role: "progressbar", "aria-label": `Import ${row.source}`,
+    "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": percent, "aria-valuetext": words,
+  }, svg("rect", { class: "ground", width: 100, height: 6 }), svg("rect", { class: "reporting", width: 100 * share, height: 6 }));
+  return h("div", { class: "progress" }, bar, h("span", { class: "quiet nowrap" }, words));
+}
+
+function inWords(row, rate, share) {
+  if (row.undone_at) return `undone ${time(row.undone_at)}`;
+  if (share === 1) return "complete";
+  if (row.received === 0) return "nothing yet";
+  const far = share === null ? [] : [`${Math.floor(100 * share)} % of ${count(row.expected)}`];
+  if (rate === null) return [...far, `at rest, last ${age((Date.now() - Date.parse(row.last_arrived_at)) / 1000)} ago`].join(", ");
+  const left = share === null ? [] : [`${age((row.expected - row.received) / rate)} left`];
+  return [...far, `${count(Math.round(rate))} readings/s`, ...left].join(", ");
 }
 
 /** How the readings received divide into accepted, duplicate and set aside. */

@@ -148,12 +148,18 @@ function distribution(title, measure, found) {
     h("dl", { class: "facts row" }, [["lowest", "min"], ["5 %", "p5"], ["median", "p50"], ["95 %", "p95"], ["highest", "max"]].map(([name, key]) => h("div", {}, h("dt", {}, name), h("dd", {}, number(measure, found[key]))))));
 }
 
+/** Which packs and alerts a row stands for, as filters of their views; null where there is no such filter. */
+function within(row, by) {
+  const kind = row.isRegion ? "region" : by;
+  return row.group !== null && ["region", "site", "model"].includes(kind) ? { [kind]: row.group } : null;
+}
+
 function groupTable(groups, by) {
   const name = (row) => row.group ?? `no ${row.isRegion ? "region" : by}`;
-  const linked = (row) => (by === "site" || by === "model") && row.group !== null && !row.isRegion;
+  const chosen = (row) => within(row, by);
   const spread = (found, measure) => (found.packs ? number(measure, found.p50) : "–");
   const columns = [
-    { title: SPLITS.find(([key]) => key === by)[1], cell: (row) => (linked(row) ? h("a", { href: `#/packs?${new URLSearchParams({ [by]: row.group })}` }, row.group) : STATES[name(row)] ?? name(row)) },
+    { title: SPLITS.find(([key]) => key === by)[1], cell: (row) => (chosen(row) ? h("a", { href: `#/packs?${new URLSearchParams(chosen(row))}` }, row.group) : STATES[name(row)] ?? name(row)) },
     { title: "Reporting", number: true, cell: (row) => count(row.packs.reporting) },
     { title: "Silent", number: true, cell: (row) => count(row.packs.silent) },
     { title: "Never seen", number: true, cell: (row) => count(row.packs.never_seen) },
@@ -162,14 +168,16 @@ function groupTable(groups, by) {
     { title: `Highest ${unit("temperature_c")}`, number: true, cell: (row) => (row.temperature_c.max ? number("temperature_c", row.temperature_c.max.value) : "–") },
     { title: "Lowest cell V", number: true, cell: (row) => (row.cell_voltage_v.min ? number("cell_voltage_min_v", row.cell_voltage_v.min.value) : "–") },
     { title: "Freshness, 95 %", number: true, cell: (row) => age(row.freshness_s.p95) },
-    { title: "Open alerts", cell: (row) => alertsOf(row.open_alerts) },
+    { title: "Open alerts", cell: (row) => alertsOf(row.open_alerts, by === "model" ? null : chosen(row)) },
   ];
   return table(`Groups by ${by}`, columns, groups, { rowClass: (row) => (row.isRegion ? "branch" : row.isLeaf ? "leaf" : "") });
 }
 
-function alertsOf(found) {
+function alertsOf(found, chosen) {
   const some = ["critical", "warning", "info"].filter((name) => found[name] > 0);
-  return some.length ? h("span", { class: "nowrap" }, some.map((name) => severity(name, found[name], { short: true }))) : h("span", { class: "quiet" }, "none");
+  if (some.length === 0) return h("span", { class: "quiet" }, "none");
+  const of = (name) => severity(name, found[name], { short: true });
+  return h("span", { class: "nowrap plain-links" }, some.map((name) => (chosen ? h("a", { href: `#/alerts?${new URLSearchParams({ severity: name, ...chosen })}` }, of(name)) : of(name))));
 }
 
 function bar(x, width, height, title) {

@@ -2,7 +2,7 @@
 
 import { ask, isAbort, mayWrite } from "../session.js";
 import { empty, failed, field, h, heading, loading, select, settled, speak, table } from "../elements.js";
-import { count, quarantineReasons, time } from "../format.js";
+import { count, engineUnit, inUnit, measureNames, quarantineReasons, time } from "../format.js";
 
 const LIMIT = 50;
 
@@ -82,7 +82,7 @@ export function show(content, { signal, parameters, keep }) {
     }
     const columns = [
       { title: "Reason", cell: (item) => item.reason.replaceAll("_", " ") },
-      { title: "Field", cell: (item) => [item.field ?? "–", item.limit_value === null ? "" : ` (limit ${item.limit_value})`].join("") },
+      { title: "Field", cell: (item) => [item.field ?? "–", item.limit_value === null ? "" : ` (limit ${limitOf(item)})`].join("") },
       { title: "Pack", cell: (item) => (item.pack ? h("a", { href: `#/packs/${encodeURIComponent(item.pack)}` }, item.pack) : "–") },
       { title: "Source", cell: (item) => item.source },
       { title: "Times", number: true, cell: (item) => count(item.times) },
@@ -118,4 +118,9 @@ export function show(content, { signal, parameters, keep }) {
   }
 
   read();
+}
+
+/** The limit that was broken: of a measure in its unit, else as it is told. */
+function limitOf({ field: name, limit_value: limit }) {
+  return measureNames().includes(name) && Number.isFinite(Number(limit)) ? inUnit(Number(limit), engineUnit(name)) : limit;
 }

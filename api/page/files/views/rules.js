@@ -2,7 +2,7 @@
 
 import { ask, isAbort, mayWrite } from "../session.js";
 import { empty, failed, field, h, heading, loading, select, severity, speak, table } from "../elements.js";
-import { converted, inUnit, isTemperature, shortName, time, unit } from "../format.js";
+import { converted, engineUnit, fromShown, inUnit, shortName, shownUnit, time, toShown, unit } from "../format.js";
 import { axis, colour, draw, marks } from "../plot.js";
 
 const CHEMISTRIES = ["LFP", "NMC", "NCA", "LTO", "lead-acid"].map((name) => [name, name]);
@@ -10,7 +10,6 @@ const SCOPES = [["tenant", "all packs"], ["site", "a site"], ["model", "a model"
 const SEVERITIES = ["info", "warning", "critical"].map((name) => [name, name]);
 const SPANS = [["1", "1 day"], ["7", "7 days"], ["30", "30 days"]];
 const DAY_MS = 86400000;
-const UNITS = { s: "s", limit_per_s: "per s", limit_v: "V", clear_limit_v: "V" };
 
 export function show(content, { signal }) {
   const list = h("div", {}, loading("rules"));
@@ -66,7 +65,7 @@ function drawList(element, rules, read, signal) {
 
 const scopeInWords = (scope) => (scope.kind === "tenant" ? "all packs" : `${scope.kind} ${scope[scope.kind]}`);
 const lasting = (condition) => (condition.duration_s ? ` for ${condition.duration_s} s` : "");
-const amount = (measure, value) => inUnit(value, isTemperature(measure) ? "°C" : unit(measure));
+const amount = (measure, value) => inUnit(value, engineUnit(measure));
 
 /** A condition in words. */
 function inWords(condition) {
@@ -75,7 +74,7 @@ function inWords(condition) {
     const meanwhile = condition.during ? ` while ${shortName(condition.during.measure).toLowerCase()} is ${condition.during.side} ${amount(condition.during.measure, condition.during.limit)}` : "";
     return `${shortName(measure).toLowerCase()} ${condition.side} ${amount(measure, condition.limit)}${lasting(condition)}${meanwhile}`;
   }
-  if (kind === "rate_of_change") return `${shortName(measure).toLowerCase()} ${condition.trend === "either" ? "changing" : condition.trend} faster than ${condition.limit_per_s} ${isTemperature(measure) ? "°C" : unit(measure)}/s${lasting(condition)}`;
+  if (kind === "rate_of_change") return `${shortName(measure).toLowerCase()} ${condition.trend === "either" ? "changing" : condition.trend} faster than ${inUnit(condition.limit_per_s, `${engineUnit(measure)}/s`)}${lasting(condition)}`;
   if (kind === "cell_imbalance") return `cells further apart than ${condition.limit_v} V${lasting(condition)}`;
   if (kind === "missing_data") return `nothing for longer than ${condition.after_s} s`;
   if (kind === "clock_skew") return `a clock more than ${condition.future_s} s ahead`;
@@ -116,10 +115,18 @@ function form(template, created, signal) {
     where.disabled = whereField.hidden;
     where.required = !whereField.hidden;
   });
+  const raises = h("p", { class: "quiet" });
+  const say = () => { raises.textContent = `Raises when ${inWords(condition)}.`; };
+  say();
+  // Shown and entered in the unit that was chosen; the condition is in the engine's.
   const numbers = Object.entries(condition).filter(([, value]) => typeof value === "number").map(([key, value]) => {
-    const control = h("input", { type: "number", step: "any", required: true, value: String(value) });
-    control.addEventListener("input", () => { condition[key] = Number(control.value); });
-    return field(labelOf(condition, key), control);
+    const given = unitOf(condition, key);
+    const control = h("input", { type: "number", step: "any", required: true, value: String(Number(toShown(value, given).toFixed(3))) });
+    control.addEventListener("input", () => {
+      condition[key] = fromShown(Number(control.value), given);
+      say();
+    });
+    return field(labelOf(key, given), control);
   });
   const span = select(SPANS, "7");
   const told = h("div", { role: "status" });
@@ -153,19 +160,22 @@ function form(template, created, signal) {
       }
     },
   },
-  h("p", { class: "quiet" }, `Raises when ${inWords(template.condition)}.`),
+  raises,
   h("div", { class: "filters" }, field("Name", name), field("Severity", level), field("Holds for", scope), whereField, ...numbers),
   h("div", { class: "filters" }, field("Preview over", span), h("button", { type: "button", onclick: preview }, "Preview"), h("button", { type: "submit", class: "main" }, "Create rule")),
   told, plot);
 }
 
-function labelOf(condition, key) {
+/** The engine's unit of a number of a condition; empty for a count. */
+function unitOf({ measure }, key) {
+  if (key === "limit" || key === "clear_limit") return engineUnit(measure);
+  if (key === "limit_per_s") return `${engineUnit(measure)}/s`;
+  return key.endsWith("_v") ? "V" : key.endsWith("_s") ? "s" : "";
+}
+
+function labelOf(key, given) {
   const words = key.replace(/_(v|s|per_s)$/, "").replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
-  const measure = condition.measure ?? "cell_voltage_max_v";
-  if (key === "limit" || key === "clear_limit") return `${words}, ${isTemperature(measure) ? "°C" : unit(measure)}`;
-  if (key === "limit_per_s") return `Limit, ${isTemperature(measure) ? "°C" : unit(measure)} per s`;
-  const suffix = key.endsWith("_v") ? "V" : key.endsWith("_s") ? UNITS.s : "";
-  return suffix ? `${words}, ${suffix}` : words;
+  return given ? `${words}, ${shownUnit(given)}` : words;
 }
 
 /** What the rule would have done: how often, and on the plot of one pack. */
