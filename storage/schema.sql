@@ -89,6 +89,27 @@ COMMENT ON TABLE bpm.alert_actions IS 'What people did with alerts, in the order
 
 COMMENT ON COLUMN bpm.alert_actions.id IS 'Given by the client, so that an action that is sent again counts once.';
 
+CREATE TABLE bpm.alert_clearances (
+    tenant_id integer NOT NULL,
+    id uuid NOT NULL,
+    partition_no integer NOT NULL,
+    alert_id uuid NOT NULL,
+    rule_no integer NOT NULL,
+    pack_id integer,
+    onset timestamp with time zone NOT NULL,
+    subject text NOT NULL,
+    request_id text NOT NULL,
+    asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    answered_at timestamp with time zone,
+    was_open boolean
+);
+
+ALTER TABLE ONLY bpm.alert_clearances FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.alert_clearances OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.alert_clearances IS 'Alerts that people clear, where the partition''s owner is another process: this table is its queue.';
+
 CREATE TABLE bpm.alerts (
     tenant_id integer NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1110,6 +1131,9 @@ ALTER TABLE ONLY bpm.alert_actions
 ALTER TABLE ONLY bpm.alert_actions
     ADD CONSTRAINT alert_actions_tenant_id_id_key UNIQUE (tenant_id, id);
 
+ALTER TABLE ONLY bpm.alert_clearances
+    ADD CONSTRAINT alert_clearances_pkey PRIMARY KEY (tenant_id, id);
+
 ALTER TABLE ONLY bpm.alerts
     ADD CONSTRAINT alerts_alert_no_key UNIQUE (alert_no);
 
@@ -1290,6 +1314,8 @@ CREATE UNIQUE INDEX alert_actions_log ON bpm.alert_actions USING btree (partitio
 
 CREATE INDEX alert_actions_of_alert ON bpm.alert_actions USING btree (tenant_id, alert_id, seq);
 
+CREATE INDEX alert_clearances_waiting ON bpm.alert_clearances USING btree (partition_no, asked_at) WHERE (answered_at IS NULL);
+
 CREATE INDEX alerts_flapping ON bpm.alerts USING btree (tenant_id, alert_no DESC) WHERE flapping;
 
 CREATE INDEX alerts_muted ON bpm.alerts USING btree (tenant_id, alert_no DESC) WHERE (silence_id IS NOT NULL);
@@ -1389,6 +1415,12 @@ ALTER TABLE ONLY bpm.alert_actions
 
 ALTER TABLE ONLY bpm.alert_actions
     ADD CONSTRAINT alert_actions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.alert_clearances
+    ADD CONSTRAINT alert_clearances_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
+
+ALTER TABLE ONLY bpm.alert_clearances
+    ADD CONSTRAINT alert_clearances_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.alerts
     ADD CONSTRAINT alerts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1542,6 +1574,8 @@ ALTER TABLE ONLY bpm.window_notes
 
 ALTER TABLE bpm.alert_actions ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.alert_clearances ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.alerts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
@@ -1599,6 +1633,8 @@ ALTER TABLE bpm.submissions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE bpm.superseded_readings ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant ON bpm.alert_actions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.alert_clearances TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.alerts TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -1683,6 +1719,8 @@ GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts ti
 
 GRANT SELECT ON TABLE bpm.alert_actions TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.alert_actions TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.alert_clearances TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.alerts TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.alerts TO bpm_ingest;
