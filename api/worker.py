@@ -79,7 +79,10 @@ class WorkerProcess:
         """Make a message a dead letter: it is in the topic of those before the position moves over it."""
         if self._dead_letters is None:
             producer = AIOKafkaProducer(
-                bootstrap_servers=bootstrap_of(self._settings), acks="all", enable_idempotence=True
+                bootstrap_servers=bootstrap_of(self._settings),
+                acks="all",
+                enable_idempotence=True,
+                max_request_size=DEAD_LETTERS.message_bytes_max,
             )
             await producer.start()
             self._dead_letters = producer
