@@ -390,7 +390,8 @@ def test_silence_that_goes_on_cannot_be_cleared_by_hand(api: RunningApi) -> None
     with tenant(api, "cannot-be-cleared") as client:
         make_rule(client, {"kind": "missing_data", "after_s": 1})
         send(client, hot(20))
-        alert, *_ = until(lambda: alerts(client))
+        # On a slow machine there were silences between the readings above, which have ended.
+        alert, *_ = until(lambda: alerts(client, state="open"))
         answer = client.post(f"/v1/alerts/{alert['id']}/clear")
         assert (answer.status_code, "mute" in answer.json()["detail"]) == (409, True)
-        assert {one["state"] for one in alerts(client)} == {"open"}
+        assert alert["id"] in {one["id"] for one in alerts(client, state="open")}
