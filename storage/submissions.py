@@ -49,6 +49,13 @@ class Submissions:
             receipt = await _receipt(connection, batch.tenant_id, batch.id)
         return Entered(found["body_hash"] if receipt is None else receipt[1], receipt and receipt[0])
 
+    async def is_undone(self, batch: IncomingBatch) -> bool:
+        """Whether the batch's import takes no more readings."""
+        wanted = {"tenant_id": batch.tenant_id, "id": batch.import_id}
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(query("submissions.undone"), wanted)
+            return await cursor.fetchone() is not None
+
     async def receipt(self, tenant_id: TenantId, batch_id: UUID) -> Receipt | None:
         """The receipt of a batch of which every part is committed; None before."""
         async with self._pool.connection() as connection:

@@ -12,7 +12,14 @@ from uuid import UUID
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from domain.errors import BpmError, BusyError, InFlightError, KeyReusedError, UnavailableError
+from domain.errors import (
+    BpmError,
+    BusyError,
+    ConflictError,
+    InFlightError,
+    KeyReusedError,
+    UnavailableError,
+)
 from domain.readings import IncomingBatch
 from domain.receipts import Mode, Receipt, pending_receipt
 from domain.tenancy import TenantId
@@ -131,8 +138,9 @@ class Bus:
     async def submit(self, batch: IncomingBatch) -> Receipt:
         """The receipt of a batch: committed, or pending when that takes too long; in both cases it is safe.
 
-        Raises BusyError (too much on its way), KeyReusedError (another body under the same id), UnavailableError (not
-        accepted, or outcome unknown: ask again with the same id). The id must have been reserved; it is released.
+        Raises BusyError (too much on its way), ConflictError (an import that was undone), KeyReusedError (another body
+        under the same id), UnavailableError (not accepted, or outcome unknown: ask again with the same id). The id must
+        have been reserved; it is released.
         """
         try:
             return await self._submit(batch)
@@ -143,6 +151,8 @@ class Bus:
         if self._stopping or self.trouble is not None:
             raise self._unavailable(self.trouble or "the engine is stopping")
         self._require_room(batch)
+        if batch.import_id is not None and await self._of_store(self._store.is_undone(batch)):
+            raise ConflictError("the import was undone", field="import")
         if batch.body_hash is not None:
             entered = await self._of_store(self._store.enter(batch))
             if entered.body_hash != batch.body_hash:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _RETRY_S: Final = 0.2
+_STEPS_A_TURN_MAX: Final = 4
+"""Slices of a correction that messages wait for at most."""
 _TRIES_MAX: Final = 3
 """Tries of a batch that fails by itself, while the store answers; then it is a dead letter."""
 
@@ -77,6 +79,7 @@ class PartitionWorker:
         """Behind the last message that was handed in."""
         self.log_end = 0
         """The end of the log, as far as it is known."""
+        self._awake = False
         self._stopping = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"partition {partition_no}")
 
@@ -95,7 +98,8 @@ class PartitionWorker:
         return not give_up() and not self._stopping.wait(seconds)
 
     def wake(self) -> None:
-        """The next turn comes by itself."""
+        """Let the next turn follow this one: there is other work."""
+        self._awake = True
 
     # Of the owner's thread.
 
@@ -194,7 +198,13 @@ class PartitionWorker:
             if not self.owner.is_loaded:
                 self._come_back()
                 return
-            self.owner.turn(self._obey)
+            for _ in range(_STEPS_A_TURN_MAX):
+                self._awake = False
+                # Other processes ask for corrections in the store, and nobody tells.
+                self.owner.corrections_due = True
+                self.owner.turn(self._obey)
+                if not self._awake or not self.owner.is_loaded:
+                    break
         except FencedError as error:
             self._lose(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the state is loaded again

@@ -5,4 +5,4 @@ import pytest
 EMBEDDED = "embedded"
 TOPIC = "topic"
 
-BOTH = (EMBEDDED, pytest.param(TOPIC, marks=[pytest.mark.needs_kafka, pytest.mark.xdist_group("kafka")]))
+BOTH = (EMBEDDED, pytest.param(TOPIC, marks=pytest.mark.needs_kafka))

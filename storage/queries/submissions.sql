@@ -23,3 +23,6 @@ SELECT partition_no, next FROM partitions
 -- name: forget
 -- Batches that were sent long ago: their receipts stand by themselves.
 DELETE FROM submissions WHERE arrived_at < %(before)s
+
+-- name: undone
+SELECT true AS undone FROM imports WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND undone_at IS NOT NULL

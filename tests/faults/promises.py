@@ -20,11 +20,13 @@ import psycopg
 from domain.clock import from_ms
 from domain.windows import QUARTER_MS, quarter_of
 from storage.database import INGEST_ROLE, conninfo_as
+from storage.layout import adopt
 from storage.registry import create_tenant
 from tests.faults.alarms import add_rule, alert_contradictions
 from tests.faults.comparison import Stored, read_stored
 from tests.faults.engine_process import EngineProcess, until
 from tests.faults.load import ALARM_MEASURE, HISTORY_S
+from tests.faults.stale_worker import MESSAGES
 from tests.faults.windows import answered_contradictions, read_marks, read_snapshot, stored_contradictions
 
 TENANT = "promises"
@@ -125,6 +127,24 @@ def nothing_counts_twice(trial: Trial) -> None:
 
 def stale_owner_writes_nothing(trial: Trial) -> None:
     """An owner that lost its partition, and doesn't know it, can't commit any more."""
+    said = said_of_two(trial, "stale_owner")
+    stored = trial.stored()
+    require(said["outcome"] == "fenced", f"the stale owner {said['outcome']}; stored are {stored.values}")
+    require(stored.rows == 1, f"{stored.rows} rows are stored")
+
+
+def stale_worker_turns_no_position_back(trial: Trial) -> None:
+    """A worker that was paused, and whose partition another one works on since, moves nothing when it is woken."""
+    adopt(trial.administrator, f"readings/{uuid.uuid4()}", {0: 0})
+    said = said_of_two(trial, "stale_worker")
+    require(said["position"] == MESSAGES, f"the stale worker turned the position back: {said['position']}")
+    require(said["knows"], "the stale worker doesn't know that it has lost its partition")
+    stored = trial.stored()
+    require(stored.rows == MESSAGES, f"{stored.rows} rows are stored")
+
+
+def said_of_two(trial: Trial, program: str) -> dict[str, Any]:
+    """What a program of the build says of two owners of one partition of the trial's database."""
     with psycopg.connect(trial.administrator) as connection:
         row = connection.execute(
             "INSERT INTO bpm.tenants (name) VALUES (%s) RETURNING tenant_id", (TENANT,)
@@ -132,7 +152,7 @@ def stale_owner_writes_nothing(trial: Trial) -> None:
         assert row is not None
         connection.execute("INSERT INTO bpm.packs (tenant_id, external_id) VALUES (%s, 'P-1')", row)
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.faults.stale_owner", str(row[0]), str(now_ms())],
+        [sys.executable, "-m", f"tests.faults.{program}", str(row[0]), str(now_ms())],
         input=trial.administrator,
         cwd=trial.packages,
         env=os.environ | {"PYTHONPATH": str(trial.packages)},
@@ -141,10 +161,8 @@ def stale_owner_writes_nothing(trial: Trial) -> None:
     )
     if ran.returncode != 0:
         raise RuntimeError(ran.stderr)
-    said = json.loads(ran.stdout)
-    stored = trial.stored()
-    require(said["outcome"] == "fenced", f"the stale owner {said['outcome']}; stored are {stored.values}")
-    require(stored.rows == 1, f"{stored.rows} rows are stored")
+    said: dict[str, Any] = json.loads(ran.stdout)
+    return said
 
 
 COUNT_SOON = {"BPM_COUNT_WAIT_S": "0.05"}
@@ -264,6 +282,7 @@ PROMISES = (
     Promise(acknowledged_is_stored, "acknowledge_before_commit", "acknowledged, but not stored"),
     Promise(nothing_counts_twice, "dedupe_off", "stored more than once"),
     Promise(stale_owner_writes_nothing, "fence_off", "the stale owner committed"),
+    Promise(stale_worker_turns_no_position_back, "fence_off", "the stale worker turned the position back"),
     Promise(late_readings_are_counted, "note_skipped", "a late reading is missing from the windows"),
     Promise(mark_moves_with_its_count, "mark_too_early", "the mark moved before the count"),
     Promise(state_follows_commit, "state_before_commit", "answered as latest before its commit"),

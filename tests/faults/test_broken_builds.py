@@ -13,7 +13,7 @@ from tests.faults.builds import PATCHES, PatchDoesNotApplyError, broken_build
 from tests.faults.engine_process import ROOT
 from tests.faults.promises import PROMISES, Promise, PromiseBrokenError, Trial
 
-by_patch = pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.broken_by)
+by_patch = pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.keep.__name__)
 
 
 @pytest.fixture

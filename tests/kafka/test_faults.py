@@ -8,16 +8,13 @@ from typing import Any
 import pytest
 
 from api.bootstrap import DatabaseAccess
-from tests.faults.builds import broken_build
-from tests.faults.engine_process import EngineStuckError
 from tests.kafka.spread import PACKS, RULE, Spread, check, date_rules_back, spread
 from tests.running import running_api
 from tests.steady_load import BATCH_READINGS, TENANT, Reading, SteadyLoad
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.xdist_group("kafka"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs_kafka, pytest.mark.timeout(600)]
 
 _FLOW_S = 1.0
-_STUCK_S = 25.0
 
 
 def under_load(made: Spread) -> SteadyLoad:
@@ -129,28 +126,3 @@ def sent_embedded(
             return client.get(path).raise_for_status().json()
 
         return shown(everything(ask, "/v1/alerts")), windows(ask, packs, first_ms, last_ms)
-
-
-def test_without_the_fence_a_worker_that_was_paused_turns_a_position_back(
-    kafka_jars: None, reachable_folder: Path
-) -> None:
-    """What is wrong then is a position that a partition doesn't come from any more, or a reading that is there twice."""
-    broken = broken_build(reachable_folder / "unfenced", "fence_off")
-    with spread(reachable_folder / "broken", tree=broken) as made:
-        load = under_load(made)
-        try:
-            with pytest.raises((EngineStuckError, AssertionError)):
-                pause_one_after_another(made, load)
-        finally:
-            load.stop()
-
-
-def pause_one_after_another(made: Spread, load: SteadyLoad) -> None:
-    made.wait_progress(_STUCK_S)
-    for name in ("one", "two", "one", "two"):
-        made.workers[name].signal(signal.SIGSTOP)
-        made.wait_progress(_STUCK_S)
-        made.workers[name].signal(signal.SIGCONT)
-        made.wait_progress(_STUCK_S)
-    load.stop()
-    assert check(made, load, _STUCK_S) == []

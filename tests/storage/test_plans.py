@@ -160,10 +160,13 @@ def test_look_up_of_identities_probes_the_index_for_each(filled: DatabaseAccess)
     assert "Seq Scan" not in kinds
 
 
+AFTER = {"batch_no": 49_000, "partition_no": 0, "partitions": 1}
+
+
 def test_restart_finds_later_batches_by_their_block_ranges(filled: DatabaseAccess) -> None:
     with psycopg.connect(filled.as_role(INGEST_ROLE, Settings())) as connection:
         connection.execute("SET LOCAL enable_seqscan = off")
-        plan = explained(connection, query("partition.readings_after"), {"batch_no": 49_000})["Plan"]
+        plan = explained(connection, query("partition.readings_after"), AFTER)["Plan"]
     indexes = {node.get("Index Name", "") for node in nodes(plan)}
     assert any("batch_no" in name for name in indexes)
     assert "Seq Scan" not in {node["Node Type"] for node in nodes(plan) if node.get("Plan Rows", 0) > 1000}

@@ -1,0 +1,98 @@
+"""What becomes of readings and figures while there is no worker, and of a partition that can't be worked on."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from api.bootstrap import DatabaseAccess
+from tests.kafka.conftest import PARTITIONS
+from tests.kafka.sending import committed, reading
+from tests.kafka.workers import Worker, working
+from tests.running import RunningApi, running_api, until
+
+pytestmark = pytest.mark.needs_kafka
+
+
+def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes(
+    client: httpx.Client, worker: Worker
+) -> None:
+    packs = [f"P-{number}" for number in range(12)]
+    body = [reading(pack) for pack in packs] + [{"pack": "P-1", "ts": "2099-01-01T00:00:00Z", "voltage_v": 1}]
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    pending = client.post("/v1/telemetry", json=body, headers=key)
+    assert pending.status_code == 202
+    assert (pending.json()["status"], pending.json()["received"]) == ("pending", 13)
+    place = pending.headers["Location"]
+    assert client.get(place).json()["status"] == "pending"
+    again = client.post("/v1/telemetry", json=body, headers=key)
+    assert again.status_code == 202
+    other = client.post("/v1/telemetry", json=body[:1], headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    with working(worker):
+        receipt = committed(client, place.rpartition("/")[2])
+        assert [receipt[name] for name in ("received", "accepted", "duplicate", "quarantined")] == [
+            13,
+            12,
+            0,
+            1,
+        ]
+        assert [(item["index"], item["reason"]) for item in receipt["items"]] == [(12, "too_far_in_future")]
+        same = client.post("/v1/telemetry", json=body, headers=key)
+        assert same.status_code == 207
+        assert same.json() == receipt
+        latest = client.post("/v1/packs/latest", json={"packs": packs}).json()
+        assert latest["columns"]["voltage_v"] == [350.0] * 12
+
+
+def test_live_figures_of_a_worker_that_is_gone_are_stale_and_not_zero(
+    client: httpx.Client, worker: Worker
+) -> None:
+    with working(worker):
+        answer = client.post("/v1/telemetry", json=[reading(f"L-{number}") for number in range(8)])
+        committed(client, answer.json()["id"])
+
+        def fleet() -> Any:
+            return client.get("/v1/aggregates/live").json()
+
+        until(lambda: fleet()["items"][0]["packs"]["reporting"] >= 8 and not fleet()["stale_partitions"])
+        before = fleet()["items"][0]["packs"]
+    until(lambda: len(fleet()["stale_partitions"]) == PARTITIONS)
+    assert fleet()["items"][0]["packs"] == before
+
+
+def test_a_position_that_the_log_has_not_is_refused_and_the_others_go_on(
+    client: httpx.Client, worker: Worker, database: DatabaseAccess
+) -> None:
+    with psycopg.connect(database.admin, autocommit=True) as connection:
+        row = connection.execute("SELECT next FROM bpm.partitions WHERE partition_no = 3").fetchone()
+        assert row is not None
+        connection.execute("UPDATE bpm.partitions SET next = 1000000 WHERE partition_no = 3")
+        try:
+            with working(worker):
+                sent = {
+                    number: client.post("/v1/telemetry", json=[reading(f"R-{number}")]).json()
+                    for number in range(4)
+                }
+                ready = [one for one in sent.values() if one["status"] == "committed"]
+                assert len(ready) >= 3 or until(lambda: _committed_of(client, sent.values()) == 3)
+                assert "partition 3 is refused" in worker.log.read_text()
+        finally:
+            connection.execute("UPDATE bpm.partitions SET next = %s WHERE partition_no = 3", row)
+
+
+def _committed_of(client: httpx.Client, receipts: Any) -> int:
+    return sum(client.get(f"/v1/receipts/{one['id']}").json()["status"] == "committed" for one in receipts)
+
+
+def test_an_engine_that_takes_readings_in_itself_is_refused_on_an_installation_with_a_topic(
+    served: RunningApi, database: DatabaseAccess, tmp_path: Path
+) -> None:
+    with (
+        pytest.raises(TimeoutError, match="come from the topic"),
+        running_api(database, tmp_path, ready_s_max=4.0),
+    ):
+        pass
