@@ -177,6 +177,12 @@ class MessageUnreadableError(BpmError):
     code = "message_unreadable"
 
 
+class MessageMisdirectedError(BpmError):
+    """A message of a topic is for a tenant that this database doesn't have; a restored one may be older than it."""
+
+    code = "message_misdirected"
+
+
 class PositionLostError(BpmError):
     """A log doesn't have the messages that come next."""
 

@@ -73,7 +73,11 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownPack:
-    """A pack as a sender may name it: its number, and every tenure, of whichever tenant, oldest first."""
+    """A pack as a sender may name it: its number, its mark, and every tenure, of whichever tenant, oldest first.
+
+    mark: of its id; a database that was restored may give the number to another pack.
+    """
 
     number: PackNumber
+    mark: int
     tenures: tuple[Tenure, ...]

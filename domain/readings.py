@@ -1,6 +1,7 @@
 """Readings as columns: the shape in which batches travel from the edge to the store."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -127,6 +128,7 @@ class IncomingBatch:
     ahead: readings that were set aside because they lie too far in the future, without their measures; or None.
     origin: what quarantine keeps of where the readings come from.
     redriven: the readings stand in quarantine already, so what is set aside again isn't written there.
+    marks: of the packs that the batch may name; numbers may be given again by a database that was restored.
     came_ms: int64[n], when each of the readings first came, by which it is late; None when that is arrived_at_ms.
     """
 
@@ -150,7 +152,30 @@ class IncomingBatch:
     ahead: ReadingBatch | None = None
     origin: ItemOrigin = PLAIN_ORIGIN
     redriven: bool = False
+    marks: "PackMarks" = field(default_factory=lambda: PackMarks.of({}))
     came_ms: Int64Array | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackMarks:
+    """Which packs are meant by their numbers. pack int32[k], ascending; mark int64[k]."""
+
+    pack: Int32Array
+    mark: Int64Array
+
+    @classmethod
+    def of(cls, marks: Mapping[int, int]) -> "PackMarks":
+        """From marks by number."""
+        pack = np.array(sorted(marks), np.int32)
+        return cls(pack, np.array([marks[number] for number in pack.tolist()], np.int64))
+
+    def among(self, pack: Int32Array) -> "PackMarks":
+        """Those of some packs, all of which must be here. Raises KeyError."""
+        wanted = np.unique(pack)
+        place = np.searchsorted(self.pack, wanted)
+        if len(wanted) and (place[-1] >= len(self.pack) or (self.pack[place] != wanted).any()):
+            raise KeyError("a pack has no mark")
+        return PackMarks(wanted, self.mark[place])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

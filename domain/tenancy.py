@@ -15,10 +15,15 @@ PARTITION_ZERO: Final = 0
 
 
 class TenantVersions(NamedTuple):
-    """How often a tenant's packs and tenures have changed, and its rules and silences."""
+    """Marks of a tenant's packs and tenures, and of its rules and silences: another one after each change."""
 
     registry: int
     rules: int
+
+
+def is_of_same_tenant(registry_version: int, other: int) -> bool:
+    """Whether two versions of a registry are of one tenant; a number may be another tenant's after a restore."""
+    return registry_version >> 32 == other >> 32
 
 
 class Role(StrEnum):

@@ -24,6 +24,7 @@ from domain.readings import (
     LookUps,
     NewReadings,
     Outcome,
+    PackMarks,
     ReadingKeys,
     StoredReadings,
     to_thousandths,
@@ -39,6 +40,7 @@ from storage import quarantine
 from storage.alert_actions import answer_clearance, audit, write_action
 from storage.alerting import quarantined_since, rules_of, scopes_of, write_changes
 from storage.database import int4s, int8s, query, times
+from storage.known_marks import KnownMarks
 from storage.partition_queries import PartitionQueries
 from storage.receipts import items_to_json, receipt_of
 
@@ -106,12 +108,14 @@ class GroupTransaction:
     def __init__(
         self,
         queries: PartitionQueries,
+        known_marks: KnownMarks,
         epoch: int,
         position: int,
         notes: NoteRule,
         until: int | None = None,
     ) -> None:
         self._queries = queries
+        self._known_marks = known_marks
         self._epoch = epoch
         self._position = position
         self._notes = notes
@@ -183,6 +187,17 @@ class GroupTransaction:
             return HeldTenures(nothing, nothing, never, never, nothing, ALWAYS_MS)
         tenant, pack, from_ms, to_ms, number = columns
         return HeldTenures(tenant, pack, from_ms, to_ms, number, ALWAYS_MS if before is None else int(before))
+
+    def others(self, tenant_id: TenantId, marks: PackMarks) -> Int32Array:
+        """The numbers under which a tenant has other packs here than those marked, or none."""
+        unknown = self._known_marks.unknown(marks)
+        if len(unknown.pack) == 0:
+            return unknown.pack
+        asked = {"tenant_id": tenant_id, "packs": int4s(unknown.pack), "marks": int8s(unknown.mark)}
+        (found,) = self._queries.columns("partition.packs_marked_so", asked)
+        same = np.isin(unknown.pack, np.empty(0, np.int32) if found is None else found)
+        self._known_marks.learn(PackMarks(unknown.pack[same], unknown.mark[same]))
+        return unknown.pack[~same]
 
     def find(self, look_ups: LookUps) -> Found:
         """The stored readings of these identities, several rows when measures came one by one; and former ones."""

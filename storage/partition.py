@@ -37,6 +37,7 @@ from storage.correcting import corrected_reading, held_then, latest_of, next_unf
 from storage.database import adapt_columns, int4s, int8s
 from storage.days import partition_of
 from storage.group import GroupTransaction, NoteRule, stored_of
+from storage.known_marks import KnownMarks
 from storage.partition_queries import PartitionQueries
 
 DAY_MS = 86_400_000
@@ -74,6 +75,7 @@ class PartitionStore:
         self._known_partitions: set[str] = set()
         self._first_day = date.max
         self._gap_ms = 0
+        self._known_marks = KnownMarks(1)
 
     def take_over(self) -> None:
         """Become the partition's writer: connect anew, take the writer lock, raise the epoch.
@@ -142,6 +144,7 @@ class PartitionStore:
             comes_from = "its own process" if layout["topic"] is None else f"the topic {layout['topic']}"
             raise DatabaseRefusedError(f"the readings of this installation come from {comes_from}")
         queries.partitions = layout["partitions"]
+        self._known_marks = KnownMarks(queries.partitions)
 
     def close(self) -> None:
         """Let go of the connection, and with it of the lock and of anything uncommitted."""
@@ -201,7 +204,7 @@ class PartitionStore:
         with self._owned() as closed_before_ms:
             notes = NoteRule(closed_before_ms, self._gap_ms)
             stays = None if self._log is None else self._next
-            transaction = GroupTransaction(queries, self._epoch, self._next, notes, stays)
+            transaction = GroupTransaction(queries, self._known_marks, self._epoch, self._next, notes, stays)
             replaced, after = replace_slice(queries, correction, reached, readings_max)
             gone = replaced.readings
             added = corrected_reading(correction) if held_then(queries, correction) else NewReadings.none()
@@ -274,7 +277,9 @@ class PartitionStore:
         """
         with self._owned() as closed_before_ms:
             notes = NoteRule(closed_before_ms, self._gap_ms)
-            transaction = GroupTransaction(self._required(), self._epoch, self._next, notes, until)
+            transaction = GroupTransaction(
+                self._required(), self._known_marks, self._epoch, self._next, notes, until
+            )
             yield transaction
             if until is not None and transaction.moved_to is None:
                 transaction.pass_over(self._last_batch_no)

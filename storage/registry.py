@@ -79,7 +79,9 @@ class Registry:
             found.setdefault(row["external_id"], []).append(row)
         limits: dict[str, Limits] = {}
         return {
-            name: KnownPack(PackNumber(own[0]["pack_id"]), tuple(_tenure(row, limits) for row in own))
+            name: KnownPack(
+                PackNumber(own[0]["pack_id"]), own[0]["mark"], tuple(_tenure(row, limits) for row in own)
+            )
             for name, own in found.items()
         }
 

@@ -2,6 +2,14 @@ CREATE SCHEMA bpm;
 
 ALTER SCHEMA bpm OWNER TO bpm_owner;
 
+CREATE FUNCTION bpm.changed_registry(version bigint) RETURNS bigint
+    LANGUAGE sql PARALLEL SAFE
+    RETURN (((version >> 32) << 32) | (floor((random() * ('4294967296'::bigint)::double precision)))::bigint);
+
+ALTER FUNCTION bpm.changed_registry(version bigint) OWNER TO bpm_owner;
+
+COMMENT ON FUNCTION bpm.changed_registry(version bigint) IS 'The next registry_version of a tenant: the same upper half, another lower half.';
+
 CREATE FUNCTION bpm.make_quarters_partition(month timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
@@ -55,6 +63,14 @@ END
 $$;
 
 ALTER FUNCTION bpm.note_tenure_change() OWNER TO bpm_owner;
+
+CREATE FUNCTION bpm.pack_mark(id uuid) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((('x'::text || translate("left"((id)::text, 18), '-'::text, ''::text)))::bit(64))::bigint;
+
+ALTER FUNCTION bpm.pack_mark(id uuid) OWNER TO bpm_owner;
+
+COMMENT ON FUNCTION bpm.pack_mark(id uuid) IS 'The upper half of a pack''s id: no other pack has it, so it tells whose a number is.';
 
 CREATE FUNCTION bpm.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -1057,7 +1073,7 @@ CREATE TABLE bpm.tenants (
     tenant_id integer NOT NULL,
     name text NOT NULL,
     register_unknown_packs boolean DEFAULT false NOT NULL,
-    registry_version bigint DEFAULT 0 NOT NULL,
+    registry_version bigint DEFAULT (((floor((random() * ('2147483648'::bigint)::double precision)))::bigint << 32) | (floor((random() * ('4294967296'::bigint)::double precision)))::bigint) NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     rules_version bigint DEFAULT 0 NOT NULL,
     key_aliases_version integer DEFAULT 1 NOT NULL,
@@ -1068,7 +1084,7 @@ ALTER TABLE ONLY bpm.tenants FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.tenants OWNER TO bpm_owner;
 
-COMMENT ON COLUMN bpm.tenants.registry_version IS 'Grows with every change of a tenure or of a model''s limits, so that the writer knows a stale validation.';
+COMMENT ON COLUMN bpm.tenants.registry_version IS 'Changes with every change of a tenure or of a model''s limits, so that the writer knows a stale validation. At random: the upper half is the tenant''s for good, by which the writer knows a message for another tenant that had the same number before a restore.';
 
 COMMENT ON COLUMN bpm.tenants.rules_version IS 'Grows with every change of rules and silences, so that the writer knows when to load them again.';
 

@@ -16,12 +16,14 @@ import pyarrow as pa
 from domain.errors import MessageUnreadableError
 from domain.measures import MEASURE_NAMES
 from domain.quarantine import ItemOrigin, RawForm
-from domain.readings import ABSENT, IncomingBatch, Int32Array, ReadingBatch, to_values
+from domain.readings import ABSENT, IncomingBatch, Int32Array, PackMarks, ReadingBatch, to_values
 from domain.receipts import Mode, QuarantinedItem, QuarantineReason
 from domain.tenancy import TenantId
 from streams.topics import READINGS
 
 _FACTS: Final = b"bpm"
+_MARKS: Final = b"bpm-pack-marks"
+_MARK: Final = np.dtype("<i8")
 _COLUMNS: Final = ("index", "tenant", "tenure", "pack", "ts_ms", *MEASURE_NAMES)
 
 
@@ -112,7 +114,8 @@ def encode(batch: IncomingBatch) -> bytes:
         came=batch.came_ms is not None,
     )
     rows = pa.RecordBatch.from_arrays([pa.array(column) for column in columns.values()], names=list(columns))
-    rows = rows.replace_schema_metadata({_FACTS: msgspec.json.encode(facts)})
+    marks = batch.marks.among(columns["pack"]).mark.astype(_MARK).tobytes()
+    rows = rows.replace_schema_metadata({_FACTS: msgspec.json.encode(facts), _MARKS: marks})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_batch(rows)
@@ -131,15 +134,22 @@ def decode(message: bytes) -> IncomingBatch:
     """The batch of a message. Raises MessageUnreadableError."""
     try:
         with pa.ipc.open_stream(message) as reader:
-            facts = _facts_of(reader.schema.metadata)
+            facts, marks = _facts_of(reader.schema.metadata), reader.schema.metadata[_MARKS]
             rows = reader.read_all().combine_chunks()
         # Copied, because kernels take no columns that can't be written.
         columns = {name: np.array(rows.column(name).to_numpy()) for name in rows.column_names}
-        return _batch(facts, columns, len(message))
+        return _batch(facts, columns, _marks(columns["pack"], marks), len(message))
     except MessageUnreadableError:
         raise
     except (pa.ArrowException, msgspec.MsgspecError, KeyError, ValueError, TypeError) as error:
         raise MessageUnreadableError(f"this is no message of readings: {type(error).__name__}") from error
+
+
+def _marks(pack: Int32Array, marks: bytes) -> PackMarks:
+    found = PackMarks(np.unique(pack), np.frombuffer(marks, _MARK).astype(np.int64))
+    if len(found.pack) != len(found.mark):
+        raise MessageUnreadableError("the message has not a mark for each of its packs")
+    return found
 
 
 def _facts_of(metadata: Mapping[bytes, bytes] | None) -> _Facts:
@@ -158,7 +168,7 @@ class _Version(msgspec.Struct, frozen=True):
     version: int
 
 
-def _batch(facts: _Facts, columns: dict[str, Any], size_bytes: int) -> IncomingBatch:
+def _batch(facts: _Facts, columns: dict[str, Any], marks: PackMarks, size_bytes: int) -> IncomingBatch:
     thousandths = np.stack([columns[name] for name in MEASURE_NAMES])
     rows = ReadingBatch(
         columns["index"], columns["tenant"], columns["tenure"], columns["pack"], columns["ts_ms"], thousandths
@@ -202,6 +212,7 @@ def _batch(facts: _Facts, columns: dict[str, Any], size_bytes: int) -> IncomingB
         ahead=rows.rows(slice(split, None)) if facts.ahead else None,
         origin=origin,
         redriven=facts.redriven,
+        marks=marks,
         came_ms=columns["came_ms"][:split] if facts.came else None,
     )
 

@@ -24,6 +24,7 @@ from domain.readings import (
     LookUps,
     NewReadings,
     Outcome,
+    PackMarks,
     PackStates,
     RuleClocks,
     StoredReadings,
@@ -62,6 +63,8 @@ class Group(Protocol):
     ) -> Mapping[tuple[TenantId, UUID], CommittedBatch]: ...
 
     def tenures_of(self, packs: Int32Array) -> HeldTenures: ...
+
+    def others(self, tenant_id: TenantId, marks: PackMarks) -> Int32Array: ...
 
     def undone_imports(self, imports: Sequence[UUID]) -> set[UUID]: ...
 

@@ -6,10 +6,16 @@ from uuid import UUID
 
 import numpy as np
 
-from domain.errors import BpmError, ConflictError, KeyReusedError, RegistryChangedError
+from domain.errors import (
+    BpmError,
+    ConflictError,
+    KeyReusedError,
+    MessageMisdirectedError,
+    RegistryChangedError,
+)
 from domain.readings import BoolArray, IncomingBatch
 from domain.receipts import QuarantinedItem, QuarantineReason, Receipt
-from domain.tenancy import TenantId, TenantVersions
+from domain.tenancy import TenantId, TenantVersions, is_of_same_tenant
 from kernels.holders import find_tenures
 from streams.owner import One
 from streams.ports import Group
@@ -79,6 +85,7 @@ def settle_in_log(
     """Answer messages that were committed before; give the rest as they are to be judged now.
 
     A log holds what can't be asked for again, so nothing is refused: what may not be stored any more is set aside.
+    Raises MessageMisdirectedError for a tenant that the database doesn't have (any more).
     """
     committed = transaction.committed(sorted({one.key for one in group}))
     imports = sorted({one.batch.import_id for one in group if one.batch.import_id is not None})
@@ -100,12 +107,19 @@ def _as_of_now(
     versions: Mapping[TenantId, TenantVersions],
     undone: Collection[UUID],
 ) -> IncomingBatch:
-    """The batch as it is judged by the packs and tenures of now."""
+    """The batch as it is judged by the packs and tenures of now.
+
+    By the same version no tenure can be otherwise, because none is ever given twice.
+    """
+    now = versions.get(batch.tenant_id)
+    if now is None or not is_of_same_tenant(now.registry, batch.registry_version):
+        raise MessageMisdirectedError("the message is for a tenant that is not in this database")
     if batch.import_id in undone:
         return set_aside(
             batch, np.ones(len(batch.readings), np.bool_), QuarantineReason.IMPORT_UNDONE, None, None
         )
-    if versions[batch.tenant_id].registry == batch.registry_version or len(batch.readings) == 0:
+    batch = _without_other_packs(batch, transaction)
+    if now.registry == batch.registry_version or len(batch.readings) == 0:
         return batch
     readings, held = batch.readings, transaction.tenures_of(np.unique(batch.readings.pack))
     found = np.empty(len(readings), np.int32)
@@ -126,6 +140,16 @@ def _as_of_now(
     judged = set_aside(judged, found < 0, QuarantineReason.NOT_HELD_THEN, "ts", None)
     archived = judged.readings.ts_ms < held.archived_before_ms
     return set_aside(judged, archived, QuarantineReason.ARCHIVED, "ts", held.archived_before_ms)
+
+
+def _without_other_packs(batch: IncomingBatch, transaction: Group) -> IncomingBatch:
+    """The batch with the readings set aside whose packs aren't those that had these numbers when they were sent."""
+    others = transaction.others(batch.tenant_id, batch.marks)
+    if len(others) == 0:
+        return batch
+    if batch.ahead is not None:
+        batch = replace(batch, ahead=batch.ahead.rows(np.flatnonzero(~np.isin(batch.ahead.pack, others))))
+    return set_aside(batch, np.isin(batch.readings.pack, others), QuarantineReason.UNKNOWN_PACK, "pack", None)
 
 
 def set_aside(

@@ -14,12 +14,12 @@ from api.call import Call
 from api.quarantine.schemas import Redrive
 from api.quarantine.service import require_whole_tenant
 from api.ranges import require_range
-from api.telemetry.service import commit, known_packs, require_clock
+from api.telemetry.service import commit, known_packs, marks_of, require_clock
 from domain.clock import to_ms
 from domain.errors import BodyUnreadableError, ConflictError, InFlightError, UnavailableError
 from domain.measures import MEASURES
 from domain.quarantine import RawForm, is_cut
-from domain.readings import IncomingBatch, Int64Array
+from domain.readings import IncomingBatch, Int64Array, PackMarks
 from domain.receipts import ItemOutcome, Mode, Receipt, ReceiptItem, ReceiptStatus
 from domain.tenancy import Actor, Role
 from ingest.bodies.kept import header_of, read_kept
@@ -158,7 +158,7 @@ async def _redrive_group(call: Call, group: Group, rows: Sequence[Row], summary:
     try:
         if summary.dry_run:
             version = await call.engine.registry.version(tenant_id)
-            raw, judged = await _judged(call, group, rows, version, register=False)
+            raw, judged, _ = await _judged(call, group, rows, version, register=False)
             _count_judged(raw, judged, rows, summary)
             return
         receipt = await commit(call, _batch_id(call, rows), lambda: _batch(call, group, rows))
@@ -214,7 +214,7 @@ def _batch_id(call: Call, rows: Sequence[Row]) -> UUID:
 
 async def _batch(call: Call, group: Group, rows: Sequence[Row]) -> IncomingBatch:
     version = await call.engine.registry.version(call.actor.tenant_id)
-    raw, judged = await _judged(call, group, rows, version, register=True)
+    raw, judged, marks = await _judged(call, group, rows, version, register=True)
     return IncomingBatch(
         id=_batch_id(call, rows),
         tenant_id=call.actor.tenant_id,
@@ -232,6 +232,7 @@ async def _batch(call: Call, group: Group, rows: Sequence[Row]) -> IncomingBatch
         ignored_keys=raw.ignored_keys,
         raw_of=raw.raw_of,
         redriven=True,
+        marks=marks,
         came_ms=_first_ms(rows)[judged.readings.index],
     )
 
@@ -242,8 +243,8 @@ def _first_ms(rows: Sequence[Row]) -> Int64Array:
 
 async def _judged(
     call: Call, group: Group, rows: Sequence[Row], version: RegistryVersion, *, register: bool
-) -> tuple[RawReadings, Judged]:
-    """The items as readings, judged by when each first came and by what their senders may."""
+) -> tuple[RawReadings, Judged, PackMarks]:
+    """The items as readings, judged by when each first came and by what their senders may; and their packs' marks."""
     aliases = await call.engine.aliases.of(call.actor.tenant_id, version.version)
     raws = [row["raw"] for row in rows]
     raw = await asyncio.to_thread(read_kept, group.form, raws, call.engine.body_limits_json, aliases)
@@ -253,4 +254,4 @@ async def _judged(
     first_ms = _first_ms(rows)[raw.index]
     limits = replace(call.engine.time_limits, archived_before_ms=version.archived_before_ms)
     judged = await asyncio.to_thread(judge, raw, packs, sender, group.mode, first_ms, limits)
-    return raw, judged
+    return raw, judged, marks_of(packs)

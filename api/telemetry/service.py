@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from domain.key_aliases import KeyAliases
 from domain.packs import KnownPack
 from domain.policy import Action, decide, sees_only_own_batches
 from domain.quarantine import ItemOrigin
-from domain.readings import IncomingBatch
+from domain.readings import IncomingBatch, PackMarks
 from domain.receipts import Mode, Receipt
 from domain.tenancy import Actor, Role
 from ingest.columns import CutItems, PacksOfItems, RawReadings
@@ -148,6 +148,7 @@ async def _judged(
         ahead=judged.ahead,
         ignored_keys=raw.ignored_keys,
         raw_of=raw.raw_of,
+        marks=marks_of(packs),
         origin=ItemOrigin(
             body.form,
             pack_limit=call.actor.device_pack,
@@ -165,6 +166,11 @@ def _hash_of(body: Body) -> bytes:
         digest.update(f"{body.shape} {body.pack}\n".encode())
     digest.update(body.content)
     return digest.digest()
+
+
+def marks_of(packs: Mapping[str, KnownPack]) -> PackMarks:
+    """Which packs are meant by their numbers."""
+    return PackMarks.of({pack.number: pack.mark for pack in packs.values()})
 
 
 async def known_packs(

@@ -18,5 +18,5 @@ SELECT %(tenant_id)s, * FROM unnest(
 )
 
 -- name: raise_version
-UPDATE tenants SET key_aliases_version = key_aliases_version + 1, registry_version = registry_version + 1
+UPDATE tenants SET key_aliases_version = key_aliases_version + 1, registry_version = changed_registry(registry_version)
 WHERE tenant_id = %(tenant_id)s RETURNING key_aliases_version AS version

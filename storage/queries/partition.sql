@@ -66,6 +66,10 @@ RETURNING next
 -- Held until commit: a change of tenure or of rules waits for the readings that were judged before it.
 SELECT tenant_id, registry_version, rules_version FROM tenants WHERE tenant_id = ANY(%(tenants)s) ORDER BY tenant_id FOR SHARE
 
+-- name: packs_marked_so
+SELECT array_agg(pack_id) FROM packs JOIN unnest(%(packs)s::int4[], %(marks)s::int8[]) AS asked (pack_id, mark) USING (pack_id)
+WHERE tenant_id = %(tenant_id)s AND pack_mark(id) = mark
+
 -- name: latest_arrival
 -- Batches that were there when the clock was last confirmed are no evidence against it any more.
 SELECT max(arrived_at) FROM batches

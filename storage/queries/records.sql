@@ -6,4 +6,4 @@ INSERT INTO audit_log (tenant_id, subject, action, resource, resource_id, before
 VALUES (%(tenant_id)s, %(subject)s, %(action)s, %(resource)s, %(resource_id)s, %(before)s, %(after)s, %(request_id)s)
 
 -- name: registry_changed
-UPDATE tenants SET registry_version = registry_version + 1 WHERE tenant_id = %(tenant_id)s
+UPDATE tenants SET registry_version = changed_registry(registry_version) WHERE tenant_id = %(tenant_id)s

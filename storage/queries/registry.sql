@@ -18,7 +18,7 @@ FROM tenants, installation WHERE tenant_id = %(tenant_id)s
 -- name: known
 -- The packs that a tenant may name, each with its tenures under every tenant, oldest first.
 SELECT
-    packs.external_id, packs.pack_id, tenures.tenant_id,
+    packs.external_id, packs.pack_id, pack_mark(packs.id) AS mark, tenures.tenant_id,
     CASE WHEN isfinite(held_from) THEN floor(extract(epoch FROM held_from) * 1000)::int8 ELSE %(always_ms)s END AS from_ms,
     CASE WHEN isfinite(held_to) THEN floor(extract(epoch FROM held_to) * 1000)::int8 ELSE %(forever_ms)s END AS to_ms,
     sites.name AS site, models.limits, tenures.tenure_no
@@ -42,7 +42,7 @@ UPDATE installation SET
 -- name: lock_tenants
 -- Waits for the groups that were judged by the tenures as they are, and makes later ones judge again.
 WITH locked AS (SELECT tenant_id FROM tenants WHERE name = ANY(%(names)s) ORDER BY tenant_id FOR NO KEY UPDATE)
-UPDATE tenants SET registry_version = registry_version + 1 FROM locked WHERE tenants.tenant_id = locked.tenant_id
+UPDATE tenants SET registry_version = changed_registry(registry_version) FROM locked WHERE tenants.tenant_id = locked.tenant_id
 RETURNING tenants.tenant_id, name
 
 -- name: held

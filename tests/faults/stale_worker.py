@@ -7,6 +7,7 @@ Prints, as JSON, the partition's position after both, and whether the older one 
 import json
 import sys
 import time
+from dataclasses import replace
 
 import psycopg
 
@@ -46,7 +47,13 @@ def no_dead_letter(position: int, error: Exception) -> None:
 def main(administrator: str, tenant: int, ts_ms: int) -> None:
     topic = layout(administrator).topic
     conninfo = conninfo_as(administrator, INGEST_ROLE, application="stale worker")
-    messages = [Delivered(one_reading(tenant, ts_ms + number), number) for number in range(MESSAGES)]
+    with psycopg.connect(administrator) as connection:
+        row = connection.execute("SELECT registry_version FROM bpm.tenants").fetchone()
+    assert row is not None
+    messages = [
+        Delivered(replace(one_reading(tenant, ts_ms + number), registry_version=row[0]), number)
+        for number in range(MESSAGES)
+    ]
     older, newer = worker(conninfo, topic), worker(conninfo, topic)
     older.assign(ENDS)
     newer.assign(ENDS)

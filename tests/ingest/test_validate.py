@@ -38,7 +38,7 @@ def judged(measure: str, values: list[float], **bounds: tuple[float | None, floa
         raw_of=NoText(),
     )
     tenure = Tenure(TENANT, ALWAYS_MS, FOREVER_MS, None, model_limits(dict(bounds)))
-    packs = {"P": KnownPack(PackNumber(7), (tenure,))}
+    packs = {"P": KnownPack(PackNumber(7), 7, (tenure,))}
     return judge(raw, packs, Sender(TENANT), Mode.LIVE, NOW_MS, LIMITS)
 
 
