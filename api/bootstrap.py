@@ -136,21 +136,15 @@ class Engine:
 
     @property
     def body_limits_json(self) -> BodyLimits:
-        return self._body_limits(self.settings.json_readings_max)
+        return body_limits(self.settings, self.settings.json_readings_max)
 
     @property
     def body_limits_arrow(self) -> BodyLimits:
-        return self._body_limits(self.settings.arrow_readings_max)
-
-    def _body_limits(self, readings_max: int) -> BodyLimits:
-        return BodyLimits(
-            readings_max, self.settings.ignored_keys_max, self.settings.pack_name_characters_max
-        )
+        return body_limits(self.settings, self.settings.arrow_readings_max)
 
     @property
     def time_limits(self) -> TimeLimits:
-        earliest = datetime(self.settings.import_from_year, 1, 1, tzinfo=UTC)
-        return TimeLimits(self.settings.future_s_max, self.settings.late_s_max, to_ms(earliest))
+        return time_limits(self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +172,8 @@ def prepare_database(access: DatabaseAccess, service_login: str | None) -> list[
     return applied
 
 
-def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
-    """An engine on a prepared database; it doesn't run yet. Raises SettingsRefusedError."""
-    clock = AnchoredClock(wall_ms, monotonic_ms, settings.clock_jump_s_max * MILLISECONDS_PER_SECOND)
+def open_pools(settings: Settings, access: DatabaseAccess) -> tuple[Pool, Pool]:
+    """Pools that are not open yet: of the role for requests, and of the one that looks up whose they are."""
     requests = open_pool(
         access.as_role(APP_ROLE, settings),
         connections_max=settings.database_connections_max,
@@ -191,6 +184,24 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         connections_max=_REGISTRY_CONNECTIONS_MAX,
         wait_s_max=settings.database_wait_s_max,
     )
+    return requests, directory
+
+
+def body_limits(settings: Settings, readings_max: int) -> BodyLimits:
+    """What a body may hold at most."""
+    return BodyLimits(readings_max, settings.ignored_keys_max, settings.pack_name_characters_max)
+
+
+def time_limits(settings: Settings) -> TimeLimits:
+    """Which times readings may have."""
+    earliest = datetime(settings.import_from_year, 1, 1, tzinfo=UTC)
+    return TimeLimits(settings.future_s_max, settings.late_s_max, to_ms(earliest))
+
+
+def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
+    """An engine on a prepared database; it doesn't run yet. Raises SettingsRefusedError."""
+    clock = AnchoredClock(wall_ms, monotonic_ms, settings.clock_jump_s_max * MILLISECONDS_PER_SECOND)
+    requests, directory = open_pools(settings, access)
     reached = failpoint(settings)
     ingest = access.as_role(INGEST_ROLE, settings)
     runner: Runner

@@ -109,6 +109,12 @@ class Settings(BaseSettings):
         2_000, gt=0, description="messages of a partition that its worker has not committed; then 429"
     )
     group_messages_max: int = Field(64, gt=0, description="messages that a worker commits in one transaction")
+    singles_max: int = Field(
+        1_000, gt=0, description="single readings of the topic that are sent on together"
+    )
+    singles_wait_s: float = Field(
+        0.05, gt=0, le=10, description="wait of a single reading for others to be sent on with"
+    )
     worker_session_s: float = Field(
         10.0, ge=0.5, description="silence of a worker after which others take its partitions over"
     )

@@ -5,6 +5,7 @@ import logging
 import socket
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import faust
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from api.bootstrap import DatabaseAccess, failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
 from api.settings import Settings
+from api.singles import SinglesJudge
 from api.topic import bootstrap_of, topic_name
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock
 from domain.errors import BpmError
@@ -22,10 +24,13 @@ from storage.database import INGEST_ROLE
 from storage.layout import Layout
 from storage.partition import PartitionStore
 from storage.reports import Report, Reports
+from streams.cutting import CutLimits
 from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
-from streams.topics import DEAD_LETTERS, Header
+from streams.singles import Singles
+from streams.topic_admin import identity_of
+from streams.topics import DEAD_LETTERS, READINGS, SINGLES, Header, version_header
 
 log = logging.getLogger(__name__)
 
@@ -48,18 +53,35 @@ class WorkerProcess:
         self._name = f"{socket.gethostname()}:{id(self):x}"
         self._reports = Reports(self._ingest)
         self._refused: dict[int, int] = {}
-        self._dead_letters: AIOKafkaProducer | None = None
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
         self._metrics = WorkerMetrics()
         self._folder = tempfile.TemporaryDirectory(prefix="bpm-worker-")
         self._counter = make_counter(settings, access, self._reached)
+        self._judge = SinglesJudge(settings, access, self._clock)
+        self._singles = Singles(
+            identity_of(bootstrap_of(settings), SINGLES.name),
+            layout.partitions,
+            CutLimits(settings.message_readings_max, settings.message_raw_bytes_max),
+            self._judge,
+            self._send,
+            partial(self._put_aside, SINGLES.name),
+        )
         self.workers = WorkerApp(
             bootstrap_of(settings),
             topic_name(layout),
             settings.kafka_group,
             Path(self._folder.name),
-            WorkerLimits(settings.group_messages_max, settings.worker_session_s, settings.stop_s_max),
+            WorkerLimits(
+                settings.group_messages_max,
+                settings.singles_max,
+                settings.singles_wait_s,
+                settings.worker_session_s,
+                settings.stop_s_max,
+            ),
             self._make_partition,
-            self._put_aside,
+            partial(self._put_aside, topic_name(layout)),
+            self._singles.take_in,
         )
 
     def _make_partition(self, number: int) -> PartitionWorker:
@@ -75,29 +97,48 @@ class WorkerProcess:
             self._reached,
         )
 
-    async def _put_aside(self, number: int, position: int, message: bytes, error: Exception) -> None:
+    async def _started_producer(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=bootstrap_of(self._settings),
+                    acks="all",
+                    enable_idempotence=True,
+                    max_request_size=DEAD_LETTERS.message_bytes_max,
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def _send(self, number: int, message: bytes) -> None:
+        """Send a message into a partition of readings; returns when it is durable there."""
+        producer = await self._started_producer()
+        await producer.send_and_wait(
+            topic_name(self._layout), message, partition=number, headers=[version_header(READINGS)]
+        )
+
+    async def _put_aside(
+        self, topic: str, number: int, position: int, message: bytes, error: Exception
+    ) -> None:
         """Make a message a dead letter: it is in the topic of those before the position moves over it."""
-        if self._dead_letters is None:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=bootstrap_of(self._settings),
-                acks="all",
-                enable_idempotence=True,
-                max_request_size=DEAD_LETTERS.message_bytes_max,
-            )
-            await producer.start()
-            self._dead_letters = producer
+        producer = await self._started_producer()
         code = error.code if isinstance(error, BpmError) else type(error).__name__
-        topic = topic_name(self._layout)
-        await self._dead_letters.send_and_wait(
+        await producer.send_and_wait(
             DEAD_LETTERS.name,
             message,
             headers=[
+                version_header(DEAD_LETTERS),
                 (Header.SOURCE.value, f"{topic}:{number}:{position}".encode()),
                 (Header.REASON.value, code.encode()),
             ],
         )
-        self._refused[number] = self._refused.get(number, 0) + 1
-        log.error("partition %d: message %d is a dead letter: %s", number, position, error)
+        if topic != SINGLES.name:
+            self._refused[number] = self._refused.get(number, 0) + 1
+        log.error("%s, partition %d: message %d is a dead letter: %s", topic, number, position, error)
 
     def run(self) -> int:
         """Work until told to stop. 0 when it was, 1 when it had to give up."""
@@ -146,6 +187,7 @@ class WorkerProcess:
     async def begin(self) -> None:
         """Beside the application."""
         self._counter.start()
+        await self._judge.open()
         self._reporting = asyncio.create_task(self.report_for_ever())
 
     async def end(self) -> None:
@@ -154,8 +196,9 @@ class WorkerProcess:
         await asyncio.gather(self._reporting, return_exceptions=True)
         await self.workers.stop()
         await asyncio.to_thread(self._counter.stop)
-        if self._dead_letters is not None:
-            await self._dead_letters.stop()
+        if self._producer is not None:
+            await self._producer.stop()
+        await self._judge.close()
 
 
 class _Beside(Service):

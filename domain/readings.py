@@ -129,6 +129,7 @@ class IncomingBatch:
     origin: what quarantine keeps of where the readings come from.
     redriven: the readings stand in quarantine already, so what is set aside again isn't written there.
     marks: of the packs that the batch may name; numbers may be given again by a database that was restored.
+    sent_on: where the items came from, when they were published one by one; or None.
     came_ms: int64[n], when each of the readings first came, by which it is late; None when that is arrived_at_ms.
     """
 
@@ -152,8 +153,21 @@ class IncomingBatch:
     ahead: ReadingBatch | None = None
     origin: ItemOrigin = PLAIN_ORIGIN
     redriven: bool = False
+    sent_on: "SentOn | None" = None
     marks: "PackMarks" = field(default_factory=lambda: PackMarks.of({}))
     came_ms: Int64Array | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SentOn:
+    """Where the items of a batch came from: a partition of a topic, and the position of each.
+
+    source: the topic as name/id, its partition and the tenant, with colons between. position: int64[k], ascending, by
+    the items' index.
+    """
+
+    source: str
+    position: Int64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

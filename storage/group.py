@@ -1,6 +1,6 @@
 """One transaction of a partition's writer: what it reads, and what it writes (rule E9)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -187,6 +187,16 @@ class GroupTransaction:
             return HeldTenures(nothing, nothing, never, never, nothing, ALWAYS_MS)
         tenant, pack, from_ms, to_ms, number = columns
         return HeldTenures(tenant, pack, from_ms, to_ms, number, ALWAYS_MS if before is None else int(before))
+
+    def source_positions(self, sources: Sequence[str]) -> dict[str, int]:
+        """Up to where this partition has what came from some sources; one that is new is left out."""
+        rows = self._queries.rows("partition.source_positions", {"sources": list(sources)})
+        return {row["source"]: row["next"] for row in rows}
+
+    def move_sources(self, positions: Mapping[str, int]) -> None:
+        """Up to where this partition has now what came from some sources."""
+        given = {"sources": list(positions), "next": int8s(list(positions.values()))}
+        self._queries.rows("partition.move_sources", given)
 
     def others(self, tenant_id: TenantId, marks: PackMarks) -> Int32Array:
         """The numbers under which a tenant has other packs here than those marked, or none."""

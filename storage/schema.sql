@@ -1031,6 +1031,16 @@ ALTER TABLE bpm.silences ALTER COLUMN silence_no ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE bpm.source_positions (
+    partition_no integer NOT NULL,
+    source text NOT NULL,
+    next bigint NOT NULL
+);
+
+ALTER TABLE bpm.source_positions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.source_positions IS 'Up to where each partition''s owner has what came from a partition of another topic. source: name/id:partition:tenant.';
+
 CREATE TABLE bpm.submissions (
     tenant_id integer NOT NULL,
     id uuid NOT NULL,
@@ -1300,6 +1310,9 @@ ALTER TABLE ONLY bpm.sites
 ALTER TABLE ONLY bpm.sites
     ADD CONSTRAINT sites_tenant_id_name_key UNIQUE (tenant_id, name);
 
+ALTER TABLE ONLY bpm.source_positions
+    ADD CONSTRAINT source_positions_pkey PRIMARY KEY (partition_no, source);
+
 ALTER TABLE ONLY bpm.submissions
     ADD CONSTRAINT submissions_pkey PRIMARY KEY (tenant_id, id);
 
@@ -1560,6 +1573,9 @@ ALTER TABLE ONLY bpm.silences
 
 ALTER TABLE ONLY bpm.sites
     ADD CONSTRAINT sites_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.source_positions
+    ADD CONSTRAINT source_positions_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
 
 ALTER TABLE ONLY bpm.submissions
     ADD CONSTRAINT submissions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1860,6 +1876,8 @@ GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_app;
 GRANT SELECT ON TABLE bpm.silences TO bpm_ingest;
 
 GRANT UPDATE(deleted_at) ON TABLE bpm.silences TO bpm_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.source_positions TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.submissions TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.submissions TO bpm_ingest;

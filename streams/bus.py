@@ -26,7 +26,7 @@ from domain.tenancy import TenantId
 from streams.codec import encode
 from streams.cutting import Cut, CutLimits, cut
 from streams.ports import SubmissionStore
-from streams.topics import READINGS, Header
+from streams.topics import READINGS, version_header
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class Bus:
                 self._topic,
                 message,
                 partition=number,
-                headers=[(Header.VERSION.value, str(READINGS.schema_version).encode())],
+                headers=[version_header(READINGS)],
             )
         offset: int = sent.offset
         self._sent[number] = max(self._sent.get(number, 0), offset + 1)

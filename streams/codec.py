@@ -5,7 +5,7 @@ A message holds a batch, or what one partition's owner gets of it, in order of a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,14 +16,15 @@ import pyarrow as pa
 from domain.errors import MessageUnreadableError
 from domain.measures import MEASURE_NAMES
 from domain.quarantine import ItemOrigin, RawForm
-from domain.readings import ABSENT, IncomingBatch, Int32Array, PackMarks, ReadingBatch, to_values
+from domain.readings import ABSENT, IncomingBatch, Int32Array, PackMarks, ReadingBatch, SentOn, to_values
 from domain.receipts import Mode, QuarantinedItem, QuarantineReason
 from domain.tenancy import TenantId
 from streams.topics import READINGS
 
 _FACTS: Final = b"bpm"
 _MARKS: Final = b"bpm-pack-marks"
-_MARK: Final = np.dtype("<i8")
+_SOURCES: Final = b"bpm-source-positions"
+_INT64: Final = np.dtype("<i8")
 _COLUMNS: Final = ("index", "tenant", "tenure", "pack", "ts_ms", *MEASURE_NAMES)
 
 
@@ -62,6 +63,7 @@ class _Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     redriven: bool = False
     ahead: int = 0
     came: bool = False
+    sent_on: str | None = None
 
 
 def encode(batch: IncomingBatch) -> bytes:
@@ -112,10 +114,16 @@ def encode(batch: IncomingBatch) -> bytes:
         redriven=batch.redriven,
         ahead=0 if ahead is None else len(ahead),
         came=batch.came_ms is not None,
+        sent_on=None if batch.sent_on is None else batch.sent_on.source,
     )
     rows = pa.RecordBatch.from_arrays([pa.array(column) for column in columns.values()], names=list(columns))
-    marks = batch.marks.among(columns["pack"]).mark.astype(_MARK).tobytes()
-    rows = rows.replace_schema_metadata({_FACTS: msgspec.json.encode(facts), _MARKS: marks})
+    metadata = {
+        _FACTS: msgspec.json.encode(facts),
+        _MARKS: batch.marks.among(columns["pack"]).mark.astype(_INT64).tobytes(),
+    }
+    if batch.sent_on is not None:
+        metadata[_SOURCES] = batch.sent_on.position.astype(_INT64).tobytes()
+    rows = rows.replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_batch(rows)
@@ -134,11 +142,15 @@ def decode(message: bytes) -> IncomingBatch:
     """The batch of a message. Raises MessageUnreadableError."""
     try:
         with pa.ipc.open_stream(message) as reader:
-            facts, marks = _facts_of(reader.schema.metadata), reader.schema.metadata[_MARKS]
+            metadata = reader.schema.metadata
+            facts = _facts_of(metadata)
             rows = reader.read_all().combine_chunks()
         # Copied, because kernels take no columns that can't be written.
         columns = {name: np.array(rows.column(name).to_numpy()) for name in rows.column_names}
-        return _batch(facts, columns, _marks(columns["pack"], marks), len(message))
+        batch = _batch(facts, columns, _marks(columns["pack"], metadata[_MARKS]), len(message))
+        if facts.sent_on is None:
+            return batch
+        return replace(batch, sent_on=_sent_on(facts.sent_on, batch, metadata[_SOURCES]))
     except MessageUnreadableError:
         raise
     except (pa.ArrowException, msgspec.MsgspecError, KeyError, ValueError, TypeError) as error:
@@ -146,10 +158,18 @@ def decode(message: bytes) -> IncomingBatch:
 
 
 def _marks(pack: Int32Array, marks: bytes) -> PackMarks:
-    found = PackMarks(np.unique(pack), np.frombuffer(marks, _MARK).astype(np.int64))
+    found = PackMarks(np.unique(pack), np.frombuffer(marks, _INT64).astype(np.int64))
     if len(found.pack) != len(found.mark):
         raise MessageUnreadableError("the message has not a mark for each of its packs")
     return found
+
+
+def _sent_on(source: str, batch: IncomingBatch, positions: bytes) -> SentOn:
+    position = np.frombuffer(positions, _INT64).astype(np.int64)
+    last = max([*batch.readings.index[-1:].tolist(), *(item.index for item in batch.quarantined)], default=-1)
+    if last >= len(position):
+        raise MessageUnreadableError("the message doesn't say where all of its items came from")
+    return SentOn(source, position)
 
 
 def _facts_of(metadata: Mapping[bytes, bytes] | None) -> _Facts:

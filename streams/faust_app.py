@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,11 +10,15 @@ from typing import Any, Final
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.supervisors import SupervisorStrategy
+from mode.types import ServiceT
 
 from domain.errors import BpmError, MessageUnreadableError, PositionLostError
 from streams.codec import decode
 from streams.partition_worker import Ends, PartitionWorker, Unreadable
 from streams.settling import Delivered
+from streams.singles import Single, tenant_in
+from streams.topics import SINGLES, Header
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +30,14 @@ _TAKE_S: Final = 0.005
 class WorkerLimits:
     """group_messages_max: messages committed together.
 
+    singles_max, singles_wait_s: single readings that are sent on together, and how long the first waits for others.
     session_s: how long a worker may be silent before its partitions go to others. stop_s_max: how long a stop waits for
     what is being committed.
     """
 
     group_messages_max: int
+    singles_max: int
+    singles_wait_s: float
     session_s: float
     stop_s_max: float
 
@@ -39,6 +46,7 @@ class WorkerApp:
     """The application, with the worker of each partition that was ever assigned to this process.
 
     make_worker: the worker of a partition. put_aside: makes a message a dead letter, and returns when that is durable.
+    send_on: sends single readings of a partition of their topic on, and returns when that is durable.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class WorkerApp:
         limits: WorkerLimits,
         make_worker: Callable[[int], PartitionWorker],
         put_aside: Callable[[int, int, bytes, Exception], Any],
+        send_on: Callable[[int, Sequence[Single]], Awaitable[None]],
     ) -> None:
         self.topic = topic
         self.limits = limits
@@ -57,10 +66,19 @@ class WorkerApp:
         self.assigned: set[int] = set()
         self._make_worker = make_worker
         self._put_aside = put_aside
+        self._send_on = send_on
         self._turns: asyncio.Task[None] | None = None
         self.app = _app(self, bootstrap, group, folder, limits)
         source = self.app.topic(topic, key_serializer="raw", value_serializer="raw")
-        self.app.agent(source, name="readings", isolated_partitions=True, concurrency=1)(self._take_in)
+        singles = self.app.topic(SINGLES.name, key_serializer="raw", value_serializer="raw")
+        for name, topic_, work in (("readings", source, self._take_in), ("singles", singles, self._gather)):
+            self.app.agent(
+                topic_,
+                name=name,
+                isolated_partitions=True,
+                concurrency=1,
+                supervisor_strategy=_EndsWithItsPartition,
+            )(work)
         self.app.on_partitions_revoked.connect(self._on_revoked)  # type: ignore[arg-type]
 
     # Assignment
@@ -105,6 +123,19 @@ class WorkerApp:
                 log.critical("the worker ends: %s", getattr(error, "detail", error))
                 await self.app.crash(error)
                 await asyncio.Event().wait()
+
+    async def _gather(self, stream: faust.StreamT[bytes]) -> None:
+        """Send single readings on; what is acknowledged here is in the topic of readings, or a dead letter."""
+        async for events in _taken(stream, self.limits.singles_max, self.limits.singles_wait_s):
+            singles = [
+                Single(
+                    event.message.offset,
+                    tenant_in(_headers(event.message.headers), Header.TENANT),
+                    event.message.value or b"",
+                )
+                for event in events
+            ]
+            await self._send_on(events[0].message.partition, singles)
 
     async def _commit(self, events: list[Any]) -> None:
         number = events[0].message.partition
@@ -156,9 +187,15 @@ def _read(message: bytes, position: int) -> Delivered | Unreadable:
         return Unreadable(position, error)
 
 
-async def _taken(stream: faust.StreamT[bytes], messages_max: int) -> AsyncIterator[list[Any]]:
+def _headers(given: Any) -> list[tuple[str, bytes]]:
+    return list(given.items() if isinstance(given, Mapping) else given or ())
+
+
+async def _taken(
+    stream: faust.StreamT[bytes], messages_max: int, wait_s: float = _TAKE_S
+) -> AsyncIterator[list[Any]]:
     """What has come in, in groups."""
-    async for events in stream.take_events(messages_max, within=_TAKE_S):  # type: ignore[attr-defined]
+    async for events in stream.take_events(messages_max, within=wait_s):  # type: ignore[attr-defined]
         yield list(events)
 
 
@@ -187,6 +224,17 @@ def _app(worker: WorkerApp, bootstrap: str, group: str, folder: Path, limits: Wo
     )
     app.worker = worker
     return app
+
+
+class _EndsWithItsPartition(SupervisorStrategy):
+    """Restarts nothing: what works on a partition ends when the partition is taken away, and begins anew with it.
+
+    Faust cancels it then, takes that for a crash, and would start another one for the partition that is gone; and with
+    two at the same moment it would take the worker for broken, and end it.
+    """
+
+    async def restart_service(self, service: ServiceT) -> None:
+        self.discard(service)
 
 
 class _App(faust.App):

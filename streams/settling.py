@@ -92,13 +92,60 @@ def settle_in_log(
     undone = transaction.undone_imports(imports)
     answers: list[tuple[Delivered, Receipt | BpmError]] = []
     rest: dict[tuple[TenantId, UUID], Delivered] = {}
+    sources = _Sources(transaction, group)
     for one in group:
         known = committed.get(one.key)
         if known is not None:
             answers.append((one, known.receipt))
-        elif one.key not in rest:
-            rest[one.key] = replace(one, batch=_as_of_now(one.batch, transaction, versions, undone))
+        elif one.key not in rest and (batch := sources.unseen(one.batch)) is not None:
+            rest[one.key] = replace(one, batch=_as_of_now(batch, transaction, versions, undone))
+    sources.write()
     return list(rest.values()), answers
+
+
+class _Sources:
+    """Up to where a partition has what was sent on from other topics, while a group of messages is gone through."""
+
+    def __init__(self, transaction: Group, group: Sequence[Delivered]) -> None:
+        self._transaction = transaction
+        named = sorted({one.batch.sent_on.source for one in group if one.batch.sent_on is not None})
+        self._next = transaction.source_positions(named) if named else {}
+        self._moved: dict[str, int] = {}
+
+    def unseen(self, batch: IncomingBatch) -> IncomingBatch | None:
+        """The batch without the items that came before; None when all did.
+
+        Each partition gets the items of a source in their order, one message after another, so that of those before
+        the last that it has none is missing.
+        """
+        sent_on = batch.sent_on
+        if sent_on is None:
+            return batch
+        known = self._next.get(sent_on.source, 0)
+        rows = np.flatnonzero(sent_on.position[batch.readings.index] >= known)
+        items = tuple(item for item in batch.quarantined if sent_on.position[item.index] >= known)
+        if not len(rows) and not items:
+            return None
+        last = max([*batch.readings.index[rows[-1:]].tolist(), *(item.index for item in items)])
+        self._next[sent_on.source] = self._moved[sent_on.source] = int(sent_on.position[last]) + 1
+        if len(rows) + len(items) == batch.received:
+            return batch
+        ahead = batch.ahead
+        if ahead is not None:
+            ahead = ahead.rows(np.flatnonzero(sent_on.position[ahead.index] >= known))
+        return replace(
+            batch,
+            received=len(rows) + len(items),
+            readings=batch.readings.rows(rows),
+            quarantined=items,
+            ahead=ahead if ahead is not None and len(ahead) else None,
+            came_ms=None if batch.came_ms is None else batch.came_ms[rows],
+        )
+
+    def write(self) -> None:
+        """Say how far they are now."""
+        if self._moved:
+            self._transaction.move_sources(self._moved)
 
 
 def _as_of_now(

@@ -98,6 +98,15 @@ def readings_origin(bootstrap: str) -> Origin:
         return Origin(f"{READINGS.name}/{described['topic_id']}", first)
 
 
+def identity_of(bootstrap: str, name: str) -> str:
+    """A topic as name/id. Raises KafkaUnreachableError, and KafkaRefusedError when it is missing."""
+    with _admin(bootstrap) as admin:
+        (described,) = admin.describe_topics([name])
+        if not described["partitions"]:
+            raise KafkaRefusedError(f"there is no topic {name}; run `bpm migrate --kafka {bootstrap}`")
+        return f"{name}/{described['topic_id']}"
+
+
 def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
     """What isn't as it should be, though readings can be taken in.
 

@@ -19,7 +19,6 @@ class Header(StrEnum):
 
     VERSION = "bpm-version"
     TENANT = "bpm-tenant"
-    BATCH = "bpm-batch"
     SOURCE = "bpm-source"
     REASON = "bpm-reason"
 
@@ -27,8 +26,7 @@ class Header(StrEnum):
 HEADER_MEANS: Final[Mapping[Header, str]] = {
     Header.VERSION: "version of the message's schema",
     Header.TENANT: "the tenant's name",
-    Header.BATCH: "id of the batch",
-    Header.SOURCE: "`TOPIC:PARTITION:POSITION` that the message was made from; once for each partition",
+    Header.SOURCE: "`TOPIC:PARTITION:POSITION` where the message stood",
     Header.REASON: "code of the error because of which the message was set aside",
 }
 
@@ -75,6 +73,11 @@ class Topic:
         }
 
 
+def version_header(topic: Topic) -> tuple[str, bytes]:
+    """The header that says by which schema a message of the topic is written."""
+    return Header.VERSION.value, str(topic.schema_version).encode()
+
+
 READINGS: Final = Topic(
     name="bpm.readings.v1",
     holds="readings of one batch as an Arrow IPC stream, all of one partition's packs",
@@ -84,7 +87,7 @@ READINGS: Final = Topic(
     cleanup=Cleanup.DELETE,
     message_bytes_max=_MIB,
     schema_version=1,
-    headers=(Header.VERSION, Header.BATCH, Header.SOURCE),
+    headers=(Header.VERSION,),
 )
 SINGLES: Final = Topic(
     name="bpm.readings.single.v1",

@@ -249,7 +249,9 @@ async def _judged(
     raws = [row["raw"] for row in rows]
     raw = await asyncio.to_thread(read_kept, group.form, raws, call.engine.body_limits_json, aliases)
     actor = group.sender(call.actor)
-    packs = await known_packs(call, actor, version, raw.readable_pack_names(), register=register)
+    packs = await known_packs(
+        call.engine.packs, call.transaction, actor, version, raw.readable_pack_names(), register=register
+    )
     sender = Sender(actor.tenant_id, actor.device_pack if group.own_device else None)
     first_ms = _first_ms(rows)[raw.index]
     limits = replace(call.engine.time_limits, archived_before_ms=version.archived_before_ms)

@@ -3,12 +3,14 @@
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from api.call import Call
 from api.idempotency import id_under_key
+from api.packs.cache import PackCache
 from api.telemetry.bodies import Body, BodyShape, decode, off_loop
 from domain.errors import (
     ForbiddenError,
@@ -29,6 +31,7 @@ from ingest.validate import Sender, judge
 from storage import packs as stored_packs
 from storage import telemetry as stored
 from storage.registry import RegistryVersion
+from storage.transactions import Transaction
 
 _JUDGE_TRIES_MAX = 10
 
@@ -124,7 +127,9 @@ async def _judged(
     arrived_at_ms: int,
 ) -> IncomingBatch:
     mode = Mode.LIVE if body.import_id is None else Mode.IMPORT
-    packs = await known_packs(call, call.actor, version, raw.readable_pack_names())
+    packs = await known_packs(
+        call.engine.packs, call.transaction, call.actor, version, raw.readable_pack_names()
+    )
     own_device = call.actor.device_pack is not None and Role.DEVICE in call.actor.roles
     sender = Sender(call.actor.tenant_id, call.actor.device_pack if own_device else None)
     limits = replace(call.engine.time_limits, archived_before_ms=version.archived_before_ms)
@@ -174,16 +179,25 @@ def marks_of(packs: Mapping[str, KnownPack]) -> PackMarks:
 
 
 async def known_packs(
-    call: Call, actor: Actor, version: RegistryVersion, names: tuple[str, ...], *, register: bool = True
+    cache: PackCache,
+    begin: Callable[[], AbstractAsyncContextManager[Transaction]],
+    actor: Actor,
+    version: RegistryVersion,
+    names: tuple[str, ...],
+    *,
+    register: bool = True,
 ) -> dict[str, KnownPack]:
-    """The packs that an actor may report for; unknown ones register themselves where the tenant allows it."""
-    packs = await call.engine.packs.lookup(actor.tenant_id, version.version, names)
+    """The packs that an actor may report for; unknown ones register themselves where the tenant allows it.
+
+    begin: a transaction in which they do.
+    """
+    packs = await cache.lookup(actor.tenant_id, version.version, names)
     unknown = [name for name in names if name and name not in packs]
     unlimited = actor.sites is None and actor.device_pack is None
     if unknown and register and version.register_unknown_packs and unlimited:
-        async with call.transaction() as transaction:
+        async with begin() as transaction:
             await stored_packs.register(transaction, [stored_packs.NewPack(name) for name in unknown])
-        packs = await call.engine.packs.lookup(actor.tenant_id, version.version, names)
+        packs = await cache.lookup(actor.tenant_id, version.version, names)
     return {name: pack for name, pack in packs.items() if _may_report(actor, name, pack)}
 
 

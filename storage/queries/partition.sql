@@ -66,6 +66,14 @@ RETURNING next
 -- Held until commit: a change of tenure or of rules waits for the readings that were judged before it.
 SELECT tenant_id, registry_version, rules_version FROM tenants WHERE tenant_id = ANY(%(tenants)s) ORDER BY tenant_id FOR SHARE
 
+-- name: source_positions
+SELECT source, next FROM source_positions WHERE partition_no = %(partition_no)s AND source = ANY(%(sources)s)
+
+-- name: move_sources
+INSERT INTO source_positions (partition_no, source, next)
+SELECT %(partition_no)s, source, next FROM unnest(%(sources)s::text[], %(next)s::int8[]) AS given (source, next)
+ON CONFLICT (partition_no, source) DO UPDATE SET next = excluded.next
+
 -- name: packs_marked_so
 SELECT array_agg(pack_id) FROM packs JOIN unnest(%(packs)s::int4[], %(marks)s::int8[]) AS asked (pack_id, mark) USING (pack_id)
 WHERE tenant_id = %(tenant_id)s AND pack_mark(id) = mark

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,8 @@ from pathlib import Path
 import psutil
 
 from tests.kafka.broker import STOP_S_MAX, Cluster
+
+_POLL_S = 0.05
 
 _started: list[Cluster] = []
 """What this process started. It may run on for the others after this process has left it."""
@@ -61,7 +64,10 @@ def shared_broker(folder: Path) -> Iterator[str]:
 def _stop(pid: int) -> None:
     process = psutil.Process(pid)
     process.terminate()
-    try:
-        process.wait(STOP_S_MAX)
-    except psutil.TimeoutExpired:
-        process.kill()
+    deadline_s = time.monotonic() + STOP_S_MAX
+    # Its parent may be another process of the run, which doesn't look after it any more.
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline_s:
+            process.kill()
+            return
+        time.sleep(_POLL_S)

@@ -85,7 +85,7 @@ def test_workers_and_a_broker_that_end_lose_nothing_and_double_nothing(
         finally:
             load.stop()
         assert check(made, load) == []
-        assert made.workers["three"].stop() == 0, "it was told to stop"
+        assert made.workers["three"].stop() == 0, made.workers["three"].log.read_text()[-4000:]
 
         token = made.engine.token(TENANT)
 

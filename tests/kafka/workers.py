@@ -19,11 +19,12 @@ from kafka.errors import TopicAlreadyExistsError
 
 from api.bootstrap import DatabaseAccess
 from storage.layout import adopt
-from streams.topics import DEAD_LETTERS
+from streams.topics import DEAD_LETTERS, SINGLES
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 120.0
 STOP_S_MAX = 40.0
+SINGLES_PARTITIONS = 2
 
 
 def make_topic(bootstrap: str, partitions: int, copies: int = 1) -> tuple[str, dict[int, int]]:
@@ -35,9 +36,10 @@ def make_topic(bootstrap: str, partitions: int, copies: int = 1) -> tuple[str, d
         if copies > 1:
             wanted[name]["configs"] = {"min.insync.replicas": str(copies - 1)}
         admin.create_topics(wanted, wait_for_metadata=True)
-        with suppress(TopicAlreadyExistsError):
+        for shared, number in ((DEAD_LETTERS, 1), (SINGLES, SINGLES_PARTITIONS)):
             # Another test process of the same broker may be quicker.
-            admin.create_topics({DEAD_LETTERS.name: {"num_partitions": 1, "replication_factor": copies}})
+            with suppress(TopicAlreadyExistsError):
+                admin.create_topics({shared.name: {"num_partitions": number, "replication_factor": copies}})
         (described,) = admin.describe_topics([name])
     finally:
         admin.close()
@@ -67,18 +69,23 @@ class Worker:
     def log(self) -> Path:
         return self.folder / "worker.log"
 
+    def group(self) -> str:
+        """The group in which workers of this database share their partitions."""
+        with psycopg.connect(self.access.admin) as connection:
+            row = connection.execute("SELECT current_database()").fetchone()
+        assert row is not None
+        return f"workers-{row[0]}"
+
     def start(self) -> None:
         """Begin; `wait_ready` waits until partitions are worked on."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with psycopg.connect(self.access.admin) as connection:
-            group = connection.execute("SELECT current_database()").fetchone()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BPM_")}
         environment |= {
             "BPM_ENV": "development",
             "BPM_DATABASE_URL": self.access.admin,
             "BPM_DATA_DIR": str(self.folder / "var"),
             "BPM_KAFKA": self.bootstrap,
-            "BPM_KAFKA_GROUP": f"workers-{group[0] if group else ''}",
+            "BPM_KAFKA_GROUP": self.group(),
             "BPM_WORKER_SESSION_S": str(self.session_s),
             "PYTHONPATH": str(self.tree),
         } | self.settings

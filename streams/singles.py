@@ -1,0 +1,172 @@
+"""Single readings that others publish, gathered into batches and sent on into the topic of readings.
+
+What is read here is known to Kafka only, as far as it was sent on. A worker that ends in between sends some again: each
+message says where its items came from, and the owner of the partition that it is for drops those that it has.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import numpy as np
+from aiokafka.errors import KafkaError
+
+from domain.errors import BpmError, MessageUnreadableError, UnavailableError
+from domain.readings import IncomingBatch, SentOn
+from streams.codec import encode
+from streams.cutting import CutLimits, cut
+
+log = logging.getLogger(__name__)
+
+_RETRY_S: Final = 0.5
+_TRIES_MAX: Final = 3
+"""Tries of a batch that fails by itself; then its messages are dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """A message as it came. tenant: what its header says, or None."""
+
+    position: int
+    tenant: str | None
+    value: bytes
+
+
+class Judge(Protocol):
+    """Makes a batch of readings of one tenant."""
+
+    async def batch(self, tenant: str, batch_id: uuid.UUID, values: Sequence[bytes]) -> IncomingBatch:
+        """The batch of some JSON objects, by their order.
+
+        Raises UnavailableError while the store is away, MessageMisdirectedError for a tenant that isn't there.
+        """
+        ...
+
+    def read(self, value: bytes) -> None:
+        """Raises BpmError when this isn't a JSON object."""
+        ...
+
+
+class Singles:
+    """Takes single readings of any partition of their topic.
+
+    topic: name/id of theirs. send: gives a partition of readings a message, and returns once it is durable there.
+    put_aside: makes a message a dead letter.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        partitions: int,
+        limits: CutLimits,
+        judge: Judge,
+        send: Callable[[int, bytes], Awaitable[object]],
+        put_aside: Callable[[int, int, bytes, Exception], Awaitable[object]],
+    ) -> None:
+        self._topic = topic
+        self._partitions = partitions
+        self._limits = limits
+        self._judge = judge
+        self._send = send
+        self._put_aside = put_aside
+
+    async def take_in(self, partition: int, singles: Sequence[Single]) -> None:
+        """Send the readings of some messages on; returns once all of them are durable, or dead letters.
+
+        Those of a source reach each partition of readings in their order, and one message after another: on this the
+        owner relies when it drops what it has. Tries until it works.
+        """
+        by_tenant: dict[str, list[Single]] = {}
+        for single in singles:
+            try:
+                by_tenant.setdefault(self._tenant_of(single), []).append(single)
+            except BpmError as error:
+                await self._aside(partition, single, error)
+        for tenant, of_tenant in by_tenant.items():
+            for group in self._groups(of_tenant):
+                await self._send_on(partition, tenant, group)
+
+    def _tenant_of(self, single: Single) -> str:
+        self._judge.read(single.value)
+        if not single.tenant:
+            raise MessageUnreadableError("the message doesn't say which tenant it is for", field="bpm-tenant")
+        return single.tenant
+
+    def _groups(self, singles: Sequence[Single]) -> Iterator[list[Single]]:
+        """So many at once that each partition of readings gets one message of them."""
+        group: list[Single] = []
+        size = 0
+        for single in singles:
+            too_large = size + len(single.value) > self._limits.raw_bytes_max
+            if group and (too_large or len(group) == self._limits.readings_max):
+                yield group
+                group, size = [], 0
+            group.append(single)
+            size += len(single.value)
+        if group:
+            yield group
+
+    async def _send_on(self, partition: int, tenant: str, group: Sequence[Single]) -> None:
+        tries = 0
+        while True:
+            try:
+                await self._try_to_send_on(partition, tenant, group)
+            except (UnavailableError, KafkaError, OSError, TimeoutError) as error:
+                log.warning("singles of partition %d wait: %s", partition, error)
+            except Exception as error:
+                # Whatever it is, it comes of these messages.
+                tries += 1
+                log.exception("singles of partition %d could not be sent on", partition)
+                if isinstance(error, BpmError) or tries == _TRIES_MAX:
+                    await self._one_by_one(partition, tenant, group, error)
+                    return
+            else:
+                return
+            await asyncio.sleep(_RETRY_S)
+
+    async def _one_by_one(
+        self, partition: int, tenant: str, group: Sequence[Single], error: Exception
+    ) -> None:
+        """Send on what can be, and put the others aside."""
+        if len(group) == 1:
+            await self._aside(partition, group[0], error)
+            return
+        for single in group:
+            await self._send_on(partition, tenant, [single])
+
+    async def _try_to_send_on(self, partition: int, tenant: str, group: Sequence[Single]) -> None:
+        source = f"{self._topic}:{partition}:{tenant}"
+        batch_id = uuid.uuid5(
+            uuid.NAMESPACE_URL, f"urn:bpm:{source}:{group[0].position}-{group[-1].position}"
+        )
+        batch = await self._judge.batch(tenant, batch_id, [one.value for one in group])
+        positions = np.array([one.position for one in group], np.int64)
+        batch = replace(batch, sent_on=SentOn(source, positions))
+        cuts = cut(batch, self._partitions, self._limits)
+        if len({one.partition_no for one in cuts}) != len(cuts):
+            raise ValueError("a partition would get two messages of one group")
+        await asyncio.gather(*(self._send(one.partition_no, encode(one.batch)) for one in cuts))
+
+    async def _aside(self, partition: int, single: Single, error: Exception) -> None:
+        while True:
+            try:
+                await self._put_aside(partition, single.position, single.value, error)
+            except (KafkaError, OSError, TimeoutError) as away:
+                log.warning("a dead letter of partition %d waits: %s", partition, away)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+
+def tenant_in(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
+    """The text of a header, or None."""
+    for key, value in headers:
+        if key == name:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return None
+    return None
