@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from api import errors, spreadsheet
+from api import errors, spreadsheet, vocabulary
 from api.examples import Examples
 from api.routing import CSV, JSON, NDJSON, StrictRoute
 from api.telemetry.schemas import shared_schemas
@@ -99,6 +99,7 @@ def described(app: FastAPI) -> Described:
                 operation = document["paths"][route.path][method.lower()]
                 _tell_errors(operation, original)
                 _tell_examples(operation, examples)
+    vocabulary.describe(document)
     return document
 
 

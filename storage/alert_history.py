@@ -9,10 +9,11 @@ from uuid import UUID
 from psycopg.rows import DictRow
 
 from domain.errors import InvalidRequestError
-from storage.alerts import cursor_moment, cursor_number
+from storage.cursors import Cursors, moment_in, no_cursor, number_in
 from storage.database import query
-from storage.records import decode_cursor, encode_cursor
 from storage.transactions import Transaction
+
+_HISTORY = Cursors("alert history")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +96,19 @@ def history_parameters(
 
 
 def _decoded(cursor: str) -> dict[str, Any]:
-    parts = (decode_cursor(cursor) or "").split(" ")
+    parts = (_HISTORY.decode(cursor) or "").split(" ")
     if len(parts) != 3:  # noqa: PLR2004 - time, partition, number
-        raise InvalidRequestError("this is not a cursor of this list", field="cursor")
+        raise no_cursor()
     moment, partition, seq = parts
     return {
-        "after_at": cursor_moment(moment),
-        "after_partition": cursor_number(partition),
-        "after_seq": cursor_number(seq),
+        "after_at": moment_in(moment),
+        "after_partition": number_in(partition),
+        "after_seq": number_in(seq),
     }
 
 
 def _cursor_of(row: DictRow) -> str:
-    return encode_cursor(f"{row['at'].isoformat()} {row['partition_no']} {row['seq']}")
+    return _HISTORY.encode(f"{row['at'].isoformat()} {row['partition_no']} {row['seq']}")
 
 
 GROUPS: Final = {

@@ -19,9 +19,12 @@ from domain.packs import FOREVER_MS
 from domain.readings import LiveReadings, to_thousandths
 from domain.tenancy import TenantId
 from storage.alerting import scopes_from
+from storage.cursors import Cursors
 from storage.database import int4s, query
-from storage.records import decode_cursor, decode_number_cursor, page_of, require_version
+from storage.records import require_version
 from storage.transactions import Transaction
+
+_RULES, _SILENCES = Cursors("rules"), Cursors("silences")
 
 Clock = Callable[[], int]
 """Milliseconds since 1970 as the engine sees them; asked for once the tenant's row is held."""
@@ -107,8 +110,8 @@ async def hold(transaction: Transaction) -> None:
 
 async def page(transaction: Transaction, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
     """Rules by name, and the cursor of the next page."""
-    asked = {"id": None, "after": decode_cursor(cursor), "limit": limit + 1}
-    return page_of(await transaction.rows("rules.list", asked), limit, "name")
+    asked = {"id": None, "after": _RULES.decode(cursor), "limit": limit + 1}
+    return _RULES.page(await transaction.rows("rules.list", asked), limit, "name")
 
 
 async def change(
@@ -145,8 +148,9 @@ async def versions(
 ) -> tuple[list[DictRow], str | None]:
     """A rule's versions, oldest first. Raises NotFoundError."""
     rule = await get(transaction, rule_id)
-    asked = {"rule_no": rule["rule_no"], "after": decode_number_cursor(cursor), "limit": limit + 1}
-    return page_of(await transaction.rows("rules.versions", asked), limit, "number")
+    cursors = Cursors(f"versions of rule {rule_id}")
+    asked = {"rule_no": rule["rule_no"], "after": cursors.decode_number(cursor), "limit": limit + 1}
+    return cursors.page(await transaction.rows("rules.versions", asked), limit, "number")
 
 
 async def number_of(transaction: Transaction, rule_id: UUID | None) -> int | None:
@@ -249,8 +253,8 @@ async def page_of_silences(
     transaction: Transaction, cursor: str | None, limit: int
 ) -> tuple[list[DictRow], str | None]:
     """Silences, oldest first, and the cursor of the next page."""
-    asked = {"id": None, "after": decode_number_cursor(cursor), "limit": limit + 1}
-    return page_of(await transaction.rows("silences.list", asked), limit, "silence_no")
+    asked = {"id": None, "after": _SILENCES.decode_number(cursor), "limit": limit + 1}
+    return _SILENCES.page(await transaction.rows("silences.list", asked), limit, "silence_no")
 
 
 async def end_silence(transaction: Transaction, silence_id: UUID, now_ms: Clock) -> None:

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from psycopg.rows import DictRow
 
-from domain.errors import InvalidRequestError, NotFoundError
+from domain.errors import NotFoundError
+from storage.cursors import Cursors, moment_in, number_in
 from storage.database import query
-from storage.records import decode_cursor, decode_number_cursor, encode_cursor
 from storage.transactions import Transaction
+
+_ALERTS, _BY_RAISED = Cursors("alerts"), Cursors("alerts by time")
 
 SCANNED_MAX: Final = 20_000
 """Alerts looked at for a page, unless said otherwise."""
@@ -153,32 +155,14 @@ def page_query(
         given["after_at"], given["after"] = _raised_cursor(cursor)
         after = " AND (raised_at, alert_no) < (%(after_at)s, %(after)s)"
     elif cursor is not None:
-        given["after"] = decode_number_cursor(cursor)
+        given["after"] = _ALERTS.decode_number(cursor)
         after = " AND alert_no < %(after)s"
     return plan.text(name, after), given, plan.by_raised
 
 
 def _raised_cursor(cursor: str) -> tuple[datetime, int]:
-    moment, _, number = (decode_cursor(cursor) or "").partition(" ")
-    return cursor_moment(moment), cursor_number(number)
-
-
-def cursor_moment(text: str) -> datetime:
-    """A moment in a cursor. Raises InvalidRequestError."""
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise InvalidRequestError("this is not a cursor of this list", field="cursor")
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidRequestError("this is not a cursor of this list", field="cursor") from error
-
-
-def cursor_number(text: str) -> int:
-    """A number in a cursor. Raises InvalidRequestError."""
-    number = decode_number_cursor(encode_cursor(text))
-    assert number is not None  # noqa: S101 - there is a text
-    return number
+    moment, _, number = (_BY_RAISED.decode(cursor) or "").partition(" ")
+    return moment_in(moment), number_in(number)
 
 
 async def page(
@@ -212,7 +196,9 @@ async def _rows(transaction: Transaction, text: bytes, given: Mapping[str, Any])
 
 def _cursor_of(row: Mapping[str, Any], *, by_raised: bool) -> str:
     number = str(row["alert_no"])
-    return encode_cursor(f"{row['raised_at'].isoformat()} {number}" if by_raised else number)
+    return (
+        _BY_RAISED.encode(f"{row['raised_at'].isoformat()} {number}") if by_raised else _ALERTS.encode(number)
+    )
 
 
 async def get(transaction: Transaction, alert_id: UUID) -> DictRow:

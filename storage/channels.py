@@ -12,8 +12,11 @@ from psycopg.types.json import Jsonb
 
 from domain.channels import ChannelKind, QuietHours, Weekday
 from domain.errors import ConflictError, NotFoundError
-from storage.records import decode_cursor, page_of, require_version
+from storage.cursors import Cursors
+from storage.records import require_version
 from storage.transactions import Transaction
+
+_CHANNELS = Cursors("channels")
 
 Row = dict[str, Any]
 
@@ -121,8 +124,8 @@ async def get(transaction: Transaction, channel_id: UUID) -> DictRow:
 
 async def page(transaction: Transaction, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
     """Channels by name, and the cursor of the next page."""
-    asked = {"id": None, "after": decode_cursor(cursor), "limit": limit + 1}
-    return page_of(await transaction.rows("channels.list", asked), limit, "name")
+    asked = {"id": None, "after": _CHANNELS.decode(cursor), "limit": limit + 1}
+    return _CHANNELS.page(await transaction.rows("channels.list", asked), limit, "name")
 
 
 async def _lock(transaction: Transaction, channel_id: UUID) -> int:

@@ -9,9 +9,11 @@ from psycopg.rows import DictRow, tuple_row
 from domain.corrections import CorrectionKind
 from domain.errors import ArchivedError, NotFoundError
 from domain.measures import MEASURE_NAMES
+from storage.cursors import Cursors
 from storage.database import query
-from storage.records import decode_number_cursor, page_of
 from storage.transactions import Transaction
+
+_CORRECTIONS = Cursors("corrections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,8 @@ async def get(transaction: Transaction, correction_id: UUID) -> DictRow:
 
 async def page(transaction: Transaction, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
     """Corrections, oldest first, and the cursor of the next page."""
-    asked = {"id": None, "after": decode_number_cursor(cursor), "limit": limit + 1}
-    return page_of(await transaction.rows("corrections.list", asked), limit, "correction_no")
+    asked = {"id": None, "after": _CORRECTIONS.decode_number(cursor), "limit": limit + 1}
+    return _CORRECTIONS.page(await transaction.rows("corrections.list", asked), limit, "correction_no")
 
 
 async def ever_stored(transaction: Transaction, pack_id: int, moment: datetime) -> tuple[bool, ...]:

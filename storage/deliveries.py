@@ -11,8 +11,10 @@ from psycopg.rows import DictRow
 from domain.channels import DeliveryState
 from domain.errors import ConflictError, NotFoundError
 from storage import channels
-from storage.records import decode_number_cursor, page_of
+from storage.cursors import Cursors
 from storage.transactions import Transaction
+
+_DELIVERIES = Cursors("deliveries")
 
 Row = dict[str, Any]
 
@@ -29,8 +31,8 @@ async def page(
     transaction: Transaction, chosen: DeliveryFilter, cursor: str | None, limit: int
 ) -> tuple[list[DictRow], str | None]:
     """Deliveries, newest first, and the cursor of the next page."""
-    asked = _asked(chosen, None) | {"after": decode_number_cursor(cursor), "limit": limit + 1}
-    return page_of(await transaction.rows("deliveries.list", asked), limit, "delivery_no")
+    asked = _asked(chosen, None) | {"after": _DELIVERIES.decode_number(cursor), "limit": limit + 1}
+    return _DELIVERIES.page(await transaction.rows("deliveries.list", asked), limit, "delivery_no")
 
 
 def _asked(chosen: DeliveryFilter, delivery_id: UUID | None) -> Row:

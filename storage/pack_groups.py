@@ -12,9 +12,12 @@ from psycopg.rows import DictRow
 from domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from domain.groups import Group, GroupKind
 from domain.readings import Int32Array
+from storage.cursors import Cursors
 from storage.database import int4s
-from storage.records import MODELS, SITES, decode_cursor, page_of, require_version
+from storage.records import MODELS, SITES, require_version
 from storage.transactions import Transaction
+
+_GROUPS = Cursors("groups")
 
 _ALL_MAX: Final = 2**31 - 1
 
@@ -69,8 +72,8 @@ async def _found(transaction: Transaction, key: dict[str, Any], field: str | Non
 
 async def page(transaction: Transaction, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
     """Groups by name, and the cursor of the next page."""
-    asked = {"id": None, "name": None, "after": decode_cursor(cursor), "limit": limit + 1}
-    return page_of(await transaction.rows("pack_groups.list", asked), limit, "name")
+    asked = {"id": None, "name": None, "after": _GROUPS.decode(cursor), "limit": limit + 1}
+    return _GROUPS.page(await transaction.rows("pack_groups.list", asked), limit, "name")
 
 
 async def packs_page(
@@ -78,8 +81,9 @@ async def packs_page(
 ) -> tuple[list[DictRow], str | None]:
     """The packs of a group that the actor sees, by external id. Raises NotFoundError."""
     await get(transaction, group_id)
-    asked = {"id": group_id, "after": decode_cursor(cursor), "limit": limit + 1}
-    return page_of(await transaction.rows("pack_groups.members", asked), limit, "pack")
+    cursors = Cursors(f"packs of group {group_id}")
+    asked = {"id": group_id, "after": cursors.decode(cursor), "limit": limit + 1}
+    return cursors.page(await transaction.rows("pack_groups.members", asked), limit, "pack")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,12 @@ from domain.errors import ConflictError, NotFoundError
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
 from domain.readings import Float64Array, Int32Array, Int64Array
 from kernels.scaling import thousandths_of
+from storage.cursors import Cursors
 from storage.database import int4s, query
-from storage.records import MODELS, SITES, decode_cursor, encode_cursor, page_of, require_version
+from storage.records import MODELS, SITES, require_version
 from storage.transactions import Transaction
+
+_PACKS = Cursors("packs")
 
 ALWAYS, FOREVER = "-infinity", "infinity"
 
@@ -113,7 +116,7 @@ async def page(
     narrows = chosen.narrows or transaction.actor.sites is not None
     scanned = max(scanned_max, limit + 1) if narrows else limit + 1
     given = {
-        "after": decode_cursor(cursor),
+        "after": _PACKS.decode(cursor),
         "pack": chosen.pack,
         "search": chosen.search,
         "site": chosen.site,
@@ -124,12 +127,12 @@ async def page(
     }
     has_after = given["after"] is not None
     found = await _rows(transaction, page_query("page", chosen, has_after=has_after), given)
-    rows, after = page_of(found, limit, "pack")
+    rows, after = _PACKS.page(found, limit, "pack")
     if after is not None or not narrows:
         return PacksFound(rows, after, rows[-1]["place"] if rows else 0)
     (end,) = await _rows(transaction, page_query("page_end", chosen, has_after=has_after), given)
     looked_at = end["looked_at"]
-    return PacksFound(rows, encode_cursor(end["pack"]) if looked_at == scanned else None, looked_at)
+    return PacksFound(rows, _PACKS.encode(end["pack"]) if looked_at == scanned else None, looked_at)
 
 
 def page_query(name: str, chosen: PackFilter, *, has_after: bool) -> bytes:

@@ -15,9 +15,11 @@ from domain.errors import NotFoundError
 from domain.readings import BatchResult
 from domain.receipts import QuarantinedItem, QuarantineReason
 from domain.tenancy import TenantId
+from storage.cursors import Cursors
 from storage.database import query
-from storage.records import decode_number_cursor, page_of
 from storage.transactions import Transaction
+
+_ITEMS = Cursors("quarantine")
 
 _KEY = ("tenant_id", "source", "item_hash", "reason")
 
@@ -102,9 +104,9 @@ async def page(
     transaction: Transaction, wanted: Wanted, cursor: str | None, limit: int
 ) -> tuple[list[DictRow], str | None]:
     """The wanted items, oldest first, and the cursor of the next page."""
-    after = decode_number_cursor(cursor)
+    after = _ITEMS.decode_number(cursor)
     given = wanted.parameters() | {"after": after, "limit": limit + 1}
-    return page_of(await transaction.rows("quarantine.list", given), limit, "id")
+    return _ITEMS.page(await transaction.rows("quarantine.list", given), limit, "id")
 
 
 async def count(transaction: Transaction, wanted: Wanted, limit: int) -> int:

@@ -1,6 +1,5 @@
 """Sites and models: records that differ in their columns only, kept by one class."""
 
-import base64
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from domain.errors import (
     NotFoundError,
     PreconditionFailedError,
 )
+from storage.cursors import Cursors
 from storage.transactions import Transaction
 
 
@@ -34,6 +34,7 @@ class Records:
         day_columns: those on which days of packs depend; the query `note_days` has them folded again.
         """
         self.subject = subject
+        self._cursors = Cursors(subject)
         self._columns = columns
         self._registry_columns = registry_columns
         self._day_columns = day_columns
@@ -59,9 +60,9 @@ class Records:
         self, transaction: Transaction, cursor: str | None, limit: int
     ) -> tuple[list[DictRow], str | None]:
         """Records in order of their name, and the cursor of the next page."""
-        parameters = {"after": decode_cursor(cursor), "limit": limit + 1}
+        parameters = {"after": self._cursors.decode(cursor), "limit": limit + 1}
         rows = await transaction.rows(f"{self.subject}.list", parameters)
-        return page_of(rows, limit, "name")
+        return self._cursors.page(rows, limit, "name")
 
     async def update(
         self, transaction: Transaction, record_id: UUID, version: int, changes: dict[str, Any]
@@ -130,41 +131,6 @@ def require_version(stored: int, given: int) -> None:
         raise PreconditionFailedError(
             f"the record is at version {stored}, the edit is based on {given}", field="If-Match", limit=stored
         )
-
-
-def page_of(rows: list[DictRow], limit: int, key: str) -> tuple[list[DictRow], str | None]:
-    """The page, of rows fetched one beyond the limit, and the cursor of the next one."""
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], encode_cursor(str(rows[limit - 1][key]))
-
-
-def encode_cursor(key: str) -> str:
-    """An opaque cursor that stands behind a key."""
-    return base64.urlsafe_b64encode(key.encode()).decode()
-
-
-def decode_cursor(cursor: str | None) -> str | None:
-    """The key of a cursor. Raises InvalidRequestError when it isn't one of ours."""
-    if cursor is None:
-        return None
-    try:
-        key = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
-    except (ValueError, UnicodeError) as error:
-        raise InvalidRequestError("this is not a cursor of this list", field="cursor") from error
-    if "\0" in key:
-        raise InvalidRequestError("this is not a cursor of this list", field="cursor")
-    return key
-
-
-def decode_number_cursor(cursor: str | None) -> int | None:
-    """The key of a cursor of a list in order of numbers. Raises InvalidRequestError when it isn't one of ours."""
-    key = decode_cursor(cursor)
-    if key is None:
-        return None
-    if not (key.isascii() and key.isdigit() and len(key) < 19):  # noqa: PLR2004 - int8
-        raise InvalidRequestError("this is not a cursor of this list", field="cursor")
-    return int(key)
 
 
 def _adapted(values: dict[str, Any]) -> dict[str, Any]:

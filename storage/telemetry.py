@@ -5,12 +5,13 @@ from uuid import UUID
 
 from psycopg.rows import DictRow
 
-from domain.errors import InvalidRequestError, NotFoundError
+from domain.errors import NotFoundError
 from domain.receipts import Receipt, pending_receipt
-from storage.alerts import cursor_moment
-from storage.records import decode_cursor, encode_cursor
+from storage.cursors import Cursors, moment_in, no_cursor
 from storage.submissions import receipt_of_parts
 from storage.transactions import Transaction
+
+_IMPORTS = Cursors("imports")
 
 
 async def create_import(transaction: Transaction, source: str, expected: int | None) -> DictRow:
@@ -46,7 +47,7 @@ async def page_of_imports(
     if len(rows) <= limit:
         return rows, None
     last = rows[limit - 1]
-    return rows[:limit], encode_cursor(f"{last['created_at'].isoformat()} {last['id']}")
+    return rows[:limit], _IMPORTS.encode(f"{last['created_at'].isoformat()} {last['id']}")
 
 
 async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: str | None) -> Receipt:
@@ -63,8 +64,8 @@ async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: 
 
 
 def _import_cursor(cursor: str) -> tuple[datetime, UUID]:
-    moment, _, key = (decode_cursor(cursor) or "").partition(" ")
+    moment, _, key = (_IMPORTS.decode(cursor) or "").partition(" ")
     try:
-        return cursor_moment(moment), UUID(key)
+        return moment_in(moment), UUID(key)
     except ValueError as error:
-        raise InvalidRequestError("this is not a cursor of this list", field="cursor") from error
+        raise no_cursor() from error

@@ -108,6 +108,20 @@ def test_points_windows_and_analysis_of_a_pack_elsewhere_read_as_absent(
     assert answered("pack-a").status_code == 200
 
 
+def test_history_goes_with_a_pack_to_the_next_site(tenant: Tenant, api: RunningApi) -> None:
+    made = tenant.admin.post("/v1/packs", json={"pack": "pack-moves", "site": "B"}).raise_for_status().json()
+    tenant.admin.post("/v1/telemetry", json=[reading("pack-moves", -90)]).raise_for_status()
+    asked = {"pack": "pack-moves", "measure": "voltage_v", "from": FROM, "to": TO}
+    with api.client(TENANT, "operator", sites=["B"]) as of_b:
+        assert tenant.operator.get("/v1/trends", params=asked).status_code == 404
+        assert len(of_b.get("/v1/trends", params=asked).json()["columns"]["ts"]) == 1
+        moved = tenant.admin.post(f"/v1/packs/{made['id']}/tenures", json={"from": moment(-30), "site": "A"})
+        assert moved.status_code == 201, moved.text
+        tenant.admin.post("/v1/telemetry", json=[reading("pack-moves", -10)]).raise_for_status()
+        assert of_b.get("/v1/trends", params=asked).status_code == 404
+        assert len(tenant.operator.get("/v1/trends", params=asked).json()["columns"]["ts"]) == 2
+
+
 def test_bands_reach_no_further_than_the_credential(tenant: Tenant) -> None:
     def band(of: str) -> httpx.Response:
         asked = {"pack": "pack-a", "measure": "voltage_v", "step": "P1D", "band": of}

@@ -25,7 +25,7 @@ NO_MOMENTS = [
     "yesterday",
     "\0",
 ]
-NO_CURSORS = ["garbage!", "\u00e9", base64.urlsafe_b64encode(b"a\0b").decode(), base64.b64encode(b"\xff").decode(), "A" * 2001]  # fmt: skip
+NO_CURSORS = ["garbage!", "\u00e9", base64.urlsafe_b64encode(b"a\0b").decode(), base64.b64encode(b"\xff").decode(), "A" * 2001, base64.urlsafe_b64encode(b"5").decode(), base64.urlsafe_b64encode(b"another list\n5").decode()]  # fmt: skip
 WRONG: dict[str, list[str]] = {
     "from": NO_MOMENTS,
     "to": NO_MOMENTS,
@@ -113,3 +113,14 @@ def test_range_in_a_body_is_read_in_the_same_way(own: Holding, path: str) -> Non
 def test_range_of_a_filter_in_a_body_is_read_in_the_same_way(own: Holding) -> None:
     answer = own.admin.post("/v1/quarantine/redrive", json={"filter": {"from": TO, "to": FROM}})
     assert (answer.status_code, answer.json()["detail"]) == (422, TEXT_OF_AN_EMPTY_RANGE)
+
+
+def test_cursor_is_taken_by_the_list_that_gave_it_alone(
+    own: Holding, parameters: dict[tuple[str, str], set[str]]
+) -> None:
+    for name in ("a-1", "a-2"):
+        own.admin.post("/v1/packs", json={"pack": name}).raise_for_status()
+    cursor = own.admin.get("/v1/packs", params={"limit": 1}).raise_for_status().json()["next_cursor"]
+    for route in [route for route, names in parameters.items() if "cursor" in names]:
+        answer = asking(own, route)({"cursor": cursor})
+        assert answer.status_code == (200 if route == ("GET", "/v1/packs") else 422), route

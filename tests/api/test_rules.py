@@ -111,6 +111,20 @@ def test_e17_late_breach_is_stored_as_late_and_changes_no_state(api: RunningApi)
         assert (alert["late"], alert["state"]) == (True, "cleared")
 
 
+def test_e17_late_breach_beside_an_open_alert_is_one_of_its_own(api: RunningApi) -> None:
+    with tenant(api, "late-beside") as client:
+        make_rule(client, too_hot())
+        moment = now()
+        time_of_rule = datetime.now(UTC)
+        until(lambda: datetime.now(UTC) > time_of_rule + timedelta(milliseconds=20))
+        send(client, hot(60))
+        (before,) = alerts(client)
+        send(client, hot(70, ts=moment))
+        found = {one["late"]: one for one in alerts(client)}
+        assert found[False] == before
+        assert (found[True]["state"], found[True]["value"]) == ("cleared", 70.0)
+
+
 def test_silence_mutes_what_is_raised_within_it(api: RunningApi) -> None:
     with tenant(api, "silent") as client:
         make_rule(client, too_hot())

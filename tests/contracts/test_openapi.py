@@ -8,7 +8,7 @@ import httpx
 import jsonschema_rs
 import pytest
 
-from api import errors
+from api import errors, vocabulary
 from api.routing import ARROW, JSON
 from tests.described import openapi
 from tests.running import RunningApi
@@ -75,6 +75,38 @@ def test_errors_are_problems(method: str, path: str, operation: dict[str, Any]) 
     if path.startswith("/v1"):
         assert {401, 403, 422, 500, 503} <= set(refusals)
         assert operation["security"] == [{"HTTPBearer": []}]
+
+
+@each_operation
+def test_answers_say_what_they_are(method: str, path: str, operation: dict[str, Any]) -> None:
+    for status, answer in operation["responses"].items():
+        told = answer if "$ref" not in answer else openapi()["components"]["responses"][f"Problem{status}"]
+        assert told["description"] not in ("", "Successful Response"), status
+
+
+@pytest.mark.parametrize("name", openapi()["components"]["schemas"])
+def test_every_property_is_described(name: str) -> None:
+    silent = [
+        key
+        for owner in vocabulary.objects_in(openapi()["components"]["schemas"][name])
+        for key, property_ in owner["properties"].items()
+        if not property_.get("description") and "$ref" not in property_
+    ]
+    assert silent == []
+
+
+def test_vocabulary_has_no_word_that_no_schema_uses() -> None:
+    schemas = openapi()["components"]["schemas"]
+    used = {
+        key
+        for schema in schemas.values()
+        for owner in vocabulary.objects_in(schema)
+        for key in owner["properties"]
+    }
+    assert set(vocabulary.MEANS) - used == set()
+    for name, special in vocabulary.SPECIAL.items():
+        own = {key for owner in vocabulary.objects_in(schemas[name]) for key in owner["properties"]}
+        assert set(special) <= own, name
 
 
 def test_every_error_has_an_example_that_is_a_problem() -> None:

@@ -21,8 +21,8 @@ from domain.errors import InvalidRequestError
 from domain.tenancy import Actor, Role, TenantId
 from storage import alert_history
 from storage.alerts import AlertFilter, page, page_query
+from storage.cursors import Cursors
 from storage.database import APP_ROLE, query
-from storage.records import encode_cursor
 from storage.transactions import Transaction, Transactions, open_pool
 
 Row = dict[str, Any]
@@ -363,12 +363,14 @@ def test_statistics_of_too_many_alerts_are_refused(filled: DatabaseAccess, every
 def test_what_is_no_cursor_of_the_list_is_refused(filled: DatabaseAccess, text: str) -> None:
     chosen = AlertFilter(starts=FIRST)
     with pytest.raises(InvalidRequestError):
-        asking(filled, lambda transaction: page(transaction, chosen, encode_cursor(text), 10))
+        asking(
+            filled, lambda transaction: page(transaction, chosen, Cursors("alerts by time").encode(text), 10)
+        )
     span = alert_history.HistoryFilter(FIRST, FIRST + timedelta(days=1))
     with pytest.raises(InvalidRequestError):
         asking(
             filled,
             lambda transaction: alert_history.history(
-                transaction, span, encode_cursor(text), 10, 10, newest_first=True
+                transaction, span, Cursors("alert history").encode(text), 10, 10, newest_first=True
             ),
         )

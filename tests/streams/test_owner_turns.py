@@ -1,0 +1,69 @@
+"""What an owner does between groups, and what it leaves while readings wait."""
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from api.bootstrap import DatabaseAccess, owner_limits
+from api.settings import Environment, Settings
+from domain.clock import AnchoredClock
+from storage.database import INGEST_ROLE
+from storage.layout import adopt, layout
+from storage.partition import PartitionStore
+from streams.partition_worker import Ends, PartitionWorker
+from streams.pipeline import PipelineLimits
+from tests.running import running_api
+
+AFTER_S = 30
+WAITING = 3
+
+
+def test_e19_nobody_is_called_silent_while_readings_wait(
+    own_database: DatabaseAccess, tmp_path: Path
+) -> None:
+    with running_api(own_database, tmp_path) as api, api.client(api.tenant("silent")) as client:
+        rule = {
+            "name": "silent",
+            "severity": "warning",
+            "scope": {"kind": "tenant"},
+            "condition": {"kind": "missing_data", "after_s": AFTER_S},
+        }
+        client.post("/v1/rules", json=rule).raise_for_status()
+        reading = {"pack": "P-1", "ts": datetime.now(UTC).isoformat(), "voltage_v": 350}
+        client.post("/v1/telemetry", json=reading).raise_for_status()
+    adopt(own_database.admin, f"readings/{uuid.uuid4()}", {0: 0})
+    settings = Settings(env=Environment.DEVELOPMENT)
+    passed_ms = [0]
+    began_ms = int(datetime.now(UTC).timestamp() * 1000)
+    worker = PartitionWorker(
+        0,
+        PartitionStore(
+            own_database.as_role(INGEST_ROLE, settings), 0, 10, log=layout(own_database.admin).topic
+        ),
+        owner_limits(settings),
+        PipelineLimits(settings.late_after_s, settings.receipt_items_max),
+        AnchoredClock(lambda: began_ms + passed_ms[0], lambda: passed_ms[0]),
+        lambda: passed_ms[0] / 1000,
+        lambda _: None,
+    )
+
+    def alerts() -> int:
+        with psycopg.connect(own_database.admin) as connection:
+            row = connection.execute("SELECT count(*) FROM bpm.alerts").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    try:
+        worker.assign(Ends(0, WAITING))
+        passed_ms[0] += 2 * AFTER_S * 1000
+        worker.turn()
+        assert alerts() == 0, "its reading may be among those that wait"
+        worker.log_end = 0
+        passed_ms[0] += 2 * AFTER_S * 1000
+        worker.turn()
+        assert alerts() == 1
+    finally:
+        worker.store.close()
+        worker.close()
