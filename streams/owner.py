@@ -302,12 +302,12 @@ class PartitionOwner:
     def _close_quarters(self) -> None:
         """Move the closing mark; an unconfirmed clock moves nothing (rule E6)."""
         now_ms = self._clock.now_ms()
-        if self._clock.jumped_by_ms is None and self._surroundings.is_idle():
+        if self._clock.jumped_by_ms is None:
             self._store.close_quarters(now_ms, self._limits.close_after_s)
 
     def _follow_clock(self) -> None:
         """Accept the wall clock after a jump as soon as the operator has confirmed it in the store."""
-        if self._clock.jumped_by_ms is None and self._surroundings.is_idle():
+        if self._clock.jumped_by_ms is None:
             return
         confirmed = self._store.clock_confirmed_at_ms()
         if confirmed != self._clock_confirmed_at_ms:
