@@ -174,10 +174,30 @@ async def tenures_in(transaction: Transaction, scope: Scope) -> list[TenureScope
     return scopes_from(await transaction.rows("rules.scopes_in", asked))
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Which readings a preview runs over: live ones as they arrived, or those of imports too, each at its time."""
+
+    imports: bool
+
+    def fill(self, name: str) -> bytes:
+        """A query with what stands in it for these readings."""
+        parts = {
+            b"{arrival}": b"CASE mode WHEN 'live' THEN batches.arrived_at ELSE ts END",
+            b"{chosen}": b"true",
+            b"{order}": b"CASE mode WHEN 'live' THEN batches.arrived_at ELSE ts END, ",
+        }
+        live = {b"{arrival}": b"batches.arrived_at", b"{chosen}": b"mode = 'live'", b"{order}": b""}
+        text = query(name)
+        for place, part in (parts if self.imports else live).items():
+            text = text.replace(place, part)
+        return text
+
+
 async def live_readings(
-    transaction: Transaction, packs: set[int], starts: datetime, ends: datetime, limit: int
+    transaction: Transaction, packs: set[int], starts: datetime, ends: datetime, limit: int, heard: Heard
 ) -> LiveReadings:
-    """The live readings of some packs in starts <= t < ends in their order of arrival; at most `limit`."""
+    """The readings of some packs in starts <= t < ends in their order of arrival; at most `limit`."""
     parameters = {
         "tenant_id": transaction.actor.tenant_id,
         "packs": int4s(np.fromiter(packs, np.int32)),
@@ -185,22 +205,24 @@ async def live_readings(
         "to": ends,
         "limit": limit,
     }
-    return await _live_of(transaction, "rules.live_readings", parameters)
+    return await _live_of(transaction, heard.fill("rules.live_readings"), parameters)
 
 
-async def last_live_readings(transaction: Transaction, packs: set[int], before: datetime) -> LiveReadings:
-    """The live reading of each pack with the largest time before a moment."""
+async def last_live_readings(
+    transaction: Transaction, packs: set[int], before: datetime, heard: Heard
+) -> LiveReadings:
+    """The reading of each pack with the largest time before a moment."""
     parameters = {
         "tenant_id": transaction.actor.tenant_id,
         "packs": int4s(np.fromiter(packs, np.int32)),
         "before": before,
     }
-    return await _live_of(transaction, "rules.last_live_readings", parameters)
+    return await _live_of(transaction, heard.fill("rules.last_live_readings"), parameters)
 
 
-async def _live_of(transaction: Transaction, name: str, parameters: dict[str, Any]) -> LiveReadings:
+async def _live_of(transaction: Transaction, text: bytes, parameters: dict[str, Any]) -> LiveReadings:
     async with transaction.connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(query(name), parameters, binary=True, prepare=False)
+        await cursor.execute(text, parameters, binary=True, prepare=False)
         tenant, tenure, pack, ts_ms, arrived_ms, *values = await cursor.fetchone() or (None,) * 6
     if tenant is None:
         return LiveReadings.none()

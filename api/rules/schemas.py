@@ -223,6 +223,10 @@ class Preview(Strict):
     flapping: Flapping = Flapping()
     starts: Annotated[Moment, Field(alias="from")]
     ends: Annotated[Moment, Field(alias="to")]
+    imports: bool = Field(
+        False,
+        description="whether readings of imports count too, as if they had come live, in the order of their time",
+    )
 
 
 class PreviewedAlert(BaseModel):

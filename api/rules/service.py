@@ -207,11 +207,12 @@ async def preview(call: Call, asked: schemas.Preview) -> Row:
             scopes = await stored.tenures_in(transaction, scope)
             book.learn(scopes)
             packs_in = {one.pack for one in scopes}
-            live = await _live(call, transaction, packs_in, before, asked.ends)
+            heard = stored.Heard(asked.imports)
+            live = await _live(call, transaction, packs_in, before, asked.ends, heard)
             count = len(live)
             if isinstance(condition, MissingData):
                 # However long ago a pack was heard, its silence began then.
-                live = (await stored.last_live_readings(transaction, packs_in, before)).then(live)
+                live = (await stored.last_live_readings(transaction, packs_in, before, heard)).then(live)
             ends_ms = min(to_ms(asked.ends), call.engine.clock.now_ms())
             made = await asyncio.to_thread(_run, live, book, to_ms(before), ends_ms)
         packs = {one.subject.pack for one in made if one.subject.pack is not None}
@@ -232,10 +233,15 @@ def _earlier(moment: datetime, seconds: int) -> datetime:
 
 
 async def _live(
-    call: Call, transaction: Transaction, packs: set[int], starts: datetime, ends: datetime
+    call: Call,
+    transaction: Transaction,
+    packs: set[int],
+    starts: datetime,
+    ends: datetime,
+    heard: stored.Heard,
 ) -> LiveReadings:
     readings_max = call.engine.settings.preview_readings_max
-    live = await stored.live_readings(transaction, packs, starts, ends, readings_max + 1)
+    live = await stored.live_readings(transaction, packs, starts, ends, readings_max + 1, heard)
     _require_within(len(live), readings_max)
     return live
 

@@ -76,35 +76,36 @@ WHERE tenant_id = %(tenant_id)s
     AND (%(model_id)s::uuid IS NULL OR model_id = %(model_id)s)
 
 -- name: live_readings
--- The live readings of some packs in from <= t < to, as they arrived.
+-- The live readings of some packs in from <= t < to, as they arrived; where asked for, those of imports as if they had
+-- come live.
 SELECT
     array_agg(tenant_id), array_agg(tenure_no), array_agg(pack_id), array_agg(ts), array_agg(arrived_at),
     {measure_arrays}
 FROM (
-    SELECT readings.*, batches.arrived_at, tenures.tenure_no
+    SELECT readings.*, {arrival} AS arrived_at, tenures.tenure_no
     FROM readings
     JOIN batches ON batches.tenant_id = readings.tenant_id AND batches.batch_no = readings.batch_no
     JOIN tenures ON tenures.tenant_id = readings.tenant_id AND tenures.pack_id = readings.pack_id
         AND held_from <= ts AND ts < held_to
     WHERE readings.tenant_id = %(tenant_id)s AND readings.pack_id = ANY(%(packs)s::int4[])
-        AND ts >= %(from)s AND ts < %(to)s AND mode = 'live'
-    ORDER BY readings.batch_no, item_no LIMIT %(limit)s
+        AND ts >= %(from)s AND ts < %(to)s AND {chosen}
+    ORDER BY {order}readings.batch_no, item_no LIMIT %(limit)s
 ) AS live
 
 -- name: last_live_readings
--- The last live reading of each pack before a moment: where a silence that goes on began.
+-- The last such reading of each pack before a moment: where a silence that goes on began.
 SELECT
     array_agg(tenant_id), array_agg(tenure_no), array_agg(pack_id), array_agg(ts), array_agg(arrived_at),
     {measure_arrays}
 FROM unnest(%(packs)s::int4[]) AS wanted (pack)
 CROSS JOIN LATERAL (
-    SELECT readings.*, batches.arrived_at, tenures.tenure_no
+    SELECT readings.*, {arrival} AS arrived_at, tenures.tenure_no
     FROM readings
     JOIN batches ON batches.tenant_id = readings.tenant_id AND batches.batch_no = readings.batch_no
     JOIN tenures ON tenures.tenant_id = readings.tenant_id AND tenures.pack_id = readings.pack_id
         AND held_from <= ts AND ts < held_to
     WHERE readings.tenant_id = %(tenant_id)s AND readings.pack_id = wanted.pack
-        AND ts < %(before)s AND mode = 'live'
+        AND ts < %(before)s AND {chosen}
     ORDER BY ts DESC LIMIT 1
 ) AS live
 

@@ -310,6 +310,25 @@ def test_e18_preview_equals_what_ran_live(api: RunningApi) -> None:
         assert any(one["late"] for one in live)
 
 
+def test_preview_runs_over_imports_as_if_they_had_come_live(api: RunningApi) -> None:
+    with api.client(api.tenant("preview-imports")) as client:
+        import_id = client.post("/v1/imports", json={"source": "archive"}).json()["id"]
+        past = [hot(degrees, ts=now(-1000 + at)) for at, degrees in ((0, 20), (30, 70), (10, 60), (40, 30))]
+        client.post("/v1/telemetry", json=past, params={"import": import_id}).raise_for_status()
+        send(client, hot(80, ts=now(-5)), hot(20, ts=now(-4)))
+        asked = {"scope": {"kind": "tenant"}, "condition": too_hot(), "from": now(-2000), "to": TO}
+
+        def found(**more: Any) -> list[tuple[float, str]]:
+            answer = client.post("/v1/rules/preview", json=asked | more).raise_for_status().json()
+            return [(one["value"], one["state"]) for one in answer["items"]]
+
+        assert found() == [(80, "cleared")]
+        assert found(imports=True) == [(60, "cleared"), (80, "cleared")]
+        missing = {"kind": "missing_data", "after_s": 300}
+        assert found(condition=missing) == []
+        assert len(found(condition=missing, imports=True)) == 1
+
+
 def test_preview_knows_a_silence_that_began_long_before(api: RunningApi) -> None:
     with api.client(api.tenant("dead")) as client:
         send(client, hot(20, ts=now(-600)))

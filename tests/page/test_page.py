@@ -146,6 +146,23 @@ def test_latest_values_move_on_the_page_of_a_pack(
         opened.wait_text("#latest-voltage_v dd:first-of-type", "333.25 V")
 
 
+def test_pack_that_moves_out_of_sight_is_said_to_be_gone(api: RunningApi, window: WindowOf) -> None:
+    name = api.tenant("moves")
+    with api.client(name) as client:
+        for site in ("Here", "There"):
+            client.post("/v1/sites", json={"name": site, "zone": "UTC"}).raise_for_status()
+        made = client.post("/v1/packs", json={"pack": "M-1", "site": "Here"}).raise_for_status().json()
+        client.post("/v1/telemetry", json=reading("M-1", voltage_v=341.0)).raise_for_status()
+        with window(name, token=api.token(name, Role.OPERATOR, sites=["Here"])) as opened:
+            opened.go("#/packs/M-1", "#latest-voltage_v")
+            opened.wait_text("#latest-voltage_v dd:first-of-type", "341.00 V")
+            moved = {"from": datetime.now(UTC).isoformat(), "site": "There"}
+            client.post(f"/v1/packs/{made['id']}/tenures", json=moved).raise_for_status()
+            opened.page.get_by_text("This pack is not in your sight any more").wait_for()
+            assert opened.page.locator("#latest-voltage_v").count() == 0
+            assert opened.all_complaints() == []
+
+
 def test_filters_are_in_the_address_and_come_back(fleet: str, window: WindowOf) -> None:
     with window(fleet) as opened:
         opened.go("#/packs", "tbody tr")

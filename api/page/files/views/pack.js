@@ -1,6 +1,6 @@
 // One pack: its latest values as they change, a trend with alerts marked, windows, quarantine, and who held it.
 
-import { ask, isAbort } from "../session.js";
+import { ask, claims, isAbort } from "../session.js";
 import { socket } from "../live.js";
 import { empty, failed, field, h, heading, loading, section, select, severity, table } from "../elements.js";
 import { age, count, converted, inUnit, measureNames, number, shortName, time, unit, zone } from "../format.js";
@@ -140,6 +140,12 @@ function latest(pack, tiles, signal) {
   signal.addEventListener("abort", () => clearInterval(clock));
   socket("/v1/telemetry/live", () => ({ packs: [pack], rate_hz: 2 }), ({ type, data }) => {
     if (type !== "snapshot" && type !== "telemetry") return;
+    if (data.gone?.includes(pack)) {
+      // Its values were those of a moment at which it could be seen; what they are now isn't known here.
+      clearInterval(clock);
+      tiles.replaceChildren(empty("This pack is not in your sight any more", "It has moved to a site, or to somebody, that you don't see. What stands below was asked for before."));
+      return;
+    }
     const at = data.columns.pack.indexOf(pack);
     if (at < 0) return;
     for (const [name, part] of Object.entries(parts)) {
@@ -239,6 +245,10 @@ function showAlerts(element, raised) {
 }
 
 async function setAside(pack, element, signal) {
+  if (claims().sites) {
+    element.replaceChildren(empty("Not for you", "What was set aside is shown to those who see all sites."));
+    return;
+  }
   try {
     const { items } = await ask("/v1/quarantine", { parameters: { pack, limit: 20 }, signal });
     element.replaceChildren(items.length === 0 ? empty("Nothing was set aside") : table("Quarantine", [

@@ -129,6 +129,7 @@ function form(template, created, signal) {
     return field(labelOf(key, given), control);
   });
   const span = select(SPANS, "7");
+  const imports = h("input", { type: "checkbox", checked: true });
   const told = h("div", { role: "status" });
   const plot = h("div", { class: "plot", hidden: true });
   const scopeNow = () => (scope.value === "tenant" ? { kind: "tenant" } : { kind: scope.value, [scope.value]: where.value.trim() });
@@ -138,7 +139,7 @@ function form(template, created, signal) {
     const now_ms = Date.now();
     const range = { from: new Date(now_ms - Number(span.value) * DAY_MS).toISOString(), to: new Date(now_ms).toISOString() };
     try {
-      const found = await ask("/v1/rules/preview", { method: "POST", body: { scope: scopeNow(), severity: level.value, condition, ...range }, signal });
+      const found = await ask("/v1/rules/preview", { method: "POST", body: { scope: scopeNow(), severity: level.value, condition, imports: imports.checked, ...range }, signal });
       await showPreview(told, plot, found, condition, scopeNow(), range, signal);
     } catch (error) {
       plot.hidden = true;
@@ -162,7 +163,7 @@ function form(template, created, signal) {
   },
   raises,
   h("div", { class: "filters" }, field("Name", name), field("Severity", level), field("Holds for", scope), whereField, ...numbers),
-  h("div", { class: "filters" }, field("Preview over", span), h("button", { type: "button", onclick: preview }, "Preview"), h("button", { type: "submit", class: "main" }, "Create rule")),
+  h("div", { class: "filters" }, field("Preview over", span), h("label", { class: "check" }, imports, "with what was imported"), h("button", { type: "button", onclick: preview }, "Preview"), h("button", { type: "submit", class: "main" }, "Create rule")),
   told, plot);
 }
 
