@@ -5,6 +5,7 @@ import logging
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import faust
 import psycopg
 from aiokafka import AIOKafkaProducer
 from mode import Service
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from api.bootstrap import DatabaseAccess, failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
 from api.settings import Settings
@@ -28,7 +29,7 @@ from streams.cutting import CutLimits
 from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
-from streams.singles import Singles
+from streams.singles import Single, Singles
 from streams.topic_admin import identity_of
 from streams.topics import DEAD_LETTERS, READINGS, SINGLES, Header, version_header
 
@@ -81,7 +82,7 @@ class WorkerProcess:
             ),
             self._make_partition,
             partial(self._put_aside, topic_name(layout)),
-            self._singles.take_in,
+            self._send_on,
         )
 
     def _make_partition(self, number: int) -> PartitionWorker:
@@ -121,6 +122,10 @@ class WorkerProcess:
             topic_name(self._layout), message, partition=number, headers=[version_header(READINGS)]
         )
 
+    async def _send_on(self, number: int, singles: Sequence[Single]) -> None:
+        await self._singles.take_in(number, singles)
+        self._metrics.singles.labels("taken").inc(len(singles))
+
     async def _put_aside(
         self, topic: str, number: int, position: int, message: bytes, error: Exception
     ) -> None:
@@ -136,7 +141,9 @@ class WorkerProcess:
                 (Header.REASON.value, code.encode()),
             ],
         )
-        if topic != SINGLES.name:
+        if topic == SINGLES.name:
+            self._metrics.singles.labels("dead_letter").inc()
+        else:
             self._refused[number] = self._refused.get(number, 0) + 1
         log.error("%s, partition %d: message %d is a dead letter: %s", topic, number, position, error)
 
@@ -173,15 +180,20 @@ class WorkerProcess:
     def _report(self, worker: PartitionWorker) -> Report:
         now_ms = self._clock.now_ms()
         behind = max(0, worker.log_end - worker.store.position)
+
+        def age_s(moment_ms: int | None) -> float | None:
+            return None if moment_ms is None else (now_ms - moment_ms) / MILLISECONDS_PER_SECOND
+
         return Report(
             partition_no=worker.partition_no,
             worker=self._name,
             reported_at_ms=now_ms,
             log_end=worker.log_end,
             behind=behind,
-            behind_s=0.0,
+            behind_s=max(0.0, age_s(worker.arrived_ms) or 0.0) if behind else 0.0,
             refused=self._refused.get(worker.partition_no, 0),
             picture=worker.owner.live.picture.exported(),
+            watermark_delay_s=age_s(worker.newest_ms),
         )
 
     async def begin(self) -> None:
@@ -220,16 +232,33 @@ class WorkerMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        by = ["partition"]
-        self._behind = Gauge(
-            "bpm_partition_behind_messages", "Messages not committed yet", by, registry=self.registry
+        self._by_partition = {
+            name: Gauge(f"bpm_partition_{name}", what, ["partition"], registry=self.registry)
+            for name, what in (
+                ("behind_messages", "Messages not committed yet"),
+                ("behind_seconds", "Since the last batch arrived that is committed, while others wait"),
+                ("watermark_delay_seconds", "Age of the newest reading that is committed"),
+                ("dead_letters", "Messages put aside since the worker started"),
+            )
+        }
+        self.singles = Counter(
+            "bpm_singles",
+            "Single readings of the topic, by what became of them",
+            ["outcome"],
+            registry=self.registry,
         )
-        self._refused = Gauge("bpm_partition_dead_letters", "Messages put aside", by, registry=self.registry)
 
     def show(self, reports: list[Report]) -> None:
         """Show what the partitions of this worker are like now."""
-        self._behind.clear()
-        self._refused.clear()
+        for gauge in self._by_partition.values():
+            gauge.clear()
         for one in reports:
-            self._behind.labels(one.partition_no).set(one.behind)
-            self._refused.labels(one.partition_no).set(one.refused)
+            shown = {
+                "behind_messages": one.behind,
+                "behind_seconds": one.behind_s,
+                "watermark_delay_seconds": one.watermark_delay_s,
+                "dead_letters": one.refused,
+            }
+            for name, value in shown.items():
+                if value is not None:
+                    self._by_partition[name].labels(one.partition_no).set(value)

@@ -15,6 +15,7 @@ class Report:
 
     behind: messages that it hasn't committed yet, and behind_s: how long ago the last one that it committed arrived,
     while there are any. refused: messages that became dead letters. picture: of its packs.
+    watermark_delay_s: age of the newest reading that it has committed, None before the first.
     """
 
     partition_no: int
@@ -25,6 +26,7 @@ class Report:
     behind_s: float
     refused: int
     picture: bytes
+    watermark_delay_s: float | None
 
 
 class Reports:

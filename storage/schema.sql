@@ -743,12 +743,15 @@ CREATE TABLE bpm.partition_reports (
     behind bigint NOT NULL,
     behind_s double precision NOT NULL,
     refused bigint NOT NULL,
-    picture bytea NOT NULL
+    picture bytea NOT NULL,
+    watermark_delay_s double precision
 );
 
 ALTER TABLE bpm.partition_reports OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.partition_reports IS 'What each partition''s owner last said of itself, and the live picture of its packs. One that is old is of an owner that is gone.';
+
+COMMENT ON COLUMN bpm.partition_reports.watermark_delay_s IS 'Between the report and the largest time of a reading that this owner has committed. NULL before the first.';
 
 CREATE TABLE bpm.partitions (
     partition_no integer NOT NULL,

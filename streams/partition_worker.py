@@ -79,6 +79,10 @@ class PartitionWorker:
         """Behind the last message that was handed in."""
         self.log_end = 0
         """The end of the log, as far as it is known."""
+        self.arrived_ms: int | None = None
+        """When the last batch arrived that this worker has committed; None before."""
+        self.newest_ms: int | None = None
+        """The largest time of a reading that this worker has committed; None before."""
         self._awake = False
         self._stopping = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"partition {partition_no}")
@@ -179,6 +183,9 @@ class PartitionWorker:
                 break
             group.append(one)
         self.owner.commit(group, settle_in_log, all_known_ids=True, until=group[-1].position + 1)
+        self.arrived_ms = group[-1].batch.arrived_at_ms
+        times = [int(one.batch.readings.ts_ms.max()) for one in group if len(one.batch.readings)]
+        self.newest_ms = max([*times, *([] if self.newest_ms is None else [self.newest_ms])], default=None)
 
     def _come_back(self) -> None:
         """Load the state again under the epoch that this worker has. Raises FencedError when that was raised."""

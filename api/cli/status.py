@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import psycopg
 
 REFRESH_S: Final = 1.0
+REPORT_AGE_S_MAX: Final = 10.0
+"""Workers report each second."""
 _CONNECT_S_MAX: Final = 3
 _MANY_DAYS: Final = 3_650
 _BYTES_PER_UNIT: Final = 1024
@@ -168,6 +170,22 @@ def table_of(shown: dict[str, Any]) -> Table:
     return table
 
 
+def _worker(report: dict[str, Any] | None) -> Text:
+    """What a partition's worker last said; nothing where the engine's own process takes readings in."""
+    if report is None:
+        return Text()
+    said = f"; {report['worker']}, {report['behind_messages']:,} messages behind"
+    if report["behind_messages"]:
+        said += f" ({report['behind_s']:,.0f} s)"
+    if report["watermark_delay_s"] is not None:
+        said += f", newest reading {report['watermark_delay_s']:,.0f} s old"
+    if report["dead_letters"]:
+        said += f", {report['dead_letters']:,} dead letters"
+    if report["age_s"] > REPORT_AGE_S_MAX:
+        return Text(f"{said}; silent for {report['age_s']:,.0f} s", "bold red")
+    return Text(said)
+
+
 def _readiness(engine: dict[str, Any]) -> Text:
     if not engine["running"]:
         return Text("not running", "bold red")
@@ -208,7 +226,7 @@ def _add_stored(table: Table, stored: dict[str, Any], *, counting_fails: bool) -
     table.add_row("counting", Text(f"fails; {counting}", "bold red") if counting_fails else counting)
     for one in stored["partitions"]:
         where = f"position {one['next']:,}, batch {one['last_batch_no']:,}, epoch {one['epoch']}"
-        table.add_row(f"partition {one['partition_no']}", where)
+        table.add_row(f"partition {one['partition_no']}", Text(where) + _worker(one["report"]))
     table.add_row(
         "packs", ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in stored["packs"].items())
     )

@@ -1,10 +1,15 @@
 -- name: partitions
 -- How far each partition has come. behind_s: how much has been closed and isn't counted yet.
 SELECT
-    partition_no, epoch, next, last_batch_no,
+    partitions.partition_no, partitions.epoch, next, last_batch_no,
     coalesce(greatest(extract(epoch FROM closed_before - (SELECT min(counted_before) FROM window_marks)), 0), 0)::float8
-        AS behind_s
-FROM partitions
+        AS behind_s,
+    CASE WHEN worker IS NOT NULL THEN jsonb_build_object(
+        'worker', worker, 'behind_messages', behind, 'behind_s', partition_reports.behind_s,
+        'watermark_delay_s', watermark_delay_s, 'dead_letters', refused,
+        'age_s', extract(epoch FROM clock_timestamp() - reported_at)::float8
+    ) END AS report
+FROM partitions LEFT JOIN partition_reports USING (partition_no)
 ORDER BY partition_no
 
 -- name: to_recount
@@ -54,19 +59,18 @@ SELECT
     (SELECT max(number) FROM migrations) AS migration
 
 -- name: write_report
-INSERT INTO partition_reports (partition_no, worker, epoch, reported_at, log_end, behind, behind_s, refused, picture)
-SELECT partition_no, %(worker)s, epoch, %(reported_at)s, %(log_end)s, %(behind)s, %(behind_s)s, %(refused)s, %(picture)s
+INSERT INTO partition_reports (
+    partition_no, worker, epoch, reported_at, log_end, behind, behind_s, refused, picture, watermark_delay_s
+)
+SELECT
+    partition_no, %(worker)s, epoch, %(reported_at)s, %(log_end)s, %(behind)s, %(behind_s)s, %(refused)s, %(picture)s,
+    %(watermark_delay_s)s
 FROM partitions WHERE partition_no = %(partition_no)s
 ON CONFLICT (partition_no) DO UPDATE SET
     worker = excluded.worker, epoch = excluded.epoch, reported_at = excluded.reported_at, log_end = excluded.log_end,
-    behind = excluded.behind, behind_s = excluded.behind_s, refused = excluded.refused, picture = excluded.picture
+    behind = excluded.behind, behind_s = excluded.behind_s, refused = excluded.refused, picture = excluded.picture,
+    watermark_delay_s = excluded.watermark_delay_s
 
 -- name: pictures
 SELECT partition_no, (extract(epoch FROM reported_at) * 1000)::int8 AS reported_at_ms, picture
-FROM partition_reports ORDER BY partition_no
-
--- name: reports
-SELECT
-    partition_no, worker, behind, behind_s, refused,
-    extract(epoch FROM clock_timestamp() - reported_at)::float8 AS age_s
 FROM partition_reports ORDER BY partition_no

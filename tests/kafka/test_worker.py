@@ -6,21 +6,34 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from rich.console import Console
 
+from api.bootstrap import DatabaseAccess
+from api.cli.status import table_of
+from api.settings import Settings
+from storage.database import INGEST_ROLE
+from storage.operation import overview
 from streams.topics import DEAD_LETTERS
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.sending import committed, reading
 from tests.kafka.workers import Worker, send, working
-from tests.running import until
+from tests.running import free_port, until
 
 pytestmark = pytest.mark.needs_kafka
 
 
+@pytest.fixture(scope="module")
+def metrics_port() -> int:
+    return free_port()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def at_work(worker: Worker) -> Iterator[None]:
+def at_work(worker: Worker, metrics_port: int) -> Iterator[None]:
     """The worker works while these tests run."""
+    worker.settings["BPM_WORKER_METRICS_PORT"] = str(metrics_port)
     with working(worker):
         yield
 
@@ -47,6 +60,55 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter_and_holds_nobody_up(
     assert {source: found[source] for source in expected} == dict.fromkeys(
         expected, (b"nonsense", "message_unreadable")
     )
+
+
+def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
+    client: httpx.Client, database: DatabaseAccess, metrics_port: int
+) -> None:
+    committed(client, client.post("/v1/telemetry", json=[reading("S-1", back_s=30)]).json()["id"])
+
+    def reports() -> list[dict[str, Any]]:
+        with psycopg.connect(database.as_role(INGEST_ROLE, Settings()), autocommit=True) as connection:
+            partitions = overview(connection, datetime.now(UTC), 60)["partitions"]
+        return [one["report"] for one in partitions if one["report"] is not None]
+
+    def told() -> bool:
+        ages = [one["watermark_delay_s"] for one in reports()]
+        return len(ages) == PARTITIONS and any(age is not None and 29 < age < 60 for age in ages)
+
+    until(told)
+    assert all(one["behind_messages"] == 0 == one["behind_s"] for one in reports())
+    text = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", trust_env=False).text
+    for name in ("behind_messages", "behind_seconds", "dead_letters"):
+        assert f'bpm_partition_{name}{{partition="0"}}' in text
+    assert "bpm_partition_watermark_delay_seconds{partition=" in text
+    shown = table_of(
+        {
+            "at": "2026-01-31T12:00:00",
+            "engine": {"running": False},
+            "disk": None,
+            "database": {
+                "partitions": [
+                    {
+                        "partition_no": 0,
+                        "behind_s": 0,
+                        "next": 5,
+                        "last_batch_no": 3,
+                        "epoch": 1,
+                        "report": reports()[0],
+                    }
+                ],
+                "quarters_to_recount": 0,
+                "packs": {},
+                "open_alerts": {},
+                "deliveries": {"waiting": 0, "dead": 0},
+                "last_import": None,
+            },
+        }
+    )
+    with (console := Console(width=200)).capture() as captured:
+        console.print(shown)
+    assert "0 messages behind" in captured.get()
 
 
 def test_people_act_on_alerts_whatever_partition_they_are_in(client: httpx.Client) -> None:
