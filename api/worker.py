@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from mode import Service
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from api.alert_topic import AlertPublisher
 from api.bootstrap import DatabaseAccess, failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
 from api.settings import Settings
 from api.singles import SinglesJudge
@@ -67,6 +68,9 @@ class WorkerProcess:
             self._judge,
             self._send,
             partial(self._put_aside, SINGLES.name),
+        )
+        self._alerts = AlertPublisher(
+            self._ingest, settings.dispatch_events_max, settings.dispatch_poll_s, self._started_producer
         )
         self.workers = WorkerApp(
             bootstrap_of(settings),
@@ -200,12 +204,16 @@ class WorkerProcess:
         """Beside the application."""
         self._counter.start()
         await self._judge.open()
-        self._reporting = asyncio.create_task(self.report_for_ever())
+        self._beside = [
+            asyncio.create_task(self.report_for_ever()),
+            asyncio.create_task(self._alerts.run()),
+        ]
 
     async def end(self) -> None:
         """After the application."""
-        self._reporting.cancel()
-        await asyncio.gather(self._reporting, return_exceptions=True)
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self.workers.stop()
         await asyncio.to_thread(self._counter.stop)
         if self._producer is not None:

@@ -232,6 +232,15 @@ ALTER VIEW bpm.alert_events OWNER TO bpm_owner;
 
 COMMENT ON VIEW bpm.alert_events IS 'A partition''s events have no gap that a later commit fills: seq is taken under the partition''s row.';
 
+CREATE TABLE bpm.alert_topic_positions (
+    partition_no integer NOT NULL,
+    seq bigint NOT NULL
+);
+
+ALTER TABLE bpm.alert_topic_positions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.alert_topic_positions IS 'How far each partition''s alert log has been published; moved once the topic has the events.';
+
 ALTER TABLE bpm.alerts ALTER COLUMN alert_no ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.alerts_alert_no_seq
     START WITH 1
@@ -1163,6 +1172,9 @@ ALTER TABLE ONLY bpm.alert_actions
 ALTER TABLE ONLY bpm.alert_clearances
     ADD CONSTRAINT alert_clearances_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY bpm.alert_topic_positions
+    ADD CONSTRAINT alert_topic_positions_pkey PRIMARY KEY (partition_no);
+
 ALTER TABLE ONLY bpm.alerts
     ADD CONSTRAINT alerts_alert_no_key UNIQUE (alert_no);
 
@@ -1453,6 +1465,9 @@ ALTER TABLE ONLY bpm.alert_clearances
 
 ALTER TABLE ONLY bpm.alert_clearances
     ADD CONSTRAINT alert_clearances_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.alert_topic_positions
+    ADD CONSTRAINT alert_topic_positions_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
 
 ALTER TABLE ONLY bpm.alerts
     ADD CONSTRAINT alerts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1765,6 +1780,8 @@ GRANT SELECT,INSERT ON TABLE bpm.rule_transitions TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.alert_events TO bpm_app;
 GRANT SELECT ON TABLE bpm.alert_events TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.alert_topic_positions TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_ingest;

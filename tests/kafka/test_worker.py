@@ -1,5 +1,6 @@
 """What an API and a worker do over a topic, besides what the acceptance tests hold with both runners."""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,9 +17,9 @@ from api.cli.status import table_of
 from api.settings import Settings
 from storage.database import INGEST_ROLE
 from storage.operation import overview
-from streams.topics import DEAD_LETTERS
+from streams.topics import ALERTS, DEAD_LETTERS
 from tests.kafka.conftest import PARTITIONS
-from tests.kafka.sending import committed, reading
+from tests.kafka.sending import TENANT, committed, reading
 from tests.kafka.workers import Worker, send, working
 from tests.running import free_port, until
 
@@ -111,7 +112,7 @@ def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
     assert "0 messages behind" in captured.get()
 
 
-def test_people_act_on_alerts_whatever_partition_they_are_in(client: httpx.Client) -> None:
+def test_people_act_on_alerts_whatever_partition_they_are_in(client: httpx.Client, kafka: str) -> None:
     rule = {
         "name": "hot",
         "severity": "warning",
@@ -136,6 +137,29 @@ def test_people_act_on_alerts_whatever_partition_they_are_in(client: httpx.Clien
         assert (cleared.status_code, cleared.json()["state"]) == (200, "cleared")
     again = client.post(f"/v1/alerts/{alerts[0]['id']}/clear")
     assert again.status_code == 409
+    for alert in alerts:
+        happened = until(lambda one=alert: _published(kafka, one["id"]))
+        assert [kind for kind, _ in happened] == ["alert.raised", "alert.acknowledged", "alert.cleared"]
+        assert {tenant for _, tenant in happened} == {TENANT}
+
+
+def _published(bootstrap: str, alert_id: str) -> list[tuple[str, str]]:
+    """Type and tenant of the events of an alert in the topic, once there are three."""
+    place = TopicPartition(ALERTS.name, 0)
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, consumer_timeout_ms=20_000)
+    found = []
+    try:
+        consumer.assign([place])
+        consumer.seek_to_beginning(place)
+        end = consumer.end_offsets([place])[place]
+        while consumer.position(place) < end:
+            message = next(consumer)
+            if message.key == alert_id.encode():
+                tenant = dict(message.headers)["bpm-tenant"].decode()
+                found.append((json.loads(message.value)["type"], tenant))
+    finally:
+        consumer.close()
+    return found if len(found) >= 3 else []
 
 
 def _now() -> str:

@@ -19,7 +19,7 @@ from kafka.errors import TopicAlreadyExistsError
 
 from api.bootstrap import DatabaseAccess
 from storage.layout import adopt
-from streams.topics import DEAD_LETTERS, SINGLES
+from streams.topics import ALERTS, DEAD_LETTERS, SINGLES
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 120.0
@@ -36,7 +36,7 @@ def make_topic(bootstrap: str, partitions: int, copies: int = 1) -> tuple[str, d
         if copies > 1:
             wanted[name]["configs"] = {"min.insync.replicas": str(copies - 1)}
         admin.create_topics(wanted, wait_for_metadata=True)
-        for shared, number in ((DEAD_LETTERS, 1), (SINGLES, SINGLES_PARTITIONS)):
+        for shared, number in ((DEAD_LETTERS, 1), (SINGLES, SINGLES_PARTITIONS), (ALERTS, 1)):
             # Another test process of the same broker may be quicker.
             with suppress(TopicAlreadyExistsError):
                 admin.create_topics({shared.name: {"num_partitions": number, "replication_factor": copies}})

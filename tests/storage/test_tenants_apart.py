@@ -228,6 +228,8 @@ def test_app_reads_no_partition_directly(api: RunningApi, tenants: dict[str, int
         "migrations",
         "day_marks",
         "dispatch_positions",
+        "alert_topic_positions",
+        "source_positions",
         *APP_DOES_NOT_READ,
     ],
 )
