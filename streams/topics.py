@@ -102,7 +102,7 @@ SINGLES: Final = Topic(
 )
 ALERTS: Final = Topic(
     name="bpm.alerts.v1",
-    holds="one event of an alert as a JSON object, as webhooks get it; `data.partition` and `data.seq` tell repetitions",
+    holds="one event of an alert as a JSON object, as webhooks get it; `data.partition`, `data.seq` tell repetitions",
     key="id of the alert",
     partitions=None,
     retention_hours=30 * _HOURS_PER_DAY,
