@@ -1,6 +1,5 @@
 """Filters, history and statistics of alerts over HTTP."""
 
-import base64
 import csv
 import io
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import httpx
 import orjson
 import pytest
 
+from storage.cursors import Cursors
 from tests.running import RunningApi
 
 Row = dict[str, Any]
@@ -161,8 +161,11 @@ def test_statistics_that_make_no_sense_or_cost_too_much_are_refused(client: http
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
 def test_cursor_beyond_all_times_is_refused(client: httpx.Client, moment: str) -> None:
-    for path, place in (("/v1/alerts", "1"), ("/v1/alerts/history", "0 1")):
-        cursor = base64.urlsafe_b64encode(f"{moment} {place}".encode()).decode()
+    for path, of, place in (
+        ("/v1/alerts", "alerts by time", "1"),
+        ("/v1/alerts/history", "alert history", "0 1"),
+    ):
+        cursor = Cursors(of).encode(f"{moment} {place}")
         answer = client.get(path, params=ALL | {"cursor": cursor})
         assert (answer.status_code, answer.json()["field"]) == (422, "cursor")
 

@@ -67,11 +67,11 @@ class MountRefusedError(Exception):
 
 
 @contextmanager
-def small_disk() -> Iterator[Path]:
-    """A disk of DISK_MB for a while. Raises MountRefusedError."""
+def small_disk(size_mb: int = DISK_MB) -> Iterator[Path]:
+    """A disk of this size for a while. Raises MountRefusedError."""
     folder = Path(tempfile.mkdtemp(prefix="bpm-disk-"))
     folder.chmod(0o755)
-    options = f"size={DISK_MB}m,mode=755"
+    options = f"size={size_mb}m,mode=755"
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "bpm-test", str(folder)], capture_output=True, text=True
     )

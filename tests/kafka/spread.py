@@ -2,7 +2,7 @@
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -112,10 +112,12 @@ class Spread:
 
 
 @contextmanager
-def spread(folder: Path, *, brokers: int = 1, tree: Path = ROOT) -> Iterator[Spread]:
-    """Brokers, an API and two workers."""
+def spread(
+    folder: Path, *, brokers: int = 1, tree: Path = ROOT, log_dirs: Sequence[Path] | None = None
+) -> Iterator[Spread]:
+    """Brokers, an API and two workers. log_dirs: where the brokers keep their messages, if not in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    with Cluster(folder / "kafka", brokers) as cluster:
+    with Cluster(folder / "kafka", brokers, log_dirs=log_dirs) as cluster:
         made = Spread(folder, cluster, EngineProcess(folder, packages=tree), tree=tree)
         try:
             made.start_engine()
