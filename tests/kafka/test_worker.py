@@ -66,7 +66,7 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter_and_holds_nobody_up(
 def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
     client: httpx.Client, database: DatabaseAccess, metrics_port: int
 ) -> None:
-    committed(client, client.post("/v1/telemetry", json=[reading("S-1", back_s=30)]).json()["id"])
+    committed(client, client.post("/v1/telemetry", json=[reading("S-1", back_s=1)]).json()["id"])
 
     def reports() -> list[dict[str, Any]]:
         with psycopg.connect(database.as_role(INGEST_ROLE, Settings()), autocommit=True) as connection:
@@ -75,7 +75,7 @@ def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
 
     def told() -> bool:
         ages = [one["watermark_delay_s"] for one in reports()]
-        return len(ages) == PARTITIONS and any(age is not None and 29 < age < 60 for age in ages)
+        return len(ages) == PARTITIONS and any(age is not None and 0 < age < 60 for age in ages)
 
     until(told)
     assert all(one["behind_messages"] == 0 == one["behind_s"] for one in reports())
