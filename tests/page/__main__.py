@@ -7,6 +7,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ MODES: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 800}},
     "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
     "phone": {"viewport": {"width": 375, "height": 812}, "device_scale_factor": 2},
+    "wall": {"viewport": {"width": 1920, "height": 1080}},
 }
 
 
@@ -63,6 +65,49 @@ def take_pictures(browser: Browser, url: str, tenant: str, folder: Path) -> None
             page.screenshot(path=folder / f"{view}-{mode}.png")
         page.context.close()
     print(f"{len(VIEWS) + 1} views in {len(MODES)} modes are in {folder}")
+
+
+def disconnected(page: Page) -> None:
+    page.context.set_offline(True)
+    page.wait_for_selector("#connection:not([hidden])")
+
+
+def expired(page: Page) -> None:
+    """The engine refuses the token, as it does one that is over."""
+    page.evaluate(
+        "sessionStorage.setItem('bpm.token', sessionStorage.getItem('bpm.token').slice(0, -9) + 'AAAAAAAAA')"
+    )
+    page.reload()
+    page.get_by_label("Tenant", exact=True).wait_for()
+
+
+def nowhere(page: Page) -> None:
+    page.goto(page.url.partition("#")[0] + "#/nowhere")
+
+
+def no_such_pack(page: Page) -> None:
+    page.goto(page.url.partition("#")[0] + "#/packs/no-such-pack")
+
+
+STATES: dict[str, Callable[[Page], None]] = {
+    "disconnected": disconnected,
+    "expired": expired,
+    "nowhere": nowhere,
+    "no-such-pack": no_such_pack,
+}
+
+
+def take_states(browser: Browser, url: str, tenant: str, folder: Path) -> None:
+    """What the page shows when something is wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for mode, options in MODES.items():
+        for state, bring_about in STATES.items():
+            page = signed_in(browser, url, tenant, **options)
+            bring_about(page)
+            page.wait_for_timeout(SETTLE_MS)
+            page.screenshot(path=folder / f"{state}-{mode}.png")
+            page.context.close()
+    print(f"{len(STATES)} states in {len(MODES)} modes are in {folder}")
 
 
 def heap_mb(session: CDPSession) -> float:
@@ -100,6 +145,7 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         if given.pictures is not None:
             take_pictures(browser, given.url, given.tenant, given.pictures)
+            take_states(browser, given.url, given.tenant, given.pictures)
         steady = given.seconds is None or watch_memory(browser, given.url, given.tenant, given.seconds)
         browser.close()
     return 0 if steady else 1

@@ -385,7 +385,7 @@ def test_views_say_when_there_is_nothing(api: RunningApi, window: WindowOf) -> N
             opened.go(address, ".state strong")
             opened.wait_text(".state strong", text)
         opened.go("#/packs/none", "h1")
-        opened.page.get_by_text("There is no such pack.").wait_for()
+        opened.page.get_by_text("There is no such pack").wait_for()
 
 
 def test_choices_of_zone_and_unit_change_what_is_shown(fleet: str, window: WindowOf) -> None:

@@ -12,7 +12,10 @@ const BANDS = [["", "no other packs"], ["all", "all packs"], ["site", "packs of 
 const DEFAULT = ["temperature_c", "state_of_charge_pct"];
 const POINTS = 800;
 
-export function show(content, { signal, parameters, rest: pack, keep }) {
+export function show(content, { signal: leaving, parameters, rest: pack, keep }) {
+  const here = new AbortController();
+  leaving.addEventListener("abort", () => here.abort());
+  const { signal } = here;
   const chosen = {
     span: SPANS.some(([key]) => key === parameters.get("span")) ? parameters.get("span") : "24h",
     measure: parameters.getAll("measure").filter((name) => measureNames().includes(name)),
@@ -44,7 +47,10 @@ export function show(content, { signal, parameters, rest: pack, keep }) {
   }
 
   about.append(h("a", { href: "#/packs" }, "All packs"));
-  record(pack, about, custody, signal);
+  record(pack, about, custody, signal, () => {
+    here.abort();
+    content.replaceChildren(heading(pack), empty("There is no such pack", "It may have another name, or stand where you don't see it."), h("p", { class: "quiet" }, h("a", { href: "#/packs" }, "All packs")));
+  });
   latest(pack, tiles, signal);
   setAside(pack, quarantine, signal);
   trend();
@@ -98,12 +104,11 @@ function controls(chosen, change) {
     h("fieldset", { class: "measures" }, h("legend", {}, "Measures"), boxes));
 }
 
-async function record(pack, about, custody, signal) {
+async function record(pack, about, custody, signal, missing) {
   try {
     const { items: [found] } = await ask("/v1/packs", { parameters: { pack }, signal });
     if (!found) {
-      about.prepend("There is no such pack. ");
-      custody.replaceChildren(empty("No such pack"));
+      missing();
       return;
     }
     about.prepend([found.model, found.site, found.region].filter(Boolean).join(" · ") || "no model or site", " · ");
