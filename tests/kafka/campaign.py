@@ -118,11 +118,15 @@ def outages(seconds: float) -> Counter[str]:
                 with postgres_hanging(made):
                     done["batches acknowledged while the database hung"] = acknowledged_while(load, seconds)
 
+            def killed() -> None:
+                made.engine.kill_postgres()
+                made.engine.wait_ready()
+
             pass_through("Kafka away", kafka)
             pass_through("the database hanging", postgres)
-            pass_through("the database killed", made.engine.kill_postgres)
+            pass_through("the database killed", killed)
         done["readings acknowledged through these"] = len(load.acknowledged())
-        done |= _full_disk_of_a_broker(Path(folder), seconds)
+        done.update(_full_disk_of_a_broker(Path(folder), seconds))
     return done
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from storage.embedded_postgres import Layout, read_record
+from storage.embedded_postgres.layout import Layout
+from storage.embedded_postgres.processes import read_record
 from tests.kafka.spread import Spread
 from tests.steady_load import SteadyLoad
 

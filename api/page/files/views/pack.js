@@ -49,7 +49,7 @@ export function show(content, { signal: leaving, parameters, rest: pack, keep })
   about.append(h("a", { href: "#/packs" }, "All packs"));
   record(pack, about, custody, signal, () => {
     here.abort();
-    content.replaceChildren(heading(pack), empty("There is no such pack", "It may have another name, or stand where you don't see it."), h("p", { class: "quiet" }, h("a", { href: "#/packs" }, "All packs")));
+    content.replaceChildren(heading(pack), empty("There is no such pack", "It may have another name, or stand where you don't see it."), h("p", { class: "state" }, h("a", { href: "#/packs" }, "All packs")));
   });
   latest(pack, tiles, signal);
   setAside(pack, quarantine, signal);
