@@ -1,5 +1,6 @@
 """Who acts, for which tenant, within which sites."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType
@@ -9,6 +10,9 @@ TenantId = NewType("TenantId", int)
 
 PackNumber = NewType("PackNumber", int)
 """Dense number of a pack, global over tenants and never reused; never leaves the engine."""
+
+TENANT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""The names that tenants may have; the database checks the same."""
 
 PARTITION_ZERO: Final = 0
 """The only partition of the embedded runner."""

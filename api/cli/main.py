@@ -15,7 +15,7 @@ from api.cli.simulate import simulate
 from api.cli.status import status
 from api.cli.tail import tail_commands
 from domain.errors import InvalidRequestError, SettingsRefusedError
-from domain.tenancy import Role
+from domain.tenancy import TENANT_NAME, Role
 
 Kafka = Annotated[
     str | None,
@@ -112,22 +112,20 @@ def tenant_create(
     json_output: Annotated[bool, typer.Option("--json", help="what was done, as one JSON object")] = False,
 ) -> None:
     """Create a tenant. One that exists already is left as it is."""
-    import psycopg
-
     from storage.database import INGEST_ROLE
     from storage.registry import create_tenant
 
+    if TENANT_NAME.fullmatch(name) is None:
+        # Before a database is made for it.
+        raise InvalidRequestError(
+            "a tenant's name has lower-case letters, digits, - and _, up to 63, and begins with a letter or digit",
+            field="name",
+            limit=63,
+        )
     settings = context.read_settings()
     with context.database(settings) as access:
         conninfo = access.as_role(INGEST_ROLE, settings)
-        try:
-            new = create_tenant(conninfo, name, register_unknown_packs=register_unknown_packs)
-        except psycopg.errors.CheckViolation as error:
-            raise InvalidRequestError(
-                "a tenant's name has lower-case letters, digits, - and _, up to 63, and begins with a letter or digit",
-                field="name",
-                limit=63,
-            ) from error
+        new = create_tenant(conninfo, name, register_unknown_packs=register_unknown_packs)
     if json_output:
         context.print_json({"tenant": name, "created": new})
         return
