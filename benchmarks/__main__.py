@@ -27,6 +27,7 @@ class Subject(StrEnum):
     SOCKETS = "sockets"
     YEAR = "year"
     LIVE = "live"
+    TOPIC = "topic"
 
 
 def run(

@@ -13,6 +13,8 @@ from websockets.sync.client import ClientConnection, connect
 from .sending import ATTEMPTS_MAX, WAIT_S_FIRST, WAIT_S_MAX, NotSentError, json_of, post
 
 FRAME_BYTES_MAX: Final = 64 << 20
+CLOSE_S_MAX: Final = 1.0
+"""The library waits so long for the other side's farewell, which may stand behind frames that nobody reads any more."""
 HEARTBEAT: Final = "heartbeat"
 REFUSED_CODES: Final = frozenset({4400, 4403})
 """Close codes that the same request would be given again."""
@@ -85,7 +87,7 @@ def _opened(
     ticket = json_of(post(client, "/v1/tickets", sleep=sleep))["ticket"]
     url = str(client.base_url).rstrip("/").replace("http", "ws", 1) + path
     proxy: Literal[True] | None = True if client.trust_env else None
-    with connect(url, proxy=proxy, max_size=FRAME_BYTES_MAX) as socket:
+    with connect(url, proxy=proxy, max_size=FRAME_BYTES_MAX, close_timeout=CLOSE_S_MAX) as socket:
         # What closed the socket already is told by the first frame that is waited for.
         with suppress(ConnectionClosed):
             socket.send(json.dumps({"ticket": ticket} | asked))

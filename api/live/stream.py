@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -17,17 +18,26 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "text/event-stream"
 
+_FIRST_S_MAX: Final = 0.5
+_NOTHING: Final = b":\n\n"
+"""A comment, which clients pass over."""
+
 
 class EventStream(Response):
     """Frames as events, until they end or the client leaves.
 
-    held: what is let go of at the end. send_s_max: a client that takes no event within is cut off.
+    first: the first one, which may still be waited for. held: what is let go of at the end.
+    send_s_max: a client that takes no event within is cut off.
     """
 
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, first: Frame, frames: AsyncGenerator[Frame], held: AsyncExitStack, send_s_max: float
+        self,
+        first: asyncio.Future[Frame],
+        frames: AsyncGenerator[Frame],
+        held: AsyncExitStack,
+        send_s_max: float,
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -47,8 +57,11 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await self._send(send, self._first.event)
         try:
+            if not self._first.done():
+                # So that the client knows that it is connected, however long nothing happens.
+                await self._send(send, _NOTHING)
+            await self._send(send, (await self._first).event)
             async for frame in self._frames:
                 await self._send(send, frame.event)
         except ENDS as error:
@@ -66,10 +79,25 @@ async def _until_left(receive: Receive) -> None:
 
 
 async def begin(frames: AsyncGenerator[Frame], held: AsyncExitStack, send_s_max: float) -> EventStream:
-    """The answer, once the first frame is there: what is wrong with a cursor can be said only before it begins."""
+    """The answer, once the first frame is there or lets one wait.
+
+    What is wrong with a cursor, or with the store, can be said only before the answer begins; who goes on with a cursor
+    may have no frame for long, and must know meanwhile that it is connected.
+    """
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_exit(held)
         held.push_async_callback(frames.aclose)
-        stream = EventStream(await anext(frames), frames, held, send_s_max)
+        first = asyncio.ensure_future(anext(frames))
+        held.push_async_callback(_given_up, first)
+        await asyncio.wait({first}, timeout=_FIRST_S_MAX)
+        if first.done():
+            first.result()
+        stream = EventStream(first, frames, held, send_s_max)
         stack.pop_all()
         return stream
+
+
+async def _given_up(first: asyncio.Future[Frame]) -> None:
+    """Nobody waits for the first frame any more."""
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)

@@ -3,6 +3,7 @@
 import argparse
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -58,6 +59,19 @@ def arguments() -> argparse.Namespace:
 
 
 @contextmanager
+def kept_when_it_fails() -> Iterator[Path]:
+    """A folder for all processes, with their logs; removed unless something raises."""
+    folder = Path(tempfile.mkdtemp(prefix="bpm-campaign-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    except BaseException:
+        console.print(f"the logs are in {folder}")
+        raise
+    shutil.rmtree(folder)
+
+
+@contextmanager
 def loaded(made: Spread) -> Iterator[SteadyLoad]:
     """The load, as long as it lasts; compared with what is stored at the end."""
     load = SteadyLoad(made.engine.port, made.engine.token(TENANT), "steady", threads=PACKS)
@@ -76,9 +90,8 @@ def bounces(hard: int, clean: int, seed: int) -> Counter[str]:
     chance.shuffle(kinds)
     done: Counter[str] = Counter()
     longest_s = 0.0
-    with tempfile.TemporaryDirectory(prefix="bpm-campaign-") as folder:
-        Path(folder).chmod(0o755)
-        with spread(Path(folder) / "spread", brokers=BROKERS) as made, loaded(made) as load:
+    with kept_when_it_fails() as folder:
+        with spread(folder / "spread", brokers=BROKERS) as made, loaded(made) as load:
             made.wait_progress()
             for number, is_hard in enumerate(kinds, 1):
                 bounce(made, hard=is_hard, chance=chance)
@@ -100,9 +113,8 @@ def bounces(hard: int, clean: int, seed: int) -> Counter[str]:
 def outages(seconds: float) -> Counter[str]:
     """Each outage while readings flow; how many batches were acknowledged during it, and afterwards all stored."""
     done: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="bpm-campaign-") as folder:
-        Path(folder).chmod(0o755)
-        with spread(Path(folder) / "spread") as made, loaded(made) as load:
+    with kept_when_it_fails() as folder:
+        with spread(folder / "spread") as made, loaded(made) as load:
             made.wait_progress()
 
             def pass_through(what: str, outage: Callable[[], None]) -> None:
@@ -126,7 +138,7 @@ def outages(seconds: float) -> Counter[str]:
             pass_through("the database hanging", postgres)
             pass_through("the database killed", killed)
         done["readings acknowledged through these"] = len(load.acknowledged())
-        done.update(_full_disk_of_a_broker(Path(folder), seconds))
+        done.update(_full_disk_of_a_broker(folder, seconds))
     return done
 
 
