@@ -7,6 +7,7 @@ clock and of the processor, from the first message on.
 import asyncio
 import io
 import json
+import os
 import sys
 import tempfile
 import time
@@ -143,8 +144,8 @@ def faust_per_event(bootstrap: str, topic: str, writer: Writer) -> None:
             if writer.is_done:
                 writer.tell()
                 sys.stdout.flush()
-                await app.stop()
-                return
+                # Faust would wait for the agent that this is.
+                os._exit(0)
 
     faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
 

@@ -143,6 +143,8 @@ def live_after(queries: PartitionQueries, batch_no: int) -> LiveReadings:
     with queries.connection.transaction():
         # Without statistics of its newest rows the planner would read whole partitions instead of their BRIN.
         queries.connection.execute("SET LOCAL enable_seqscan = off")
+        # Without them, too, it takes the later readings for a few, and would look for each one's batch among all.
+        queries.connection.execute("SET LOCAL enable_nestloop = off")
         tenant, tenure, pack, ts_ms, arrived_ms, *values = queries.columns(
             "alerting.live_after", {"batch_no": batch_no}
         )
