@@ -1,22 +1,16 @@
 """Publishes events of alerts into their topic, for whoever listens there."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import psycopg
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from psycopg.rows import dict_row
 
 from api.delivering.messages import message_of
-from storage.alerting import CHANNEL
-from storage.database import adapt_columns
+from storage.following import Connection, follow_alerts
 from storage.publishing import partitions_behind, publish
 from streams.topics import ALERTS, Header, version_header
-
-log = logging.getLogger(__name__)
 
 
 class AlertPublisher:
@@ -40,22 +34,11 @@ class AlertPublisher:
 
     async def run(self) -> None:
         """Look again and again, until the task is cancelled."""
-        while True:
-            try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, row_factory=dict_row
-                ) as connection:
-                    adapt_columns(connection)
-                    await connection.execute(f"LISTEN {CHANNEL}")
-                    while True:
-                        await self._look(connection)
-                        async for _ in connection.notifies(timeout=self._poll_s, stop_after=1):
-                            pass
-            except (psycopg.Error, KafkaError, OSError, TimeoutError) as error:
-                log.warning("alerts can't be published now: %s", type(error).__name__)
-                await asyncio.sleep(self._poll_s)
+        await follow_alerts(
+            self._conninfo, self._poll_s, "alerts can't be published", self._look, (KafkaError, TimeoutError)
+        )
 
-    async def _look(self, connection: psycopg.AsyncConnection[dict[str, Any]]) -> None:
+    async def _look(self, connection: Connection) -> None:
         for partition_no in await partitions_behind(connection):
             while await publish(connection, partition_no, self._events_max, self._send):
                 pass

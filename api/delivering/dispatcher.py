@@ -1,19 +1,14 @@
 """Reads the alert log behind the persisted position of each partition, and makes deliveries of it."""
 
 import asyncio
-import logging
 
 import psycopg
-from psycopg.rows import dict_row
-from psycopg_pool import PoolTimeout
 
 from api.delivering.messages import message_of
 from domain.clock import AnchoredClock, from_ms
-from storage.alerting import CHANNEL
 from storage.dispatching import DispatchLimits, dispatch, partitions_behind
+from storage.following import follow_alerts
 from storage.transactions import Pool
-
-log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -38,19 +33,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Look again and again, until the task is cancelled."""
-        while True:
-            try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, row_factory=dict_row
-                ) as connection:
-                    await connection.execute(f"LISTEN {CHANNEL}")
-                    while True:
-                        await self.look()
-                        async for _ in connection.notifies(timeout=self._poll_s, stop_after=1):
-                            pass
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                log.warning("alerts can't be dispatched now: %s", type(error).__name__)
-                await asyncio.sleep(self._poll_s)
+        await follow_alerts(self._conninfo, self._poll_s, "alerts can't be dispatched", lambda _: self.look())
 
     async def look(self) -> int:
         """Make deliveries of all that is there. Gives how many events were read."""

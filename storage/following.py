@@ -1,0 +1,46 @@
+"""Looking at the alert log whenever it grows."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import PoolTimeout
+
+from storage.alerting import CHANNEL
+from storage.database import adapt_columns
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.AsyncConnection[dict[str, Any]]
+
+
+async def follow_alerts(
+    conninfo: str,
+    poll_s: float,
+    what: str,
+    look: Callable[[Connection], Awaitable[object]],
+    passing: tuple[type[Exception], ...] = (),
+) -> None:
+    """Look when it is notified, and every `poll_s` in any case, until the task is cancelled.
+
+    what: said in the log when that can't be done now. look: gets a connection of its own. passing: errors after which
+    it is tried again, besides those of the database.
+    """
+    tried_again: tuple[type[Exception], ...] = (psycopg.Error, PoolTimeout, OSError, *passing)
+    while True:
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                conninfo, autocommit=True, row_factory=dict_row
+            ) as connection:
+                adapt_columns(connection)
+                await connection.execute(f"LISTEN {CHANNEL}")
+                while True:
+                    await look(connection)
+                    async for _ in connection.notifies(timeout=poll_s, stop_after=1):
+                        pass
+        except tried_again as error:
+            log.warning("%s now: %s", what, type(error).__name__)
+            await asyncio.sleep(poll_s)
