@@ -187,11 +187,12 @@ SPECIAL: Final[dict[str, dict[str, str]]] = {
     "ChannelWithSecret": {"to": _RECIPIENTS},
     "Distribution": {"packs": "how many packs it is of"},
     "GroupSums": _COUNTS | {"id": "id of what this group is of; null where it has none"},
-    "Health": {"status": "`ok`"},
+    "Health": {"status": "`alive`"},
     "Histogram": {"packs": "how many packs are in each step, from the first on"},
     "Import": {"source": "where its readings come from, in the words of whoever began it"},
     "NewEmail": {"to": "addresses that get an e-mail"},
     "OpenAlerts": {"muted": "how many nobody was told of"},
+    "Redriven": {"late": "readings that came late"},
     "RuleProblem": {"name": "name of the rule that is wrong"},
     "Sums": _COUNTS,
 }
