@@ -114,9 +114,15 @@ class WorkerApp:
 
         No exception leaves: it would acknowledge a message and go on with the next.
         """
-        async for events in _taken(stream, self.limits.group_messages_max):
+        await self._each(_taken(stream, self.limits.group_messages_max), self._commit)
+
+    async def _each(
+        self, groups: AsyncIterator[list[Any]], work: Callable[[list[Any]], Awaitable[None]]
+    ) -> None:
+        """Work on one group after another. What can't be worked on ends the process, before another is taken."""
+        async for events in groups:
             try:
-                await self._commit(events)
+                await work(events)
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError):
                     raise
@@ -126,16 +132,18 @@ class WorkerApp:
 
     async def _gather(self, stream: faust.StreamT[bytes]) -> None:
         """Send single readings on; what is acknowledged here is in the topic of readings, or a dead letter."""
-        async for events in _taken(stream, self.limits.singles_max, self.limits.singles_wait_s):
-            singles = [
-                Single(
-                    event.message.offset,
-                    tenant_in(_headers(event.message.headers), Header.TENANT),
-                    event.message.value or b"",
-                )
-                for event in events
-            ]
-            await self._send_on(events[0].message.partition, singles)
+        await self._each(_taken(stream, self.limits.singles_max, self.limits.singles_wait_s), self._pass_on)
+
+    async def _pass_on(self, events: list[Any]) -> None:
+        singles = [
+            Single(
+                event.message.offset,
+                tenant_in(_headers(event.message.headers), Header.TENANT),
+                event.message.value or b"",
+            )
+            for event in events
+        ]
+        await self._send_on(events[0].message.partition, singles)
 
     async def _commit(self, events: list[Any]) -> None:
         number = events[0].message.partition

@@ -145,10 +145,15 @@ class Singles:
         batch = await self._judge.batch(tenant, batch_id, [one.value for one in group])
         positions = np.array([one.position for one in group], np.int64)
         batch = replace(batch, sent_on=SentOn(source, positions))
+        messages = await asyncio.to_thread(self._messages, batch)
+        await asyncio.gather(*(self._send(*one) for one in messages))
+
+    def _messages(self, batch: IncomingBatch) -> list[tuple[int, bytes]]:
+        """What each partition of readings gets of a batch."""
         cuts = cut(batch, self._partitions, self._limits)
         if len({one.partition_no for one in cuts}) != len(cuts):
             raise ValueError("a partition would get two messages of one group")
-        await asyncio.gather(*(self._send(one.partition_no, encode(one.batch)) for one in cuts))
+        return [(one.partition_no, encode(one.batch)) for one in cuts]
 
     async def _aside(self, partition: int, single: Single, error: Exception) -> None:
         while True:
