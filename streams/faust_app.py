@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import faust
 from faust.transport.drivers import aiokafka as driver
@@ -83,25 +84,26 @@ class WorkerApp:
 
     # Assignment
 
-    async def positions(self, ends: Mapping[int, Ends]) -> dict[int, int]:
-        """Take partitions over; where each goes on. One whose position the log hasn't is left out, with an alarm."""
-        self.assigned = set(ends)
-        found = await asyncio.gather(*(self._assign(number, one) for number, one in ends.items()))
+    async def take_over(self, numbers: Sequence[int]) -> dict[int, int]:
+        """Take partitions over; where each goes on."""
+        self.assigned = set(numbers)
+        for number in self.assigned - set(self.partitions):
+            self.partitions[number] = self._make_worker(number)
+        workers = [self.partitions[number] for number in numbers]
+        found = await asyncio.gather(*(worker.in_thread(worker.take_over) for worker in workers))
         if self._turns is None:
             self._turns = asyncio.create_task(self._turn_for_ever())
-        return {
-            number: position for number, position in zip(ends, found, strict=True) if position is not None
-        }
+        return dict(zip(numbers, found, strict=True))
 
-    async def _assign(self, number: int, ends: Ends) -> int | None:
-        worker = self.partitions.get(number)
-        if worker is None:
-            worker = self.partitions[number] = self._make_worker(number)
+    async def has(self, number: int, ends: Ends) -> bool:
+        """Whether the log has the position of a partition. One whose it hasn't isn't worked on, with an alarm."""
+        worker = self.partitions[number]
         try:
-            return await worker.in_thread(worker.assign, ends)
+            await worker.in_thread(worker.compare, ends)
         except PositionLostError as error:
             log.critical("partition %d is refused: %s", number, error.detail)
-            return None
+            return False
+        return True
 
     async def _on_revoked(self, _: object, revoked: set[TP], **__: Any) -> None:
         """Remember nothing as ours: whether it still is, is asked of the store at the next assignment."""
@@ -175,6 +177,22 @@ class WorkerApp:
                     await worker.in_thread(worker.turn)
                 except BpmError as error:
                     log.warning("partition %d: %s", number, error.detail)
+            await self._ask_anew()
+
+    async def _ask_anew(self) -> None:
+        """Have partitions assigned again that others took over, though they stayed ours for the group.
+
+        A worker that lags behind in the group's changes may take partitions from their next owner, and let go of them
+        as it catches up. After a session that has happened, and whoever isn't a member any more knows.
+        """
+        now_s = time.monotonic()
+        lost = [self.partitions[number] for number in self.assigned]
+        late = [one for one in lost if one.lost_s is not None and now_s - one.lost_s > self.limits.session_s]
+        if late:
+            log.warning("partitions %s are ours, and were taken over", [one.partition_no for one in late])
+            for one in late:
+                one.lost_s = now_s
+            await cast("_Consumer", self.app.consumer).join_again()
 
     async def stop(self) -> None:
         """Save the states and let go of the partitions, once Faust has ended."""
@@ -259,16 +277,22 @@ class _Consumer(driver.Consumer):
         worker: WorkerApp = self.app.worker  # type: ignore[attr-defined]
         found = dict(await super().seek_to_committed())
         mine = {tp.partition: tp for tp in self.assignment() if tp.topic == worker.topic}
+        positions = await worker.take_over(list(mine))
         first = await self.earliest_offsets(*mine.values())
         behind = await self.highwaters(*mine.values())
-        ends = {number: Ends(first[tp], behind[tp]) for number, tp in mine.items()}
-        positions = await worker.positions(ends)
         for number, tp in mine.items():
+            known = await worker.has(number, Ends(first[tp], behind[tp]))
             # Of a refused partition nothing is worked on; its messages stay where they are.
-            position = positions.get(number, ends[number].behind)
-            self._thread.seek(tp, position)
-            found[tp] = position
+            found[tp] = positions[number] if known else behind[tp]
+            self._thread.seek(tp, found[tp])
         return found
+
+    async def join_again(self) -> None:
+        """Have the group assign this worker's partitions once more."""
+        thread: Any = self._thread
+        # aiokafka has no public way to ask for it; this is how it does so itself.
+        coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
+        await thread.call_thread(coordinator.request_rejoin)
 
 
 class _Transport(driver.Transport):

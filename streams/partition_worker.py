@@ -52,7 +52,7 @@ class Aside(Protocol):
 
 
 class PartitionWorker:
-    """Owns a partition from `assign` until another worker does.
+    """Owns a partition from `take_over` until another worker does.
 
     What it may not do is guarded by the store (rules E7, E8): every commit compares epoch and position.
     """
@@ -70,11 +70,14 @@ class PartitionWorker:
         self.partition_no = partition_no
         self.store = store
         self._clock = clock
+        self._monotonic_s = monotonic_s
         self.owner = PartitionOwner(store, limits, pipeline_limits, clock, monotonic_s, reached, self)
         self.refused: str | None = None
         """Why the partition isn't worked on though it is assigned: its position isn't in the log."""
         self.lost = True
-        """Whether another worker may have taken over since `assign`."""
+        """Whether another worker may have taken over since `take_over`."""
+        self.lost_s: float | None = None
+        """When it was seen that another worker has taken over, on the monotonic clock; None while that isn't so."""
         self.seen_behind = 0
         """Behind the last message that was handed in."""
         self.log_end = 0
@@ -107,10 +110,10 @@ class PartitionWorker:
 
     # Of the owner's thread.
 
-    def assign(self, ends: Ends) -> int:
+    def take_over(self) -> int:
         """Take the partition over, unless it is ours still; gives the position at which to go on.
 
-        Tries until it works, or until stopping. Raises PositionLostError when the log doesn't have the position.
+        Tries until it works, or until stopping.
         """
         while True:
             try:
@@ -123,13 +126,19 @@ class PartitionWorker:
                 break
             if self._stopping.is_set():
                 raise FencedError("the worker is stopping")
-        self.lost, self.refused = False, None
+        self.lost, self.lost_s, self.refused = False, None, None
+        return self.store.position
+
+    def compare(self, ends: Ends) -> None:
+        """Compare the position with the log as it was found after `take_over`: before, others could still commit.
+
+        Raises PositionLostError when the log doesn't have the position.
+        """
         position = self.store.position
         self.log_end = max(ends.behind, position)
         if not ends.first <= position <= ends.behind:
             self.refused = f"it is to go on at {position}, and the log has {ends.first} to {ends.behind}"
             raise PositionLostError(self.refused)
-        return position
 
     def commit(self, messages: Sequence[Delivered | Unreadable], aside: Aside) -> None:
         """Commit messages, however long the store is away; returns early when the partition was taken away.
@@ -195,7 +204,7 @@ class PartitionWorker:
     def _lose(self, error: FencedError) -> None:
         log.warning("partition %d: %s", self.partition_no, error.detail)
         self.owner.forget("another worker has taken the partition over")
-        self.lost = True
+        self.lost, self.lost_s = True, self._monotonic_s()
 
     def turn(self) -> None:
         """What is due between groups."""

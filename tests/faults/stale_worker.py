@@ -55,8 +55,9 @@ def main(administrator: str, tenant: int, ts_ms: int) -> None:
         for number in range(MESSAGES)
     ]
     older, newer = worker(conninfo, topic), worker(conninfo, topic)
-    older.assign(ENDS)
-    newer.assign(ENDS)
+    for one in (older, newer):
+        one.take_over()
+        one.compare(ENDS)
     newer.commit(messages, no_dead_letter)
     older.commit(messages[:SEEN_BY_THE_OLDER], no_dead_letter)
     with psycopg.connect(administrator) as connection:

@@ -181,3 +181,16 @@ def test_a_correction_is_done_when_every_partition_has_done_its_part(client: htt
     assert client.get(f"/v1/corrections/{asked.json()['id']}").json()["readings"] == 8
     again = committed(client, client.post("/v1/telemetry", json=body).json()["id"])
     assert [item["reason"] for item in again["items"]] == ["deleted"] * 8
+
+
+def test_a_partition_that_was_taken_over_and_let_go_of_is_taken_back(
+    client: httpx.Client, database: DatabaseAccess
+) -> None:
+    body = [reading(f"T-{number}", back_s=2) for number in range(8)]
+    committed(client, client.post("/v1/telemetry", json=body).json()["id"])
+    with psycopg.connect(database.admin) as connection:
+        # What a worker does that comes too late: it takes over, and goes on with nothing.
+        connection.execute("UPDATE bpm.partitions SET epoch = epoch + 1")
+    body = [reading(f"T-{number}", back_s=1) for number in range(8)]
+    answer = client.post("/v1/telemetry", json=body)
+    assert committed(client, answer.json()["id"])["accepted"] == 8

@@ -56,7 +56,8 @@ def test_e19_nobody_is_called_silent_while_readings_wait(
         return int(row[0])
 
     try:
-        worker.assign(Ends(0, WAITING))
+        worker.take_over()
+        worker.compare(Ends(0, WAITING))
         passed_ms[0] += 2 * AFTER_S * 1000
         worker.turn()
         assert alerts() == 0, "its reading may be among those that wait"
