@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from api import errors, openapi
 from api.aggregates.routes import routes as aggregates
 from api.alerts.routes import routes as alerts
+from api.audit.routes import routes as audit
 from api.bootstrap import Engine
 from api.channels.routes import routes as channels
 from api.corrections.routes import routes as corrections
@@ -23,6 +24,7 @@ from api.groups.routes import routes as groups
 from api.key_aliases.routes import routes as key_aliases
 from api.live.routes import routes as live
 from api.live_aggregates.routes import routes as live_aggregates
+from api.me.routes import routes as me
 from api.metrics import Metrics
 from api.models.routes import routes as models
 from api.operation.routes import ASSETS_PATH
@@ -121,6 +123,8 @@ def described_app(
         silences,
         channels,
         deliveries,
+        audit,
+        me,
         operation,
         page,
     ):

@@ -17,6 +17,15 @@ def to_ms(moment: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * MILLISECONDS_PER_SECOND + delta.microseconds // 1000
 
 
+def rfc3339(moment: datetime) -> str:
+    """A moment of any zone as RFC 3339 text in UTC, cut to the millisecond.
+
+    >>> rfc3339(datetime(2026, 1, 31, 12, 0, 0, 1999, UTC))
+    '2026-01-31T12:00:00.001Z'
+    """
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def from_ms(ms: int) -> datetime:
     """The aware UTC datetime of milliseconds since 1970.
 

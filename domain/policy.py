@@ -35,6 +35,8 @@ class Action(StrEnum):
     MODEL_WRITE = "model:write"
     SITE_READ = "site:read"
     SITE_WRITE = "site:write"
+    AUDIT_READ = "audit:read"
+    OWN_PERMISSIONS_READ = "own-permissions:read"
 
 
 _READS: Final = frozenset(
@@ -52,6 +54,7 @@ _READS: Final = frozenset(
         Action.GROUP_READ,
         Action.MODEL_READ,
         Action.SITE_READ,
+        Action.OWN_PERMISSIONS_READ,
     }
 )
 
@@ -72,10 +75,17 @@ GRANTS: Final[dict[Role, frozenset[Action]]] = {
         Action.SILENCE_WRITE,
     },
     Role.ANALYST: _READS,
-    Role.DEVICE: frozenset({Action.TELEMETRY_WRITE, Action.RECEIPT_READ}),
+    Role.DEVICE: frozenset({Action.TELEMETRY_WRITE, Action.RECEIPT_READ, Action.OWN_PERMISSIONS_READ}),
     Role.IMPORTER: frozenset(
-        {Action.TELEMETRY_WRITE, Action.TELEMETRY_IMPORT, Action.RECEIPT_READ, Action.PACK_READ}
+        {
+            Action.TELEMETRY_WRITE,
+            Action.TELEMETRY_IMPORT,
+            Action.RECEIPT_READ,
+            Action.PACK_READ,
+            Action.OWN_PERMISSIONS_READ,
+        }
     ),
+    Role.AUDITOR: _READS | {Action.AUDIT_READ, Action.CHANNEL_READ},
 }
 
 
@@ -93,11 +103,12 @@ BEYOND_SITES: Final = frozenset(
         Action.CHANNEL_WRITE,
         Action.SILENCE_READ,
         Action.SILENCE_WRITE,
+        Action.AUDIT_READ,
     }
 )
 """Actions that reach all sites of a tenant: a model's limits and key aliases judge every site's readings, what was set
-aside may name any pack, a batch that is corrected may hold readings of every site, and rules, silences and
-saved groups hold packs of every site. A credential that is limited to sites is refused them.
+aside may name any pack, a batch that is corrected may hold readings of every site, rules, silences and saved groups
+hold packs of every site, and the audit log tells of all changes. A credential that is limited to sites is refused them.
 """
 
 

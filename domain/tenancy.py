@@ -38,6 +38,7 @@ class Role(StrEnum):
     ANALYST = "analyst"
     DEVICE = "device"
     IMPORTER = "importer"
+    AUDITOR = "auditor"
 
 
 @dataclass(frozen=True, slots=True)

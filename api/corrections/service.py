@@ -7,7 +7,7 @@ from uuid import UUID
 from api.call import Call
 from api.corrections import schemas
 from api.ranges import require_range
-from domain.clock import from_ms, to_ms
+from domain.clock import rfc3339, to_ms
 from domain.corrections import CorrectionKind, CorrectionStatus
 from domain.errors import InvalidRequestError, NotFoundError
 from domain.measures import MEASURE_INDEX, MEASURE_NAMES, THOUSANDTHS_PER_UNIT
@@ -134,6 +134,4 @@ def _public(row: Row) -> Row:
 
 
 def _text(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return from_ms(to_ms(moment)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if moment is None else rfc3339(moment)

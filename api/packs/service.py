@@ -10,7 +10,7 @@ import numpy as np
 from api.call import Call
 from api.packs.schemas import NewPack, PacksAsked
 from api.registration import Registration, RowProblem, read_rows
-from domain.clock import MILLISECONDS_PER_SECOND, from_ms, to_ms
+from domain.clock import MILLISECONDS_PER_SECOND, from_ms, rfc3339, to_ms
 from domain.errors import ConflictError, InvalidRequestError
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
 from domain.readings import NEVER_MS
@@ -90,7 +90,7 @@ async def _latest(call: Call, transaction: Transaction, number: int, tenures: li
         if not any(_within(at_ms, tenure) for tenure in tenures):
             known = await stored.latest_held(transaction, number, index)
         if known is not None:
-            found[measure.name] = {"value": known[0], "ts": _text(from_ms(known[1])), "unit": measure.unit}
+            found[measure.name] = {"value": known[0], "ts": rfc3339(from_ms(known[1])), "unit": measure.unit}
     return found
 
 
@@ -107,15 +107,11 @@ def _bound(text: str) -> datetime | None:
 def _tenure(row: Row) -> Row:
     starts, ends = _bound(row["held_from"]), _bound(row["held_to"])
     return {
-        "from": None if starts is None else _text(starts),
-        "to": None if ends is None else _text(ends),
+        "from": None if starts is None else rfc3339(starts),
+        "to": None if ends is None else rfc3339(ends),
         "site": row["site"],
         "model": row["model"],
     }
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _public(row: Row) -> Row:

@@ -307,6 +307,8 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("PATCH", "/v1/sites/{id}"): Call(
         Action.SITE_WRITE, sent=edit("site", lambda _: {"region": "north"}), of="site"
     ),
+    ("GET", "/v1/audit"): Call(Action.AUDIT_READ),
+    ("GET", "/v1/me/permissions"): Call(Action.OWN_PERMISSIONS_READ),
     ("GET", "/healthz"): Call(None),
     ("GET", "/readyz"): Call(None),
     ("GET", "/metrics"): Call(None),

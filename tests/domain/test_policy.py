@@ -19,6 +19,7 @@ READS = {
     "alert:read",
     "ticket:write",
     "silence:read",
+    "own-permissions:read",
 }
 RULES = {"rule:write", "alert:write", "silence:write"}
 GRANTED = {
@@ -36,6 +37,7 @@ GRANTED = {
         "correction:write",
         "channel:read",
         "channel:write",
+        "audit:read",
     },
     "operator": READS
     | RULES
@@ -50,8 +52,15 @@ GRANTED = {
         "site:write",
     },
     "analyst": READS,
-    "device": {"telemetry:write", "receipt:read"},
-    "importer": {"telemetry:write", "telemetry:import", "receipt:read", "pack:read"},
+    "device": {"telemetry:write", "receipt:read", "own-permissions:read"},
+    "importer": {
+        "telemetry:write",
+        "telemetry:import",
+        "receipt:read",
+        "pack:read",
+        "own-permissions:read",
+    },
+    "auditor": READS | {"audit:read", "channel:read"},
 }
 
 
@@ -95,6 +104,7 @@ def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
         "silence:write",
         "channel:read",
         "channel:write",
+        "audit:read",
     }
 
 

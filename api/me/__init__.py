@@ -1,0 +1,1 @@
+"""What a credential is good for."""
