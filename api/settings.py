@@ -245,21 +245,6 @@ class Settings(BaseSettings):
     quarantine_sweep_s: float = Field(60.0, gt=0, description="time between looks for items to drop")
     quarantine_sweep_items_max: int = Field(10_000, gt=0, description="items dropped at one look")
     quarantine_export_items_max: int = Field(100_000, gt=0, description="items in one export; then 422")
-    readings_compress_after_days: float = Field(
-        1.0, ge=0, description="with TimescaleDB: age from which days of readings are stored by column"
-    )
-    quarters_compress_after_days: float = Field(
-        30.0, ge=0, description="with TimescaleDB: age from which quarter-hours are stored by column"
-    )
-    readings_keep_days: float = Field(
-        90.0,
-        ge=1,
-        description="with TimescaleDB: age from which days of readings that are archived are dropped",
-    )
-    settle_wait_s: float = Field(
-        60.0, gt=0, description="with TimescaleDB: time between looks for days to compress or drop"
-    )
-
     redrive_items_max: int = Field(10_000, gt=0, description="items judged again in one request")
 
     silent_after_s: int = Field(

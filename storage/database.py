@@ -28,15 +28,6 @@ OWNER_ROLE = "bpm_owner"
 
 SCHEMA = "bpm"
 
-SHOWN_SCHEMA = "bpm_shown"
-"""Views that stand before the tables of the same name where requests may not read those: hypertables."""
-
-_OPTIONS_OF = {
-    APP_ROLE: f"-c search_path={SHOWN_SCHEMA},{SCHEMA}",
-    # A correction takes as many readings out of a compressed chunk as it names.
-    INGEST_ROLE: f"-c search_path={SCHEMA} -c timescaledb.max_tuples_decompressed_per_dml_transaction=0",
-}
-
 _KEEPALIVES_IDLE_S = 10
 _UNANSWERED_MS_MAX = 30_000
 
@@ -49,7 +40,7 @@ def conninfo_as(
     Timeouts of 0 mean none. Commits wait for the disk, whatever the server's default: an acknowledgement says so.
     """
     options = (
-        f"-c role={role} {_OPTIONS_OF[role]} -c timezone=UTC "
+        f"-c role={role} -c search_path={SCHEMA} -c timezone=UTC "
         f"-c synchronous_commit=on -c statement_timeout={int(statement_timeout_s * 1000)}ms "
         f"-c lock_timeout={int(lock_timeout_s * 1000)}ms"
     )

@@ -45,8 +45,6 @@ from storage.partition_queries import PartitionQueries
 from storage.receipts import items_to_json, receipt_of
 
 COPY_CHUNK_BYTES = 1 << 20
-COMPRESSED_ROWS_MIN = 1_000
-"""Rows of a group from which a hypertable stores them by column at once: it puts so many into one row at most."""
 COMMITS_CHANNEL = "bpm_commits"
 """Of notifications that the position of a partition of a topic has moved."""
 
@@ -235,7 +233,7 @@ class GroupTransaction:
         (numbers,) = queries.columns("partition.batch_numbers", {"count": len(results)})
         self._numbers = numbers
         rows = outcome.rows
-        _copy_readings(queries, rows, numbers)
+        _copy_readings(queries.connection, rows, numbers)
         self._notes.leave(queries, rows.tenant, rows.pack, rows.ts_ms, rows.batch, numbers)
         _insert_batches(queries.connection, outcome, numbers, queries.partition_no, self._position)
         quarantine.insert(queries.connection, results)
@@ -248,7 +246,7 @@ class GroupTransaction:
         """
         queries = self._queries
         (numbers,) = queries.columns("partition.batch_numbers", {"count": 1})
-        _copy_readings(queries, added, numbers)
+        _copy_readings(queries.connection, added, numbers)
         tenant = np.concatenate([tenant, added.tenant])
         pack = np.concatenate([gone.pack, added.pack])
         ts_ms = np.concatenate([gone.ts_ms, added.ts_ms])
@@ -299,16 +297,16 @@ def stored_of(columns: tuple[Any, ...]) -> StoredReadings:
     return StoredReadings(pack, ts_ms, to_thousandths(np.stack(values)))
 
 
-def _copy_readings(queries: PartitionQueries, rows: NewReadings, numbers: npt.NDArray[np.int64]) -> None:
+def _copy_readings(
+    connection: psycopg.Connection[Any], rows: NewReadings, numbers: npt.NDArray[np.int64]
+) -> None:
     if len(rows) == 0:
         return
-    if queries.hypertables and len(rows) >= COMPRESSED_ROWS_MIN:
-        queries.rows("readings.compress_on_arrival")
     values = to_values(rows.thousandths).astype(np.float32)
     encoded = pgcopy.encode_rows(
         rows.tenant, rows.pack, rows.ts_ms, numbers[rows.batch], rows.index, values
     ).data
-    with queries.connection.cursor().copy(query("readings.copy")) as copy:
+    with connection.cursor().copy(query("readings.copy")) as copy:
         copy.write(pgcopy.HEADER)
         for start in range(0, len(encoded), COPY_CHUNK_BYTES):
             copy.write(encoded[start : start + COPY_CHUNK_BYTES])

@@ -9,11 +9,10 @@ import psycopg
 from psycopg import sql
 
 from domain.errors import DatabaseRefusedError
-from storage.database import APP_ROLE, INGEST_ROLE, OWNER_ROLE, SCHEMA, SHOWN_SCHEMA
+from storage.database import APP_ROLE, INGEST_ROLE, OWNER_ROLE, SCHEMA
 
 OLDEST_SERVER = 150_000
 GRANTED_SET_SERVER = 160_000
-OLDEST_TIMESCALE = (2, 29)
 _LOCK = 0x42504D01
 
 _ROLES = {
@@ -58,24 +57,9 @@ def migrate(conninfo: str, service_login: str | None = None) -> list[str]:
                 limit=15,
             )
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        _require_timescale(connection)
         _ensure_roles(connection, service_login)
         _ensure_schema(connection)
         return _apply_missing(connection)
-
-
-def _require_timescale(connection: psycopg.Connection) -> None:
-    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
-    if row is None:
-        return
-    found = tuple(int(part) for part in re.findall(r"[0-9]+", row[0])[:2])
-    if found < OLDEST_TIMESCALE:
-        oldest = ".".join(map(str, OLDEST_TIMESCALE))
-        raise DatabaseRefusedError(
-            f"TimescaleDB {row[0]} is too old; {oldest} is the oldest that is supported. Update the extension, or "
-            "take a database without it",
-            limit=oldest,
-        )
 
 
 def _ensure_roles(connection: psycopg.Connection, service_login: str | None) -> None:
@@ -111,16 +95,6 @@ def _ensure_schema(connection: psycopg.Connection) -> None:
     connection.execute(
         sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
             sql.Identifier(SCHEMA), sql.Identifier(OWNER_ROLE)
-        )
-    )
-    connection.execute(
-        sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
-            sql.Identifier(SHOWN_SCHEMA), sql.Identifier(OWNER_ROLE)
-        )
-    )
-    connection.execute(
-        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
-            sql.Identifier(SHOWN_SCHEMA), sql.Identifier(APP_ROLE)
         )
     )
     connection.execute(

@@ -131,7 +131,6 @@ class PartitionStore:
         self._applied_batch_no, self._last_batch_no = found["applied_batch_no"], found["last_batch_no"]
         installation = queries.one("readings.first_day")
         self._first_day, self._gap_ms = installation["first_day"], installation["gap_s_max"] * 1000
-        queries.hypertables = installation["hypertables"]
         with queries.connection.transaction():
             if queries.rows("partition.make_marks"):
                 queries.rows("partition.note_everything")

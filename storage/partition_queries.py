@@ -15,8 +15,6 @@ class PartitionQueries:
         self.connection = connection
         self.partition_no = partition_no
         self.partitions = partitions
-        self.hypertables = False
-        """Whether readings and quarter-hours are hypertables of TimescaleDB."""
 
     def _given(self, parameters: dict[str, Any] | None) -> dict[str, Any]:
         return {"partition_no": self.partition_no, "partitions": self.partitions} | (parameters or {})

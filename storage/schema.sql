@@ -10,62 +10,6 @@ ALTER FUNCTION bpm.changed_registry(version bigint) OWNER TO bpm_owner;
 
 COMMENT ON FUNCTION bpm.changed_registry(version bigint) IS 'The next registry_version of a tenant: the same upper half, another lower half.';
 
-CREATE FUNCTION bpm.compress_chunk_before(hypertable text, moment timestamp with time zone) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'bpm', 'pg_temp'
-    SET lock_timeout TO '5s'
-    AS $_$
-DECLARE
-    extension text;
-    found regclass;
-BEGIN
-    IF NOT (SELECT hypertables FROM installation) THEN
-        RETURN NULL;
-    END IF;
-    SELECT extnamespace::regnamespace::text INTO extension FROM pg_extension WHERE extname = 'timescaledb';
-    EXECUTE $find$
-        SELECT format('%I.%I', told.chunk_schema, told.chunk_name)::regclass
-        FROM timescaledb_information.chunks AS told
-        WHERE told.hypertable_schema = 'bpm' AND told.hypertable_name = $1 AND told.range_end <= $2
-            AND (
-                NOT told.is_compressed
-                OR _timescaledb_functions.chunk_status(format('%I.%I', told.chunk_schema, told.chunk_name)::regclass)
-                    & 10 <> 0
-            )
-        ORDER BY told.range_end LIMIT 1
-    $find$ INTO found USING hypertable, moment;
-    IF found IS NOT NULL THEN
-        EXECUTE format('SELECT %s.compress_chunk($1)', extension) USING found;
-    END IF;
-    RETURN found::text;
-END
-$_$;
-
-ALTER FUNCTION bpm.compress_chunk_before(hypertable text, moment timestamp with time zone) OWNER TO bpm_owner;
-
-CREATE FUNCTION bpm.drop_archived_chunks(moment timestamp with time zone) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'bpm', 'pg_temp'
-    SET lock_timeout TO '5s'
-    AS $_$
-DECLARE
-    extension text;
-    dropped integer;
-BEGIN
-    IF NOT (SELECT hypertables AND isfinite(archived_before) FROM installation) THEN
-        RETURN 0;
-    END IF;
-    SELECT extnamespace::regnamespace::text INTO extension FROM pg_extension WHERE extname = 'timescaledb';
-    EXECUTE format(
-        'SELECT count(*) FROM %s.drop_chunks(''bpm.readings'', older_than => least($1, (SELECT archived_before FROM installation)))',
-        extension
-    ) INTO dropped USING moment;
-    RETURN dropped;
-END
-$_$;
-
-ALTER FUNCTION bpm.drop_archived_chunks(moment timestamp with time zone) OWNER TO bpm_owner;
-
 CREATE FUNCTION bpm.make_quarters_partition(month timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
@@ -646,7 +590,6 @@ CREATE TABLE bpm.installation (
     archived_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     partitions integer DEFAULT 1 NOT NULL,
     topic text,
-    hypertables boolean DEFAULT false NOT NULL,
     CONSTRAINT installation_gap_s_max_check CHECK (((gap_s_max >= 1) AND (gap_s_max <= 900))),
     CONSTRAINT installation_only_row_check CHECK (only_row),
     CONSTRAINT installation_partitions_check CHECK ((partitions > 0))
@@ -663,8 +606,6 @@ COMMENT ON COLUMN bpm.installation.archived_before IS 'Days before are archived:
 COMMENT ON COLUMN bpm.installation.partitions IS 'Over so many partitions packs are spread: a pack belongs to its number modulo this. Fixed for a topic''s life.';
 
 COMMENT ON COLUMN bpm.installation.topic IS 'The topic that readings come from, as name/id; NULL while the engine''s own process takes them in.';
-
-COMMENT ON COLUMN bpm.installation.hypertables IS 'Whether readings and quarters are hypertables of TimescaleDB; decided once, when the database was made.';
 
 CREATE TABLE bpm.key_aliases (
     tenant_id integer NOT NULL,
@@ -1819,12 +1760,6 @@ ALTER TABLE bpm.window_notes ENABLE ROW LEVEL SECURITY;
 
 GRANT USAGE ON SCHEMA bpm TO bpm_app;
 GRANT USAGE ON SCHEMA bpm TO bpm_ingest;
-
-REVOKE ALL ON FUNCTION bpm.compress_chunk_before(hypertable text, moment timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION bpm.compress_chunk_before(hypertable text, moment timestamp with time zone) TO bpm_ingest;
-
-REVOKE ALL ON FUNCTION bpm.drop_archived_chunks(moment timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION bpm.drop_archived_chunks(moment timestamp with time zone) TO bpm_ingest;
 
 REVOKE ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) TO bpm_ingest;

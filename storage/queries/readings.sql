@@ -25,9 +25,6 @@ FROM (
 -- name: copy
 COPY readings (tenant_id, pack_id, ts, batch_no, item_no, {measures}) FROM STDIN (FORMAT BINARY)
 
--- name: compress_on_arrival
-SET LOCAL timescaledb.enable_direct_compress_copy = on
-
 -- name: partition_names
 SELECT child.relname FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
 WHERE inhparent = 'readings'::regclass
@@ -36,4 +33,4 @@ WHERE inhparent = 'readings'::regclass
 SELECT make_readings_partition(%(name)s, %(starts)s, %(ends)s)
 
 -- name: first_day
-SELECT first_day, gap_s_max, hypertables FROM installation
+SELECT first_day, gap_s_max FROM installation
