@@ -42,7 +42,7 @@ docs: .venv/installed-check ## Build the documentation into docs/_build/html
 client: .venv/installed-test ## Generate the Python client into build/client
 	@$(BIN)/python -m api.client build/client
 
-bench: .venv/installed-bench ## Measure beside peers and floors
+bench: .venv/installed-bench .venv-quixstreams/installed ## Measure beside peers and floors
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove what the tools made, but neither .venv nor var
@@ -63,6 +63,15 @@ clean: ## Remove what the tools made, but neither .venv nor var
 	@{ $(PIP) install --constraint constraints.txt --editable '.$(EXTRA)' && touch $@; } \
 		| awk '/^ *Collecting/ {printf "."; fflush()} END {print ""}'
 	@test -f $@
+
+# A peer of the benchmarks with older libraries, which stand before those of .venv.
+.venv-quixstreams/installed: benchmarks/quixstreams.txt .venv/installed-bench
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --no-input --quiet install --requirement $<
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib")); print("$(CURDIR)")' \
+		> $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/engine.pth
+	@touch $@
 
 # Maven takes Kafka's jars from the registry that it is set up with.
 .kafka/installed: deploy/kafka/pom.xml | .venv/installed-test

@@ -32,6 +32,7 @@ from benchmarks.fleet import (
 from benchmarks.measuring import Samples
 from benchmarks.report import Report, compare
 from benchmarks.served import ServedEngine, served_engine
+from benchmarks.topic_peers import Form, System
 from streams.topics import READINGS, SINGLES, Header
 from tests.kafka.broker import Cluster
 from tests.kafka.workers import Worker
@@ -40,6 +41,17 @@ PACKS, READINGS_PER_PACK = 100, 50
 PARTITIONS = 8
 STEP_MS = 100
 DRAIN_S_MAX = 600.0
+PEERS = {
+    "Arrow: plain consumer": (System.CONSUMER, Form.ARROW),
+    "Arrow: quixstreams": (System.QUIXSTREAMS, Form.ARROW),
+    "Arrow: bytewax": (System.BYTEWAX, Form.ARROW),
+    "JSON: plain consumer": (System.CONSUMER, Form.JSON),
+    "JSON: Faust, event by event": (System.FAUST, Form.JSON),
+    "JSON: quixstreams": (System.QUIXSTREAMS, Form.JSON),
+    "JSON: bytewax": (System.BYTEWAX, Form.JSON),
+}
+QUIXSTREAMS_PYTHON = Path(sys.prefix).with_name(".venv-quixstreams") / "bin" / "python"
+"""quixstreams asks for older versions of libraries than the engine has, so it stands in front of the engine's own."""
 _BACK_MS = 6 * 3_600_000
 _SENT_MS = 300
 
@@ -159,13 +171,15 @@ def _field() -> Iterator[Field]:
                 yield Field(cluster, engine, token, folder, now_ms - _BACK_MS)
 
 
-def _peer(field: Field, kind: str, topic: str, readings: int) -> tuple[float, float]:
+def _peer(field: Field, system: System, form: Form, readings: int) -> tuple[float, float]:
     """The same figures of another that takes the messages from the topic's begin."""
+    python = QUIXSTREAMS_PYTHON if system is System.QUIXSTREAMS else Path(sys.executable)
+    topic = READINGS.name if form is Form.ARROW else SINGLES.name
     with psycopg.connect(field.engine.admin_conninfo()) as connection:
         row = connection.execute("SELECT tenant_id FROM tenants WHERE name = %s", (TENANT,)).fetchone()
     assert row is not None
     ran = subprocess.run(
-        [sys.executable, "-m", "benchmarks.topic_peers", kind, field.cluster.bootstrap, topic,
+        [str(python), "-m", "benchmarks.topic_peers", system, form, field.cluster.bootstrap, topic,
          field.engine.admin_conninfo(), str(row[0]), str(readings)],
         check=False, capture_output=True, text=True, env=os.environ.copy(), timeout=DRAIN_S_MAX,
     )  # fmt: skip
@@ -183,8 +197,7 @@ def _server_copy(field: Field, bodies: int) -> float:
         numbers = {name: number for name, number, _ in rows}
         fleet = Registered(rows[0][2], np.array([numbers[pack_name(at)] for at in range(PACKS)], np.int32))
         made = [copy_rows(field.fresh(), fleet, -1_000_000 - at) for at in range(bodies)]
-        path = field.folder / "rows.bin"
-        write_server_file(path, made)
+        path = write_server_file(field.engine.data_dir, "rows", memoryview(b"".join(made)))
         began_s = time.monotonic()
         copy_from_server_file(connection, path)
         return bodies * PACKS * READINGS_PER_PACK / (time.monotonic() - began_s)
@@ -211,9 +224,8 @@ def measure(*, quick: bool) -> list[Report]:
         for _ in range(rounds):
             note("Arrow, 2 workers", field.drain(2, field.post(bodies)))
             note("JSON singles, 2 workers", field.drain(2, field.publish(singles)))
-            note("Arrow: decode and COPY", _peer(field, "arrow", READINGS.name, first))
-            note("JSON: decode and COPY", _peer(field, "json", SINGLES.name, first_singles))
-            note("JSON: Faust, event by event", _peer(field, "faust", SINGLES.name, first_singles))
+            for name, (system, form) in PEERS.items():
+                note(name, _peer(field, system, form, first if form is Form.ARROW else first_singles))
             clock.setdefault("server COPY", []).append(_server_copy(field, bodies))
     facts = (
         f"{first:,} readings of {PACKS} packs in Arrow, {first_singles:,} as JSON singles, in a round.",
@@ -221,7 +233,7 @@ def measure(*, quick: bool) -> list[Report]:
         "The others keep no identity, no windows, no rules, no receipts; they commit a position with their rows.",
         "A worker takes singles twice: it gathers and sends them on, and commits them.",
     )
-    arrow, singles_ = ("Arrow: decode and COPY",), ("JSON: decode and COPY", "JSON: Faust, event by event")
+    arrow, singles_ = ([name for name, (_, form) in PEERS.items() if form is one] for one in Form)
 
     def of(form: str, figures: dict[str, list[float]]) -> dict[str, Samples]:
         return {name: Samples(name, found) for name, found in figures.items() if name.startswith(form)}
