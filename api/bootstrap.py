@@ -92,11 +92,22 @@ class Engine:
         return self.verifier.verify(token.strip())
 
     async def actor_of_claims(self, claims: Claims) -> Actor:
-        """The caller that a verified token names. Raises UnauthenticatedError."""
+        """The caller that a verified token names. Raises UnauthenticatedError, TenantElsewhereError."""
         tenant = await self._tenant(claims.tenant_name)
+        tenant.place.require_near(tenant.name)
         return Actor(
             claims.subject, tenant.tenant_id, tenant.name, claims.roles, claims.sites, claims.device_pack
         )
+
+    async def require_settled(self, actor: Actor) -> None:
+        """Raises UnavailableError while the actor's tenant is on its way to another cell."""
+        tenant = await self._tenant(actor.tenant_name)
+        tenant.place.require_settled(tenant.name, self.settings.retry_after_s)
+
+    async def require_near(self, actor: Actor) -> None:
+        """Raises TenantElsewhereError when the actor's tenant has moved to another cell."""
+        tenant = await self._tenant(actor.tenant_name)
+        tenant.place.require_near(tenant.name)
 
     async def _tenant(self, name: str) -> Tenant:
         cached = self._tenants.get(name)

@@ -28,6 +28,7 @@ STATUS: dict[type[errors.BpmError], int] = {
     errors.PreconditionFailedError: 412,
     errors.BodyTooLargeError: 413,
     errors.UnsupportedFormatError: 415,
+    errors.TenantElsewhereError: 421,
     errors.InvalidRequestError: 422,
     errors.KeyReusedError: 422,
     errors.PreconditionRequiredError: 428,

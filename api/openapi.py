@@ -17,7 +17,7 @@ from api.yaml_text import YAML
 Described = dict[str, Any]
 
 _INTERNAL: Final = 500
-_ALWAYS: Final = (401, 403, 422, 503)
+_ALWAYS: Final = (401, 403, 421, 422, 503)
 _WITH_BODY: Final = (400, 413, 415)
 _WITH_IF_MATCH: Final = (409, 412, 428)
 _WITH_KEY: Final = (409,)
@@ -48,6 +48,8 @@ PROBLEM: Final[Described] = {
             "anyOf": [{"type": "number"}, {"type": "string"}],
             "description": "what it may be at most, or at least",
         },
+        "cell": {"type": "string", "description": "of 421: the cell on which the tenant is"},
+        "url": {"type": "string", "description": "of 421: where that cell's API is"},
         "errors": {
             "type": "array",
             "description": "every field that is wrong, up to 20",

@@ -70,6 +70,8 @@ class Allowed:
         decision = decide(actor, self.action)
         if not decision.allowed:
             raise ForbiddenError(decision.reason)
+        if self.action.changes:
+            await engine_of(request).require_settled(actor)
         return Call(engine_of(request), actor, str(request.scope["request_id"]))
 
 

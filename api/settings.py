@@ -352,6 +352,9 @@ class Settings(BaseSettings):
         2500, gt=0, description="live connections of a tenant in a process; then 4429 or 429"
     )
 
+    cells_file: Path | None = Field(
+        None, description="other cells, to which `bpm tenant move` can move tenants, as TOML: url and database_url of each"
+    )
     secrets_key_file: Path | None = Field(
         None,
         description="keys that seal the secrets of webhooks, base64 of 32 bytes, a line each: the first seals, all"

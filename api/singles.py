@@ -16,6 +16,7 @@ from api.key_aliases.cache import AliasCache
 from api.packs.cache import PackCache
 from api.settings import Settings
 from api.telemetry.service import known_packs, marks_of
+from domain.cells import Placement
 from domain.clock import AnchoredClock
 from domain.errors import MessageMisdirectedError, MessageUnreadableError, UnavailableError
 from domain.quarantine import ItemOrigin
@@ -80,6 +81,8 @@ class SinglesJudge:
         if found is None:
             self._tenants.pop(name, None)
             raise MessageMisdirectedError("the message is for a tenant that is not in this database")
+        if found.place.placement in (Placement.SEALED, Placement.MOVED):
+            raise MessageMisdirectedError(f"the tenant is on the cell {found.place.cell}, or on its way there")
         self._tenants[name] = (time.monotonic(), found)
         return found
 

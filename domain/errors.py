@@ -117,6 +117,30 @@ class BusyError(BpmError):
     code = "busy"
 
 
+class TenantElsewhereError(BpmError):
+    """The tenant is on another cell: ask there."""
+
+    code = "tenant_elsewhere"
+
+
+class MoveRefusedError(BpmError):
+    """The tenant can't be moved as things are."""
+
+    code = "move_refused"
+
+
+class MoveFailedError(BpmError):
+    """The move was not finished; run the command again."""
+
+    code = "move_failed"
+
+
+class StateOutdatedError(BpmError):
+    """Packs arrived from another cell: what is remembered is loaded again."""
+
+    code = "state_outdated"
+
+
 class UnavailableError(BpmError):
     """The engine can't accept this now; try again after `retry_after_s`."""
 

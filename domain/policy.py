@@ -39,6 +39,12 @@ class Action(StrEnum):
     OWN_PERMISSIONS_READ = "own-permissions:read"
 
 
+    @property
+    def changes(self) -> bool:
+        """Whether it changes what is kept of the tenant. A ticket is no such thing: it holds for half a minute."""
+        return self is not Action.TICKET_WRITE and not self.value.endswith(":read")
+
+
 _READS: Final = frozenset(
     {
         Action.TELEMETRY_READ,

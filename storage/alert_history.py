@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg.rows import DictRow
 
 from domain.errors import InvalidRequestError
-from storage.cursors import Cursors, moment_in, no_cursor, number_in
+from storage.cursors import Cursors, moment_in, no_cursor, number_in, signed_number_in
 from storage.database import query
 from storage.transactions import Transaction
 
@@ -103,7 +103,7 @@ def _decoded(cursor: str) -> dict[str, Any]:
     return {
         "after_at": moment_in(moment),
         "after_partition": number_in(partition),
-        "after_seq": number_in(seq),
+        "after_seq": signed_number_in(seq),
     }
 
 

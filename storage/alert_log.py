@@ -24,6 +24,13 @@ async def positions(connection: psycopg.AsyncConnection[DictRow]) -> Positions:
     return {row["partition_no"]: row["seq"] for row in await cursor.fetchall()}
 
 
+async def mark_of_installation(connection: psycopg.AsyncConnection[DictRow]) -> str:
+    """Eight hexadecimal digits by which the installation's sequences are told from those of another."""
+    cursor = await connection.execute(query("alert_log.mark"))
+    (row,) = await cursor.fetchall()
+    return str(row["mark"])
+
+
 async def events_of_tenant(
     transaction: Transaction, partition_no: int, after: int, until: int, limit: int
 ) -> list[DictRow]:

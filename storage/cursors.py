@@ -60,6 +60,11 @@ def number_in(text: str) -> int:
     return int(text)
 
 
+def signed_number_in(text: str) -> int:
+    """A number in a cursor, which may be below zero. Raises InvalidRequestError."""
+    return -number_in(text[1:]) if text.startswith("-") else number_in(text)
+
+
 def moment_in(text: str) -> datetime:
     """A moment in a cursor. Raises InvalidRequestError."""
     try:

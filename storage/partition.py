@@ -15,7 +15,7 @@ from domain.alert_rules import TenureScope
 from domain.alerts import ClearByHand, OpenAlert, SavedRuleState
 from domain.clock import from_ms, to_ms
 from domain.corrections import Correction, Reached
-from domain.errors import DatabaseRefusedError, FencedError
+from domain.errors import DatabaseRefusedError, FencedError, StateOutdatedError
 from domain.measures import MEASURES
 from domain.readings import (
     NEVER_MS,
@@ -70,6 +70,7 @@ class PartitionStore:
         self._queries: PartitionQueries | None = None
         self._epoch = 0
         self._next = 0
+        self._arrivals = 0
         self._applied_batch_no = 0
         self._last_batch_no = 0
         self._known_partitions: set[str] = set()
@@ -103,7 +104,7 @@ class PartitionStore:
     def is_ours(self) -> bool:
         """Whether epoch and position are those of this owner still. Raises psycopg.Error when the database is away."""
         found = self._required().one("partition.owned")
-        return (found["epoch"], found["next"]) == (self._epoch, self._next)
+        return (found["epoch"], found["next"], found["arrivals"]) == (self._epoch, self._next, self._arrivals)
 
     @property
     def position(self) -> int:
@@ -127,7 +128,7 @@ class PartitionStore:
         return queries
 
     def _begin(self, queries: PartitionQueries, found: dict[str, Any]) -> None:
-        self._epoch, self._next = found["epoch"], found["next"]
+        self._epoch, self._next, self._arrivals = found["epoch"], found["next"], found["arrivals"]
         self._applied_batch_no, self._last_batch_no = found["applied_batch_no"], found["last_batch_no"]
         installation = queries.one("readings.first_day")
         self._first_day, self._gap_ms = installation["first_day"], installation["gap_s_max"] * 1000
@@ -298,6 +299,7 @@ class PartitionStore:
             locked = self._required().one("partition.lock")
             if (locked["epoch"], locked["next"]) != (self._epoch, self._next):
                 raise self._fenced()
+            self._require_known(locked)
             yield locked["closed_before_ms"]
         if connection.closed:
             # psycopg leaves a transaction without COMMIT, and without a word, when the connection has ended.
@@ -311,9 +313,19 @@ class PartitionStore:
                 self._required().rows("partition.close_quarters", {"before": from_ms(before_ms)})
 
     def check(self) -> None:
-        """Raises psycopg.Error when the database is away, FencedError when another process has taken over."""
-        if self._required().one("partition.epoch")["epoch"] != self._epoch:
+        """Raises psycopg.Error when the database is away, FencedError when another process has taken over.
+
+        Raises StateOutdatedError when packs arrived with their history.
+        """
+        found = self._required().one("partition.epoch")
+        if found["epoch"] != self._epoch:
             raise self._fenced()
+        self._require_known(found)
+
+    def _require_known(self, found: dict[str, Any]) -> None:
+        """Raises StateOutdatedError when packs arrived that what is remembered doesn't know."""
+        if found["arrivals"] != self._arrivals:
+            raise StateOutdatedError("packs arrived from another cell; the state is loaded again")
 
     def _fenced(self) -> FencedError:
         return FencedError(f"partition {self._partition_no} has been taken over by another process")

@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
+from domain.cells import Place, Placement
 from domain.errors import ConflictError, NotFoundError
 from domain.key_aliases import KeyAlias, KeyAliases, usable_aliases
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
@@ -21,15 +22,20 @@ from storage.transactions import Pool
 class Tenant:
     tenant_id: TenantId
     name: str
+    place: Place = Place()
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryVersion:
-    """State of a tenant's registry, whether unknown packs may register themselves, and where archived days end."""
+    """State of a tenant's registry, whether unknown packs may register themselves, and where archived days end.
+
+    place: where the tenant is.
+    """
 
     version: int
     register_unknown_packs: bool
     archived_before_ms: int
+    place: Place = Place()
 
 
 class Registry:
@@ -40,7 +46,11 @@ class Registry:
 
     async def tenant(self, name: str) -> Tenant | None:
         rows = await self._rows("registry.tenant", {"name": name})
-        return Tenant(TenantId(rows[0]["tenant_id"]), rows[0]["name"]) if rows else None
+        return _tenant(rows[0]) if rows else None
+
+    async def elsewhere(self, tenants: Sequence[TenantId]) -> list[Tenant]:
+        """Those of the tenants that have moved to another cell."""
+        return [_tenant(row) for row in await self._rows("registry.elsewhere", {"tenants": list(tenants)})]
 
     async def tenant_names(self, limit: int) -> list[str]:
         """The names of tenants in their order, at most so many."""
@@ -50,7 +60,7 @@ class Registry:
         parameters = {"tenant_id": tenant_id, "always_ms": ALWAYS_MS}
         (row,) = await self._rows("registry.version", parameters)
         return RegistryVersion(
-            row["registry_version"], row["register_unknown_packs"], row["archived_before_ms"]
+            row["registry_version"], row["register_unknown_packs"], row["archived_before_ms"], _place(row)
         )
 
     async def import_exists(self, tenant_id: TenantId, import_id: UUID, only_subject: str | None) -> bool:
@@ -88,6 +98,14 @@ class Registry:
     async def _rows(self, name: str, parameters: dict[str, Any]) -> list[DictRow]:
         async with self._pool.connection() as connection:
             return await (await connection.execute(query(name), parameters)).fetchall()
+
+
+def _tenant(row: DictRow) -> Tenant:
+    return Tenant(TenantId(row["tenant_id"]), row["name"], _place(row))
+
+
+def _place(row: DictRow) -> Place:
+    return Place(Placement(row["placement"]), row["cell"], row["cell_url"])
 
 
 def _tenure(row: DictRow, known: dict[str, Limits]) -> Tenure:

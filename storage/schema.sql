@@ -590,6 +590,10 @@ CREATE TABLE bpm.installation (
     archived_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     partitions integer DEFAULT 1 NOT NULL,
     topic text,
+    arrived_batch_no bigint DEFAULT 0 NOT NULL,
+    arrived_seq bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT installation_arrived_batch_no_check CHECK ((arrived_batch_no <= 0)),
+    CONSTRAINT installation_arrived_seq_check CHECK ((arrived_seq <= 0)),
     CONSTRAINT installation_gap_s_max_check CHECK (((gap_s_max >= 1) AND (gap_s_max <= 900))),
     CONSTRAINT installation_only_row_check CHECK (only_row),
     CONSTRAINT installation_partitions_check CHECK ((partitions > 0))
@@ -606,6 +610,10 @@ COMMENT ON COLUMN bpm.installation.archived_before IS 'Days before are archived:
 COMMENT ON COLUMN bpm.installation.partitions IS 'Over so many partitions packs are spread: a pack belongs to its number modulo this. Fixed for a topic''s life.';
 
 COMMENT ON COLUMN bpm.installation.topic IS 'The topic that readings come from, as name/id; NULL while the engine''s own process takes them in.';
+
+COMMENT ON COLUMN bpm.installation.arrived_batch_no IS 'Batches that arrived with tenants from other cells have numbers from here to -1: before all that were ever given here.';
+
+COMMENT ON COLUMN bpm.installation.arrived_seq IS 'The same of the numbers in the alert log.';
 
 CREATE TABLE bpm.key_aliases (
     tenant_id integer NOT NULL,
@@ -769,7 +777,8 @@ CREATE TABLE bpm.partitions (
     last_batch_no bigint DEFAULT 0 NOT NULL,
     applied_batch_no bigint DEFAULT 0 NOT NULL,
     closed_before timestamp with time zone DEFAULT date_bin('00:15:00'::interval, now(), '2000-01-01 00:00:00+00'::timestamp with time zone) NOT NULL,
-    alert_seq bigint DEFAULT 0 NOT NULL
+    alert_seq bigint DEFAULT 0 NOT NULL,
+    arrivals bigint DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE bpm.partitions OWNER TO bpm_owner;
@@ -779,6 +788,8 @@ COMMENT ON TABLE bpm.partitions IS 'One row, one writer: every transaction of th
 COMMENT ON COLUMN bpm.partitions.applied_batch_no IS 'pack_state holds the readings of batches up to this one.';
 
 COMMENT ON COLUMN bpm.partitions.closed_before IS 'Quarter-hours that start before are closed: a reading that touches one leaves a note. Moves forward only.';
+
+COMMENT ON COLUMN bpm.partitions.arrivals IS 'Grows when packs arrive with their history: an owner whose memory is of before loads it again.';
 
 CREATE TABLE bpm.quarantine (
     tenant_id integer NOT NULL,
@@ -1099,7 +1110,13 @@ CREATE TABLE bpm.tenants (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     rules_version bigint DEFAULT 0 NOT NULL,
     key_aliases_version integer DEFAULT 1 NOT NULL,
-    CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+    placement text DEFAULT 'here'::text NOT NULL,
+    cell text,
+    cell_url text,
+    arrived_from text,
+    CONSTRAINT tenants_check CHECK ((((placement = 'here'::text) = (cell IS NULL)) AND ((cell IS NULL) = (cell_url IS NULL)))),
+    CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text)),
+    CONSTRAINT tenants_placement_check CHECK ((placement = ANY (ARRAY['here'::text, 'leaving'::text, 'sealed'::text, 'moved'::text])))
 );
 
 ALTER TABLE ONLY bpm.tenants FORCE ROW LEVEL SECURITY;
@@ -1109,6 +1126,10 @@ ALTER TABLE bpm.tenants OWNER TO bpm_owner;
 COMMENT ON COLUMN bpm.tenants.registry_version IS 'Changes with every change of a tenure or of a model''s limits, so that the writer knows a stale validation. At random: the upper half is the tenant''s for good, by which the writer knows a message for another tenant that had the same number before a restore.';
 
 COMMENT ON COLUMN bpm.tenants.rules_version IS 'Grows with every change of rules and silences, so that the writer knows when to load them again.';
+
+COMMENT ON COLUMN bpm.tenants.placement IS 'here; leaving: nothing new is taken in; sealed: nothing of it changes any more, a copy may be taken; moved: it is on the cell.';
+
+COMMENT ON COLUMN bpm.tenants.arrived_from IS 'Installation and number under which it was known where it came from.';
 
 ALTER TABLE bpm.tenants ALTER COLUMN tenant_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.tenants_tenant_id_seq
@@ -1330,6 +1351,9 @@ ALTER TABLE ONLY bpm.source_positions
 
 ALTER TABLE ONLY bpm.submissions
     ADD CONSTRAINT submissions_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.tenants
+    ADD CONSTRAINT tenants_arrived_from_key UNIQUE (arrived_from);
 
 ALTER TABLE ONLY bpm.tenants
     ADD CONSTRAINT tenants_name_key UNIQUE (name);
@@ -1783,8 +1807,12 @@ GRANT SELECT ON TABLE bpm.alert_events TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.alert_topic_positions TO bpm_ingest;
 
+GRANT USAGE ON SEQUENCE bpm.alerts_alert_no_seq TO bpm_ingest;
+
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_ingest;
+
+GRANT USAGE ON SEQUENCE bpm.audit_log_id_seq TO bpm_ingest;
 
 GRANT USAGE ON SEQUENCE bpm.batch_numbers TO bpm_ingest;
 
@@ -1792,7 +1820,7 @@ GRANT SELECT ON TABLE bpm.batches TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.batches TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.channels TO bpm_app;
-GRANT SELECT,UPDATE ON TABLE bpm.channels TO bpm_ingest;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.channels TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.closed_changes TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.closed_changes TO bpm_ingest;
@@ -1802,7 +1830,9 @@ GRANT SELECT,INSERT ON TABLE bpm.corrected_packs TO bpm_ingest;
 GRANT SELECT,INSERT ON TABLE bpm.correction_parts TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.corrections TO bpm_app;
-GRANT SELECT,UPDATE ON TABLE bpm.corrections TO bpm_ingest;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.corrections TO bpm_ingest;
+
+GRANT USAGE ON SEQUENCE bpm.corrections_correction_no_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.day_marks TO bpm_ingest;
 
@@ -1811,6 +1841,8 @@ GRANT SELECT,INSERT,DELETE ON TABLE bpm.days_to_fold TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.deliveries TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.deliveries TO bpm_ingest;
+
+GRANT USAGE ON SEQUENCE bpm.deliveries_delivery_no_seq TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.delivery_events TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.delivery_events TO bpm_ingest;
@@ -1824,7 +1856,7 @@ GRANT SELECT ON TABLE bpm.groups_to_fold TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.groups_to_fold TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.imports TO bpm_app;
-GRANT SELECT,UPDATE ON TABLE bpm.imports TO bpm_ingest;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.imports TO bpm_ingest;
 
 GRANT UPDATE(undone_at) ON TABLE bpm.imports TO bpm_app;
 
@@ -1832,19 +1864,19 @@ GRANT SELECT ON TABLE bpm.installation TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.installation TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.key_aliases TO bpm_app;
-GRANT SELECT ON TABLE bpm.key_aliases TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.key_aliases TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.models TO bpm_app;
-GRANT SELECT ON TABLE bpm.models TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.models TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.pack_days TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_days TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_group_members TO bpm_app;
-GRANT SELECT ON TABLE bpm.pack_group_members TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.pack_group_members TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.pack_groups TO bpm_app;
-GRANT SELECT ON TABLE bpm.pack_groups TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.pack_groups TO bpm_ingest;
 
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_app;
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_ingest;
@@ -1865,6 +1897,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.quarantine TO bpm_ingest;
 
 GRANT UPDATE(redrives) ON TABLE bpm.quarantine TO bpm_app;
 
+GRANT USAGE ON SEQUENCE bpm.quarantine_id_seq TO bpm_ingest;
+
 GRANT SELECT ON TABLE bpm.quarters TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.quarters TO bpm_ingest;
 
@@ -1874,17 +1908,19 @@ GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.rule_states TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.rule_versions TO bpm_app;
-GRANT SELECT ON TABLE bpm.rule_versions TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.rule_versions TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.rules TO bpm_app;
-GRANT SELECT ON TABLE bpm.rules TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.rules TO bpm_ingest;
 
 GRANT UPDATE(name) ON TABLE bpm.rules TO bpm_app;
 
 GRANT UPDATE(version) ON TABLE bpm.rules TO bpm_app;
 
+GRANT USAGE ON SEQUENCE bpm.rules_rule_no_seq TO bpm_ingest;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
-GRANT SELECT ON TABLE bpm.sites TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.sites TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_ingest;
@@ -1893,9 +1929,11 @@ GRANT SELECT ON TABLE bpm.shown_alerts TO bpm_app;
 GRANT SELECT ON TABLE bpm.shown_alerts TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_app;
-GRANT SELECT ON TABLE bpm.silences TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_ingest;
 
 GRANT UPDATE(deleted_at) ON TABLE bpm.silences TO bpm_app;
+
+GRANT USAGE ON SEQUENCE bpm.silences_silence_no_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.source_positions TO bpm_ingest;
 
@@ -1913,6 +1951,8 @@ GRANT UPDATE(registry_version) ON TABLE bpm.tenants TO bpm_app;
 GRANT UPDATE(rules_version) ON TABLE bpm.tenants TO bpm_app;
 
 GRANT UPDATE(key_aliases_version) ON TABLE bpm.tenants TO bpm_app;
+
+GRANT USAGE ON SEQUENCE bpm.tenures_tenure_no_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.tickets TO bpm_app;
 GRANT SELECT,DELETE ON TABLE bpm.tickets TO bpm_ingest;

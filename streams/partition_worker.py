@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from domain.clock import AnchoredClock
-from domain.errors import BpmError, FencedError, NotFoundError, PositionLostError
+from domain.errors import BpmError, FencedError, NotFoundError, PositionLostError, StateOutdatedError
 from streams.limits import OwnerLimits
 from streams.owner import PartitionOwner
 from streams.pipeline import PipelineLimits
@@ -161,6 +161,8 @@ class PartitionWorker:
             except PositionLostError as error:
                 self.refused = error.detail
                 raise
+            except StateOutdatedError as error:
+                self._load_again(error)
             except Exception as error:  # noqa: BLE001 - whatever it is
                 # The outcome is unknown (rule E9): the state is loaded again, and the messages are tried one by one.
                 self._say(f"a group of {len(left)} messages failed", error)
@@ -206,6 +208,10 @@ class PartitionWorker:
         self.owner.forget("another worker has taken the partition over")
         self.lost, self.lost_s = True, self._monotonic_s()
 
+    def _load_again(self, error: StateOutdatedError) -> None:
+        log.info("partition %d: %s", self.partition_no, error.detail)
+        self.owner.forget(error.detail)
+
     def turn(self) -> None:
         """What is due between groups."""
         if self.lost or self.refused is not None or self._stopping.is_set():
@@ -223,6 +229,8 @@ class PartitionWorker:
                     break
         except FencedError as error:
             self._lose(error)
+        except StateOutdatedError as error:
+            self._load_again(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the state is loaded again
             self._say("the store failed between groups", error)
             self.owner.forget("the store failed; the state is being loaded again")

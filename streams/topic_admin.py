@@ -98,6 +98,14 @@ def readings_origin(bootstrap: str) -> Origin:
         return Origin(f"{READINGS.name}/{described['topic_id']}", first)
 
 
+def log_ends(bootstrap: str, name: str, partitions: int) -> dict[int, int]:
+    """The position behind the last message of each partition. Raises KafkaUnreachableError and KafkaRefusedError."""
+    with _admin(bootstrap) as admin:
+        parts = [TopicPartition(name, number) for number in range(partitions)]
+        offsets = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.LATEST))
+        return {part.partition: offsets[part].offset for part in parts}
+
+
 def identity_of(bootstrap: str, name: str) -> str:
     """A topic as name/id. Raises KafkaUnreachableError, and KafkaRefusedError when it is missing."""
     with _admin(bootstrap) as admin:

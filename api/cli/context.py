@@ -18,7 +18,13 @@ from rich.console import Console
 from rich.text import Text
 
 from api.settings import Settings
-from domain.errors import BackupFailedError, BpmError, KafkaUnreachableError, SettingsRefusedError
+from domain.errors import (
+    BackupFailedError,
+    BpmError,
+    KafkaUnreachableError,
+    MoveFailedError,
+    SettingsRefusedError,
+)
 from domain.tenancy import Role
 
 if TYPE_CHECKING:
@@ -154,7 +160,7 @@ def exit_with(error: Exception) -> int:
     """Say what went wrong, to people; returns the exit code."""
     import psycopg
 
-    if isinstance(error, (BackupFailedError, KafkaUnreachableError)):
+    if isinstance(error, (BackupFailedError, KafkaUnreachableError, MoveFailedError)):
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
         return Exit.FAILED
     if isinstance(error, BpmError):

@@ -10,6 +10,7 @@ from api.cli import context
 from api.cli.backups import backup, restore
 from api.cli.context import Exit, console, examples
 from api.cli.doctor import doctor
+from api.cli.moves import move
 from api.cli.replay import replay
 from api.cli.simulate import simulate
 from api.cli.status import status
@@ -130,6 +131,12 @@ def tenant_create(
         context.print_json({"tenant": name, "created": new})
         return
     console.print(f"Tenant {name} is {'created' if new else 'there already; nothing was changed'}.")
+
+
+tenant_commands.command(
+    "move",
+    epilog=examples("bpm tenant move acme --to north", "bpm tenant move acme --cancel", "bpm tenant move acme --to north --json"),
+)(move)
 
 
 @app.command(

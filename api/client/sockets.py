@@ -16,7 +16,7 @@ FRAME_BYTES_MAX: Final = 64 << 20
 CLOSE_S_MAX: Final = 1.0
 """The library waits so long for the other side's farewell, which may stand behind frames that nobody reads any more."""
 HEARTBEAT: Final = "heartbeat"
-REFUSED_CODES: Final = frozenset({4400, 4403})
+REFUSED_CODES: Final = frozenset({4400, 4403, 4421})
 """Close codes that the same request would be given again."""
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
+from psycopg_pool import PoolTimeout
 
 from api.live import cursors
 from api.live.feed import Feed, Published
 from api.live.frames import Frame, event_of
-from domain.errors import UnavailableError
+from domain.errors import TenantElsewhereError, UnavailableError
 from domain.tenancy import TenantId
-from storage.alert_log import Positions, events_of_all, positions
+from storage.alert_log import Positions, events_of_all, mark_of_installation, positions
 from storage.alerting import CHANNEL
+from storage.registry import Registry
 from storage.transactions import Pool
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,11 @@ class Hub:
     def __init__(self, conninfo: str, pool: Pool, limits: HubLimits, now_s: Callable[[], float]) -> None:
         self.now_s = now_s
         self.ending = False
+        self.mark = ""
+        """Of this installation, for cursors; known once somebody has joined."""
+        self.elsewhere: dict[TenantId, TenantElsewhereError] = {}
+        """The tenants with subscriptions that have moved to another cell."""
+        self._looked_s = 0.0
         self.reading = asyncio.Semaphore(limits.store_reads_max)
         self._conninfo = conninfo
         self._pool = pool
@@ -118,7 +125,7 @@ class Hub:
                         await self._read(connection)
                         async for _ in connection.notifies(timeout=self._limits.poll_s, stop_after=1):
                             pass
-            except (psycopg.Error, OSError) as error:
+            except (psycopg.Error, OSError, PoolTimeout) as error:
                 log.warning("the alert log can't be read now: %s", type(error).__name__)
             except Exception:
                 # A hub that ended would leave its clients waiting for what never comes.
@@ -128,6 +135,9 @@ class Hub:
     async def _read(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         """Publish what was committed since."""
         reached = await positions(connection)
+        if not self.mark:
+            self.mark = await mark_of_installation(connection)
+        await self._look_for_moved()
         if self._positions is None or not self._feeds:
             self._positions = reached
             self._known.set()
@@ -137,6 +147,20 @@ class Hub:
                 rows = await events_of_all(connection, partition_no, after, until, _PAGE_EVENTS)
                 last = until if len(rows) < _PAGE_EVENTS else rows[-1]["seq"]
                 self._publish(rows, partition_no, last)
+
+    async def _look_for_moved(self) -> None:
+        """Call those whose tenant has moved, so that they end."""
+        now_s = asyncio.get_running_loop().time()
+        if not self._feeds or now_s - self._looked_s < self._limits.poll_s:
+            return
+        self._looked_s = now_s
+        for tenant in await Registry(self._pool).elsewhere(list(self._feeds)):
+            try:
+                tenant.place.require_near(tenant.name)
+            except TenantElsewhereError as error:
+                self.elsewhere[tenant.tenant_id] = error
+                if (feed := self._feeds.get(tenant.tenant_id)) is not None:
+                    feed.call_all()
 
     def _publish(self, rows: list[DictRow], partition_no: int, last: int) -> None:
         """Hand a page of events on and move to its end, in one go: who joins finds either all of it or nothing."""
@@ -148,7 +172,7 @@ class Hub:
             known[partition_no] = row["seq"]
             if feed is not None and row["seq"] > feed.before.get(partition_no, 0):
                 event = event_of(row)
-                frame = Frame("alert", cursors.encode(known), event.data)
+                frame = Frame("alert", cursors.encode(known, self.mark), event.data)
                 found.setdefault(tenant, []).append(Published(event, frame))
         self._positions = known | {partition_no: last}
         for tenant, new in found.items():

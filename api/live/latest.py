@@ -55,7 +55,8 @@ class LatestStream:
         """A snapshot, then the packs that changed, without end.
 
         Raises InvalidRequestError for what can't be asked, NotFoundError for a group, ForbiddenError when the policy
-        lets the actor read telemetry no more, UnauthenticatedError when the credential has ended, UnavailableError.
+        lets the actor read telemetry no more, UnauthenticatedError when the credential has ended, UnavailableError,
+        TenantElsewhereError when the tenant has moved to another cell.
         """
         self._check()
         shown = await self._read()
@@ -93,6 +94,7 @@ class LatestStream:
 
     async def _read(self) -> LatestOfPacks:
         # Taken before: what the writer changes while the store is read is seen at the next look.
+        await self.call.engine.require_near(self.call.actor)
         seen = await self._remembered()
         if self.wanted.group is not None:
             found = await of_group(self.call, self.wanted.group)

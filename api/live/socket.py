@@ -21,6 +21,7 @@ from domain.errors import (
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
+    TenantElsewhereError,
     UnauthenticatedError,
 )
 from ingest.bodies.native import decode_strictly
@@ -38,6 +39,7 @@ class CloseCode(IntEnum):
     CREDENTIAL_ENDED = 4401
     NOT_ALLOWED = 4403
     TOO_SLOW = 4408
+    ELSEWHERE = 4421
     TOO_MANY = 4429
     UNAVAILABLE = 4503
 
@@ -49,6 +51,7 @@ _CODE_OF = {
     UnauthenticatedError: CloseCode.CREDENTIAL_ENDED,
     ForbiddenError: CloseCode.NOT_ALLOWED,
     BusyError: CloseCode.TOO_MANY,
+    TenantElsewhereError: CloseCode.ELSEWHERE,
 }
 
 First = TypeVar("First", bound=Strict)

@@ -64,14 +64,18 @@ class Subscription:
         """Frames without end: what came after the cursor, or a snapshot and what came after it.
 
         Raises InvalidRequestError for a cursor that is none, ForbiddenError when the policy lets the actor see alerts
-        no more, UnauthenticatedError when the credential has ended, UnavailableError when the engine stops.
+        no more, UnauthenticatedError when the credential has ended, UnavailableError when the engine stops,
+        TenantElsewhereError when the tenant has moved to another cell.
         """
-        self._position = {} if cursor is None else cursors.decode(cursor)
+        # What isn't a cursor is said at once, though whose it is can be told only later.
+        _ = None if cursor is None else cursors.decode(cursor, self.hub.mark)
         self._check()
         tenant = self.audience.actor.tenant_id
         feed = await self.hub.join(tenant)
         try:
-            if cursor is None or await self._is_ahead():
+            position = None if cursor is None else cursors.decode(cursor, self.hub.mark)
+            self._position = position or {}
+            if position is None or await self._is_ahead():
                 async for frame in self._snapshot():
                     yield frame
             self._quiet_since_s = _now_s()
@@ -100,11 +104,13 @@ class Subscription:
             if place == feed.behind:
                 place = await self._wait(feed, changed)
             if _now_s() >= self._quiet_since_s + self.pace.heartbeat_s:
-                yield Frame("heartbeat", cursors.encode(self._position), None)
+                yield Frame("heartbeat", cursors.encode(self._position, self.hub.mark), None)
 
     def _check(self) -> None:
         if self.hub.ending:
             raise UnavailableError("the engine is stopping")
+        if (elsewhere := self.hub.elsewhere.get(self.audience.actor.tenant_id)) is not None:
+            raise elsewhere
         if self.hub.now_s() >= self.ends_at_s:
             raise UnauthenticatedError("the credential has ended")
         self.audience.check()
@@ -175,7 +181,7 @@ class Subscription:
         for number, alerts in enumerate(pages, start=1):
             self._check()
             more = number < len(pages)
-            cursor = None if more else cursors.encode(self._position)
+            cursor = None if more else cursors.encode(self._position, self.hub.mark)
             yield Frame("snapshot", cursor, {"alerts": alerts, "more": more})
 
     async def _catch_up(self, until: Positions, *, lagged: bool) -> AsyncIterator[Frame]:
@@ -184,12 +190,12 @@ class Subscription:
             missed = 0
             async for events in self._stored(dict(self._position), until):
                 missed += len(events)
-            yield Frame("lagged", cursors.encode(self._position), {"events": missed})
+            yield Frame("lagged", cursors.encode(self._position, self.hub.mark), {"events": missed})
         async for events in self._stored(self._position, until):
             for event in events:
                 self._check()
                 self._position[event.partition_no] = event.seq
-                yield Frame("alert", cursors.encode(self._position), event.data)
+                yield Frame("alert", cursors.encode(self._position, self.hub.mark), event.data)
 
     async def _stored(self, position: Positions, until: Positions) -> AsyncIterator[list[AlertEvent]]:
         """Pages of those events in the store that are to be shown, up to `until`; `position` is moved there."""

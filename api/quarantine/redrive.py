@@ -14,7 +14,7 @@ from api.call import Call
 from api.quarantine.schemas import Redrive
 from api.quarantine.service import require_whole_tenant
 from api.ranges import require_range
-from api.telemetry.service import commit, known_packs, marks_of, require_clock
+from api.telemetry.service import commit, known_packs, marks_of, require_clock, settled_version
 from domain.clock import to_ms
 from domain.errors import BodyUnreadableError, ConflictError, InFlightError, UnavailableError
 from domain.measures import MEASURES
@@ -213,7 +213,7 @@ def _batch_id(call: Call, rows: Sequence[Row]) -> UUID:
 
 
 async def _batch(call: Call, group: Group, rows: Sequence[Row]) -> IncomingBatch:
-    version = await call.engine.registry.version(call.actor.tenant_id)
+    version = await settled_version(call)
     raw, judged, marks = await _judged(call, group, rows, version, register=True)
     return IncomingBatch(
         id=_batch_id(call, rows),

@@ -53,7 +53,7 @@ async def take_in(call: Call, body: Body) -> Receipt:
 
     async def judged() -> IncomingBatch:
         nonlocal read
-        version = await call.engine.registry.version(call.actor.tenant_id)
+        version = await settled_version(call)
         aliases = await call.engine.aliases.of(call.actor.tenant_id, version.version)
         if read is None or read[0] != aliases:
             read = aliases, await _read(call, body, arrived_at_ms, aliases)
@@ -71,6 +71,13 @@ def require_clock(call: Call) -> None:
             f"the clock jumped by {call.engine.clock.jumped_by_ms} ms: confirm it with `bpm clock confirm`",
             retry_after_s=call.engine.settings.retry_after_s,
         )
+
+
+async def settled_version(call: Call) -> RegistryVersion:
+    """The state of the tenant's registry, as it is now. Raises what says that nothing is taken in for it any more."""
+    version = await call.engine.registry.version(call.actor.tenant_id)
+    version.place.require_settled(call.actor.tenant_name, call.engine.settings.retry_after_s)
+    return version
 
 
 async def commit(call: Call, batch_id: UUID, judged: Callable[[], Awaitable[IncomingBatch]]) -> Receipt:

@@ -17,6 +17,9 @@ ORDER BY partition_no
 -- How far each partition's sequence has come.
 SELECT partition_no, alert_seq AS seq FROM partitions ORDER BY partition_no
 
+-- name: mark
+SELECT left(id::text, 8) AS mark FROM installation
+
 -- name: of_tenant
 -- A tenant's events of one partition after a number, in their order, each with its alert as it is now.
 SELECT happened.partition_no, happened.seq, happened.kind, happened.reason, happened.at, happened.value AS event_value,

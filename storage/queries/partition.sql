@@ -1,10 +1,10 @@
 -- name: lock
--- Every transaction of a partition's owner begins here (rule E7).
-SELECT epoch, next, (extract(epoch FROM closed_before) * 1000)::int8 AS closed_before_ms
-FROM partitions WHERE partition_no = %(partition_no)s FOR UPDATE
+-- Every transaction of a partition's owner begins here (rule E7). Rows that only refer to the partition don't wait for it.
+SELECT epoch, next, arrivals, (extract(epoch FROM closed_before) * 1000)::int8 AS closed_before_ms
+FROM partitions WHERE partition_no = %(partition_no)s FOR NO KEY UPDATE
 
 -- name: epoch
-SELECT epoch FROM partitions WHERE partition_no = %(partition_no)s
+SELECT epoch, arrivals FROM partitions WHERE partition_no = %(partition_no)s
 
 -- name: layout
 SELECT partitions, topic FROM installation
@@ -13,10 +13,10 @@ SELECT partitions, topic FROM installation
 -- Raises the epoch, so that whoever wrote before is fenced off (rule E8).
 INSERT INTO partitions (partition_no, epoch) VALUES (%(partition_no)s, 1)
 ON CONFLICT (partition_no) DO UPDATE SET epoch = partitions.epoch + 1
-RETURNING epoch, next, applied_batch_no, last_batch_no
+RETURNING epoch, next, arrivals, applied_batch_no, last_batch_no
 
 -- name: owned
-SELECT epoch, next, applied_batch_no, last_batch_no FROM partitions WHERE partition_no = %(partition_no)s
+SELECT epoch, next, arrivals, applied_batch_no, last_batch_no FROM partitions WHERE partition_no = %(partition_no)s
 
 -- name: make_marks
 -- Counting begins where closing does; true when there was no mark yet. Asked first, because an insert would wait for
@@ -63,8 +63,10 @@ WHERE partition_no = %(partition_no)s AND epoch = %(epoch)s AND next = %(next)s
 RETURNING next
 
 -- name: tenant_versions
--- Held until commit: a change of tenure or of rules waits for the readings that were judged before it.
-SELECT tenant_id, registry_version, rules_version FROM tenants WHERE tenant_id = ANY(%(tenants)s) ORDER BY tenant_id FOR SHARE
+-- Held until commit: a change of tenure or of rules waits for the readings that were judged before it. Nothing is
+-- stored any more of a tenant that a copy is taken of, or that is elsewhere.
+SELECT tenant_id, registry_version, rules_version FROM tenants
+WHERE tenant_id = ANY(%(tenants)s) AND placement IN ('here', 'leaving') ORDER BY tenant_id FOR SHARE
 
 -- name: source_positions
 SELECT source, next FROM source_positions WHERE partition_no = %(partition_no)s AND source = ANY(%(sources)s)
