@@ -34,6 +34,7 @@ STATUS: dict[type[errors.BpmError], int] = {
     errors.PreconditionRequiredError: 428,
     errors.BusyError: 429,
     errors.UnavailableError: 503,
+    errors.TenantMovingError: 503,
     errors.DiskLowError: 507,
 }
 
@@ -85,8 +86,8 @@ async def on_bpm_error(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(facts.pop("retry_after_s"))
     if status == 401:  # noqa: PLR2004 - the status itself
         headers["WWW-Authenticate"] = "Bearer"
-    # A full disk is logged once when it begins: a line for each request would fill it further.
-    if status >= 500 and not isinstance(error, errors.DiskLowError):  # noqa: PLR2004 - the class of server errors
+    # A full disk is logged once when it begins: a line for each request would fill it further. A move is no error.
+    if status >= 500 and not isinstance(error, (errors.DiskLowError, errors.TenantMovingError)):  # noqa: PLR2004 - the class of server errors
         log.error("%s: %s", error.code, error.detail)
     return problem(
         request,

@@ -47,11 +47,12 @@ def read_cells(path: Path | None) -> dict[str, Cell]:
 class Steps:
     """What a move says, and how long it waits.
 
-    told: a step, what it is about, and rows. wait_s_max: for workers to finish what was sent. taken_in_s: within it a
-    body is sent that was being read and judged when the tenant began to leave. reached: for tests.
+    told: a step, what it is about, and seconds, bytes or rows. wait_s_max: for workers to finish what was sent.
+    taken_in_s: within it a body is sent that was being read and judged when the tenant began to leave. reached: for
+    tests.
     """
 
-    told: Callable[[str, str, int], None] = lambda step, what, count: None
+    told: Callable[[str, str, int], None] = lambda *_: None
     wait_s_max: float = 600.0
     taken_in_s: float = 5.0
     reached: Callable[[str], None] = lambda _: None
@@ -70,17 +71,23 @@ class TenantMove:
     def run(self, cell_name: str) -> Row:
         """Move the tenant; what was done.
 
-        Raises MoveRefusedError, NotFoundError, SettingsRefusedError, MoveFailedError (run again), KafkaUnreachableError.
+        Raises MoveRefusedError, NotFoundError, SettingsRefusedError, MoveFailedError, KafkaUnreachableError.
         """
         began_s = time.monotonic()
         cells = read_cells(self._settings.cells_file)
         if cell_name not in cells:
-            raise NotFoundError(f"there is no cell {cell_name}; known are {', '.join(sorted(cells))}", field="to")
+            raise NotFoundError(
+                f"there is no cell {cell_name}; known are {', '.join(sorted(cells))}", field="to"
+            )
         cell = cells[cell_name]
         with self._both(cell) as (here, there):
             tenant = self._known(here)
             moved = self._moved(here, there, tenant, cell)
-        return moved | {"tenant": self._name, "cell": cell.name, "seconds": round(time.monotonic() - began_s, 3)}
+        return moved | {
+            "tenant": self._name,
+            "cell": cell.name,
+            "seconds": round(time.monotonic() - began_s, 3),
+        }
 
     def cancel(self) -> Row:
         """Let a tenant that was leaving stay. Raises MoveRefusedError when it is elsewhere already."""
@@ -100,7 +107,9 @@ class TenantMove:
         """Its rows may be there, and the command that brought them have ended before it could say so here."""
         cells = read_cells(self._settings.cells_file)
         if tenant["cell"] not in cells:
-            raise MoveRefusedError(f"the cells file doesn't name {tenant['cell']}, where the tenant may be already")
+            raise MoveRefusedError(
+                f"the cells file doesn't name {tenant['cell']}, where the tenant may be already"
+            )
         with _locked(_connected(cells[tenant["cell"]].database_url), self._name) as there:
             found = rows(there, "tenant", {"name": self._name})
             if found and found[0]["arrived_from"] == _known_as(here, tenant):
@@ -120,11 +129,10 @@ class TenantMove:
             require_migrated(cell.database_url)
         except BpmError as error:
             raise MoveRefusedError(f"{cell.name}: {error.detail}", field="to") from error
-        with (
-            _locked(self._here(), self._name) as here,
-            _locked(_connected(cell.database_url), self._name) as there,
-        ):
-            yield here, there
+        with self._here() as here, _connected(cell.database_url) as there:
+            stored.require_other(one(here, "facts"), one(there, "facts"))
+            with _locked(here, self._name), _locked(there, self._name):
+                yield here, there
 
     def _known(self, here: Connection) -> Row:
         found = rows(here, "tenant", {"name": self._name})
@@ -186,20 +194,31 @@ class TenantMove:
             self._steps.reached("leaving")
             self._wait_until_sent()
             self._wait_until_committed(here)
-            self._until("corrections, and alerts that people clear, to be done", lambda: not _any(here, "unfinished", at))
+            self._until(
+                "corrections, and alerts that people clear, to be done",
+                lambda: not _any(here, "unfinished", at),
+            )
             with here.transaction():
                 rows(here, "seal", at)
                 self._audit(here, number, "tenants.sealed", {"cell": cell.name})
             self._steps.reached("sealed")
         ends = rows(here, "log_ends")
-        logs = {"partition_no": [row["partition_no"] for row in ends], "seq": [row["alert_seq"] for row in ends]}
+        logs = {
+            "partition_no": [row["partition_no"] for row in ends],
+            "seq": [row["alert_seq"] for row in ends],
+        }
         self._until("workers to save what they remember", lambda: not rows(here, "unsaved", at))
         self._until("events of alerts to be sent on", lambda: not rows(here, "unsent", logs))
 
     def _wait_until_sent(self) -> None:
         """API processes know of it, and what they had begun to send is acknowledged or given up."""
         settings = self._settings
-        wait_s = settings.tenant_cache_s + settings.receipt_wait_s + settings.kafka_ack_s_max + self._steps.taken_in_s
+        wait_s = (
+            settings.tenant_cache_s
+            + settings.receipt_wait_s
+            + settings.kafka_ack_s_max
+            + self._steps.taken_in_s
+        )
         self._steps.told("waiting", "for requests that had begun", round(wait_s))
         time.sleep(wait_s)
 
@@ -227,7 +246,9 @@ class TenantMove:
 
     # Copying
 
-    def _copy(self, here: Connection, there: Connection, number: int, known_as: str, cell: Cell) -> dict[str, int]:
+    def _copy(
+        self, here: Connection, there: Connection, number: int, known_as: str, cell: Cell
+    ) -> dict[str, int]:
         with stored.snapshot(here):
             copy = Copy(here, there, number, self._steps.told)
             copy.make_room()
@@ -241,7 +262,9 @@ class TenantMove:
 
     def _reseal(self, tenant: int, channel: UUID, sealed: bytes, to_tenant: int) -> bytes:
         sealer: Sealer = self._sealer
-        return sealer.seal(sealer.open(bytes(sealed), TenantId(tenant), channel), TenantId(to_tenant), channel)
+        return sealer.seal(
+            sealer.open(bytes(sealed), TenantId(tenant), channel), TenantId(to_tenant), channel
+        )
 
     def _switch(self, here: Connection, number: int, cell: Cell, counts: dict[str, int]) -> None:
         with here.transaction():
@@ -262,7 +285,9 @@ def _any(connection: Connection, name: str, parameters: Row) -> bool:
 
 
 def _connected(conninfo: str) -> Connection:
-    return stored.connect(conninfo_as(conninfo, INGEST_ROLE, application="bpm move", lock_timeout_s=_LOCK_S_MAX))
+    return stored.connect(
+        conninfo_as(conninfo, INGEST_ROLE, application="bpm move", lock_timeout_s=_LOCK_S_MAX)
+    )
 
 
 @contextmanager

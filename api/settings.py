@@ -353,7 +353,8 @@ class Settings(BaseSettings):
     )
 
     cells_file: Path | None = Field(
-        None, description="other cells, to which `bpm tenant move` can move tenants, as TOML: url and database_url of each"
+        None,
+        description="other cells, to which `bpm tenant move` can move tenants, as TOML: url and database_url of each",
     )
     secrets_key_file: Path | None = Field(
         None,

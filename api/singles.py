@@ -82,7 +82,9 @@ class SinglesJudge:
             self._tenants.pop(name, None)
             raise MessageMisdirectedError("the message is for a tenant that is not in this database")
         if found.place.placement in (Placement.SEALED, Placement.MOVED):
-            raise MessageMisdirectedError(f"the tenant is on the cell {found.place.cell}, or on its way there")
+            raise MessageMisdirectedError(
+                f"the tenant is on the cell {found.place.cell}, or on its way there"
+            )
         self._tenants[name] = (time.monotonic(), found)
         return found
 

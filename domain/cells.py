@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from domain.errors import TenantElsewhereError, UnavailableError
+from domain.errors import TenantElsewhereError, TenantMovingError
 
 
 class Placement(StrEnum):
@@ -35,10 +36,13 @@ class Place:
             raise TenantElsewhereError(f"{tenant} is on the cell {self.cell}", cell=self.cell, url=self.url)
 
     def require_settled(self, tenant: str, retry_after_s: int) -> None:
-        """Raises what says why nothing can be changed now: TenantElsewhereError, or UnavailableError on its way."""
+        """Raises what says why nothing can be changed now: TenantElsewhereError, TenantMovingError."""
         self.require_near(tenant)
         if self.placement is not Placement.HERE:
-            raise UnavailableError(f"{tenant} is being moved to another cell", retry_after_s=retry_after_s)
+            raise TenantMovingError(f"{tenant} is being moved to another cell", retry_after_s=retry_after_s)
+
+
+HERE: Final = Place()
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,12 @@ class UnavailableError(BpmError):
     code = "unavailable"
 
 
+class TenantMovingError(UnavailableError):
+    """The tenant is on its way to another cell; try again after `retry_after_s`."""
+
+    code = "tenant_moving"
+
+
 class DiskLowError(BpmError):
     """The disk is nearly full: no readings are taken in until there is room."""
 

@@ -38,7 +38,6 @@ class Action(StrEnum):
     AUDIT_READ = "audit:read"
     OWN_PERMISSIONS_READ = "own-permissions:read"
 
-
     @property
     def changes(self) -> bool:
         """Whether it changes what is kept of the tenant. A ticket is no such thing: it holds for half a minute."""

@@ -142,7 +142,11 @@ MOVED: Final = (
     Moved("groups_to_fold"),
     # Only sums of it are asked for, and it refers to no partition.
     Moved("closed_changes", {"partition_no": "t.partition_no"}),
-    Moved("quarantine", {"id": "quarantined.new"}, joins="JOIN moving_quarantined AS quarantined ON quarantined.old = t.id"),
+    Moved(
+        "quarantine",
+        {"id": "quarantined.new"},
+        joins="JOIN moving_quarantined AS quarantined ON quarantined.old = t.id",
+    ),
     Moved(
         "rule_states",
         {"pack_id": "CASE WHEN t.pack_id < 0 THEN t.pack_id ELSE pack.new END"},
@@ -176,7 +180,7 @@ MOVED: Final = (
 NOT_MOVED: Final = {
     "tenants": "its row is made anew, with what it says",
     "tickets": "they hold for half a minute, in the process that gave them",
-    "correction_parts": "corrections are done before a tenant goes, and of those nobody asks which partition did its part",
+    "correction_parts": "corrections are done before a tenant goes; then nobody asks which partition did its part",
     "partitions": "the installation's own",
     "partition_reports": "the installation's own",
     "source_positions": "of the topics of the installation",

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from domain.cells import Place, Placement
+from domain.cells import HERE, Place, Placement
 from domain.errors import ConflictError, NotFoundError
 from domain.key_aliases import KeyAlias, KeyAliases, usable_aliases
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
@@ -22,7 +22,7 @@ from storage.transactions import Pool
 class Tenant:
     tenant_id: TenantId
     name: str
-    place: Place = Place()
+    place: Place = HERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class RegistryVersion:
     version: int
     register_unknown_packs: bool
     archived_before_ms: int
-    place: Place = Place()
+    place: Place = HERE
 
 
 class Registry:

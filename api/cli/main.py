@@ -135,7 +135,11 @@ def tenant_create(
 
 tenant_commands.command(
     "move",
-    epilog=examples("bpm tenant move acme --to north", "bpm tenant move acme --cancel", "bpm tenant move acme --to north --json"),
+    epilog=examples(
+        "bpm tenant move acme --to north",
+        "bpm tenant move acme --cancel",
+        "bpm tenant move acme --to north --json",
+    ),
 )(move)
 
 

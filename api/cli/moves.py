@@ -18,7 +18,8 @@ def move(
         bool, typer.Option("--cancel", help="Let a tenant stay whose move was begun and not finished.")
     ] = False,
     wait_s: Annotated[
-        float, typer.Option("--wait", min=1, help="Seconds that the workers may take to finish what was sent.")
+        float,
+        typer.Option("--wait", min=1, help="Seconds that the workers may take to finish what was sent."),
     ] = 600.0,
     json_output: Annotated[bool, typer.Option("--json", help="what was done, as one JSON object")] = False,
 ) -> None:
@@ -49,7 +50,9 @@ def _told(step: str, what: str, count: int) -> None:
     if step == "waiting":
         console.print(f"waiting {what}" + (f", {count} s" if count else ""), markup=False)
     elif step in ("copied", "compared"):
-        console.print(f"{step:>9} {count:>12,} {what}", markup=False)
+        console.print(
+            f"{step:>9} {count:>15,} {'bytes' if step == 'copied' else 'rows':5} {what}", markup=False
+        )
     else:
         console.print(f"{step}: {what}", markup=False)
 
@@ -59,4 +62,5 @@ def _said(done: dict[str, Any]) -> str:
         return f"{done['tenant']} stays here." if done["changed"] else f"{done['tenant']} was not leaving."
     if done["was_there"]:
         return f"{done['tenant']} has arrived on {done['cell']} before."
-    return f"{done['tenant']} is on {done['cell']}, with {sum(done['rows'].values()):,} rows, after {done['seconds']:g} s."
+    rows = sum(done["rows"].values())
+    return f"{done['tenant']} is on {done['cell']}, with {rows:,} rows, after {done['seconds']:g} s."

@@ -38,7 +38,9 @@ def decode(cursor: str, mark: str) -> Positions | None:
         raise InvalidRequestError("this is not a cursor of this stream", field="cursor")
     if found[1] not in (None, mark):
         return None
-    return {int(partition): int(seq) for partition, seq in (place.split(":") for place in found[2].split(","))}
+    return {
+        int(partition): int(seq) for partition, seq in (place.split(":") for place in found[2].split(","))
+    }
 
 
 def _unpacked(cursor: str) -> str:

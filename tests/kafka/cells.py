@@ -17,7 +17,12 @@ from domain.tenancy import Role
 from tests.kafka.workers import Worker, adopt_new_topic, working
 from tests.running import RunningApi, running_api
 
-WAITS: dict[str, Any] = {"tenant_cache_s": 0.2, "receipt_wait_s": 1.0, "kafka_ack_s_max": 2.0, "live_poll_s": 0.2}
+WAITS: dict[str, Any] = {
+    "tenant_cache_s": 0.2,
+    "receipt_wait_s": 1.0,
+    "kafka_ack_s_max": 2.0,
+    "live_poll_s": 0.2,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class RunningCell:
     api: RunningApi
     bootstrap: str
     folder: Path
+    worker: Worker
 
     def client(self, tenant: str, role: Role = Role.TENANT_ADMIN) -> httpx.Client:
         return self.api.client(tenant, role)
@@ -36,7 +42,11 @@ class RunningCell:
     def move(self, tenant: str, cells_file: Path, steps: Steps | None = None) -> TenantMove:
         """The command that moves a tenant away from here."""
         settings = Settings(
-            env=Environment.DEVELOPMENT, data_dir=self.folder, kafka=self.bootstrap, cells_file=cells_file, **WAITS
+            env=Environment.DEVELOPMENT,
+            data_dir=self.folder,
+            kafka=self.bootstrap,
+            cells_file=cells_file,
+            **WAITS,
         )
         return TenantMove(settings, self.access, tenant, steps or Steps(wait_s_max=30, taken_in_s=0.5))
 
@@ -47,7 +57,12 @@ class RunningCell:
 
 @contextmanager
 def running_cell(
-    name: str, access: DatabaseAccess, bootstrap: str, folder: Path, partitions: int, keys_of: Path | None = None
+    name: str,
+    access: DatabaseAccess,
+    bootstrap: str,
+    folder: Path,
+    partitions: int,
+    keys_of: Path | None = None,
 ) -> Iterator[RunningCell]:
     """keys_of: the folder of a cell with the same keys."""
     folder.mkdir(parents=True)
@@ -57,16 +72,17 @@ def running_cell(
     adopt_new_topic(access, bootstrap, partitions)
     settings = {"BPM_SAVE_STATE_S": "0.5", "BPM_CLOSE_AFTER_S": "1", "BPM_COUNT_WAIT_S": "0.2"}
     with (
-        working(Worker(access, bootstrap, folder / "worker", settings=settings)),
+        working(Worker(access, bootstrap, folder / "worker", settings=settings)) as worker,
         running_api(access, folder, kafka=bootstrap, **WAITS) as api,
     ):
-        yield RunningCell(name, access, api, bootstrap, folder)
+        yield RunningCell(name, access, api, bootstrap, folder, worker)
 
 
 def write_cells(path: Path, *cells: RunningCell) -> Path:
     """A cells file that names these."""
     tables = [
-        f'[cells.{cell.name}]\nurl = "{cell.api.url}"\ndatabase_url = "{cell.access.admin}"\n' for cell in cells
+        f'[cells.{cell.name}]\nurl = "{cell.api.url}"\ndatabase_url = "{cell.access.admin}"\n'
+        for cell in cells
     ]
     path.write_text("\n".join(tables))
     return path
