@@ -6,7 +6,6 @@ import typer
 
 from api.cli import context
 from api.cli.context import console
-from domain.errors import InvalidRequestError
 
 
 def move(
@@ -35,7 +34,7 @@ def move(
     from api.moving import Steps, TenantMove
 
     if (to is None) is not cancel:
-        raise InvalidRequestError("say --to CELL, or --cancel", field="to")
+        raise typer.BadParameter("Say --to CELL, or --cancel.", param_hint="--to")
     settings = context.read_settings()
     with context.database(settings) as access:
         command = TenantMove(settings, access, name, Steps(_told, wait_s))
