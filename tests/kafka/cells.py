@@ -1,5 +1,8 @@
 """Two cells on one broker, each with a topic, a database, an API and a worker of its own."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ WAITS: dict[str, Any] = {
     "kafka_ack_s_max": 2.0,
     "live_poll_s": 0.2,
 }
+COMMAND_S_MAX = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,23 @@ class RunningCell:
             **WAITS,
         )
         return TenantMove(settings, self.access, tenant, steps or Steps(wait_s_max=30, taken_in_s=0.5))
+
+    def bpm(self, cells_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command, run where this cell's API has its settings."""
+        given = {
+            "BPM_ENV": "development",
+            "BPM_DATABASE_URL": self.access.admin,
+            "BPM_DATA_DIR": str(self.folder),
+            "BPM_KAFKA": self.bootstrap,
+            "BPM_CELLS_FILE": str(cells_file),
+        } | {f"BPM_{name.upper()}": str(value) for name, value in WAITS.items()}
+        return subprocess.run(
+            [sys.executable, "-m", "api.cli", *arguments],
+            env=os.environ | given,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S_MAX,
+        )
 
     def rows(self, text: str, *given: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.access.admin, options="-c search_path=bpm -c timezone=UTC") as connection:

@@ -131,7 +131,7 @@ def furnish(client: httpx.Client) -> dict[str, Any]:
     assert hook.status_code == 201, hook.text
     imported = client.post("/v1/imports", json={"source": "old logs"}).json()["id"]
     for number in range(PACKS):
-        sent(client, history(f"P-{number}", 60 * 3600, 50), **{"import": imported})
+        sent(client, history(f"P-{number}", 60 * 3600, 40), **{"import": imported})
     time.sleep(0.2)
     key = str(uuid.uuid4())
     fresh = [{"pack": f"P-{n}", "ts": now(), "temperature_c": 80, "voltage_v": 320} for n in range(PACKS)]
@@ -389,7 +389,9 @@ def test_what_is_acknowledged_under_load_is_in_one_place_once(
     try:
         until(lambda: min(len(load.acknowledged) for load in loads) > 30)
         before = sum(len(load.acknowledged) for load in loads)
-        done = south.move(BUSY, cells_file).run("north")
+        ended = south.bpm(cells_file, "tenant", "move", BUSY, "--to", "north", "--json")
+        assert ended.returncode == 0, ended.stderr
+        done = json.loads(ended.stdout)
         here = stored(south)
         moved = sum(len(load.acknowledged) for load in loads)
         until(lambda: all(load.url == north.api.url for load in loads))
@@ -412,6 +414,8 @@ def test_what_is_acknowledged_under_load_is_in_one_place_once(
     assert stored(south) == here, "nothing more is stored where it was"
     assert set(here) <= set(there)
     assert done["rows"]["readings"] == len(here) >= before * BATCH
+    assert "readings" in ended.stderr
+    assert "password" not in ended.stderr + ended.stdout
     assert {421, 503} <= loads[0].statuses | loads[1].statuses | loads[2].statuses
     assert counted(north) == Counter(pack for pack, *_ in there), "also while quarter-hours are to be counted"
     until(lambda: north.rows("SELECT count(*) FROM window_notes WHERE starts > '-infinity'") == [(0,)])
@@ -453,6 +457,9 @@ def test_what_can_not_be_moved_is_refused_and_stays(
         )
     with pytest.raises(MoveRefusedError, match="handed over"):
         south.move(STAYER, cells_file).run("north")
+    ended = south.bpm(cells_file, "tenant", "move", STAYER, "--to", "north")
+    assert ended.returncode == 3
+    assert "handed over" in ended.stderr
     assert not south.move(STAYER, cells_file).cancel()["changed"]
     assert south.rows("SELECT DISTINCT placement FROM tenants WHERE name IN (%s, %s)", STAYER, TAKEN) == [
         ("here",)

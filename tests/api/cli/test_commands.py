@@ -49,6 +49,8 @@ def test_second_engine_on_the_same_folder_is_refused(installation: Installation)
         (["tenant", "create", "Not A Name"], {}, 3, "lower-case"),
         (["token", "--tenant", "demo", "--role", "king"], {}, 2, "king"),
         (["token", "--tenant", "demo", "--role", "device"], {"BPM_ENV": "production"}, 3, "production"),
+        (["tenant", "move", "demo"], {}, 2, "--cancel"),
+        (["tenant", "move", "demo", "--to", "north"], {}, 3, "in which file the cells are"),
         (["serve"], {}, 3, "BPM_DATABASE_URL"),
         (["up"], {"BPM_PORT": "no"}, 3, "BPM_PORT"),
         (["nonsense"], {}, 2, "nonsense"),
