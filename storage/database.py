@@ -28,6 +28,9 @@ OWNER_ROLE = "bpm_owner"
 
 SCHEMA = "bpm"
 
+TENANT_SCHEMA = "bpm_tenant"
+"""Where the app finds views of the hypertables; there is none without them."""
+
 _KEEPALIVES_IDLE_S = 10
 _UNANSWERED_MS_MAX = 30_000
 
@@ -39,8 +42,9 @@ def conninfo_as(
 
     Timeouts of 0 mean none. Commits wait for the disk, whatever the server's default: an acknowledgement says so.
     """
+    path = f"{TENANT_SCHEMA},{SCHEMA}" if role == APP_ROLE else SCHEMA
     options = (
-        f"-c role={role} -c search_path={SCHEMA} -c timezone=UTC "
+        f"-c role={role} -c search_path={path} -c timezone=UTC "
         f"-c synchronous_commit=on -c statement_timeout={int(statement_timeout_s * 1000)}ms "
         f"-c lock_timeout={int(lock_timeout_s * 1000)}ms"
     )

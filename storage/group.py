@@ -40,6 +40,7 @@ from storage import quarantine
 from storage.alert_actions import answer_clearance, audit, write_action
 from storage.alerting import quarantined_since, rules_of, scopes_of, write_changes
 from storage.database import int4s, int8s, query, times
+from storage.hypertables import DIRECT_COMPRESS_ROWS_MIN
 from storage.known_marks import KnownMarks
 from storage.partition_queries import PartitionQueries
 from storage.receipts import items_to_json, receipt_of
@@ -233,7 +234,7 @@ class GroupTransaction:
         (numbers,) = queries.columns("partition.batch_numbers", {"count": len(results)})
         self._numbers = numbers
         rows = outcome.rows
-        _copy_readings(queries.connection, rows, numbers)
+        _copy_readings(queries, rows, numbers)
         self._notes.leave(queries, rows.tenant, rows.pack, rows.ts_ms, rows.batch, numbers)
         _insert_batches(queries.connection, outcome, numbers, queries.partition_no, self._position)
         quarantine.insert(queries.connection, results)
@@ -246,7 +247,7 @@ class GroupTransaction:
         """
         queries = self._queries
         (numbers,) = queries.columns("partition.batch_numbers", {"count": 1})
-        _copy_readings(queries.connection, added, numbers)
+        _copy_readings(queries, added, numbers)
         tenant = np.concatenate([tenant, added.tenant])
         pack = np.concatenate([gone.pack, added.pack])
         ts_ms = np.concatenate([gone.ts_ms, added.ts_ms])
@@ -297,16 +298,17 @@ def stored_of(columns: tuple[Any, ...]) -> StoredReadings:
     return StoredReadings(pack, ts_ms, to_thousandths(np.stack(values)))
 
 
-def _copy_readings(
-    connection: psycopg.Connection[Any], rows: NewReadings, numbers: npt.NDArray[np.int64]
-) -> None:
+def _copy_readings(queries: PartitionQueries, rows: NewReadings, numbers: npt.NDArray[np.int64]) -> None:
     if len(rows) == 0:
         return
+    if queries.compresses:
+        is_large = len(rows) >= DIRECT_COMPRESS_ROWS_MIN
+        queries.rows("hypertables.compress_directly" if is_large else "hypertables.copy_as_usual")
     values = to_values(rows.thousandths).astype(np.float32)
     encoded = pgcopy.encode_rows(
         rows.tenant, rows.pack, rows.ts_ms, numbers[rows.batch], rows.index, values
     ).data
-    with connection.cursor().copy(query("readings.copy")) as copy:
+    with queries.connection.cursor().copy(query("readings.copy")) as copy:
         copy.write(pgcopy.HEADER)
         for start in range(0, len(encoded), COPY_CHUNK_BYTES):
             copy.write(encoded[start : start + COPY_CHUNK_BYTES])

@@ -9,11 +9,13 @@ import psycopg
 from psycopg import sql
 
 from domain.errors import DatabaseRefusedError
+from storage import hypertables
 from storage.database import APP_ROLE, INGEST_ROLE, OWNER_ROLE, SCHEMA
 
 OLDEST_SERVER = 150_000
 GRANTED_SET_SERVER = 160_000
 _LOCK = 0x42504D01
+_DECIDES_ON_HYPERTABLES = "hypertables"
 
 _ROLES = {
     OWNER_ROLE: "NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE",
@@ -131,6 +133,8 @@ def _apply_missing(connection: psycopg.Connection) -> list[str]:
             connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER_ROLE)))
             connection.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(SCHEMA)))
             connection.execute(migration.text.encode())
+            if migration.name == _DECIDES_ON_HYPERTABLES:
+                hypertables.make_where_possible(connection)
             connection.execute(
                 "INSERT INTO migrations (number, name, digest) VALUES (%s, %s, %s)",
                 (number, migration.name, migration.digest),

@@ -145,6 +145,9 @@ class PartitionStore:
             comes_from = "its own process" if layout["topic"] is None else f"the topic {layout['topic']}"
             raise DatabaseRefusedError(f"the readings of this installation come from {comes_from}")
         queries.partitions = layout["partitions"]
+        if layout["hypertables"]:
+            queries.rows("hypertables.decompress_without_limit")
+            queries.compresses = queries.one("hypertables.has_direct_compress")["has"]
         self._known_marks = KnownMarks(queries.partitions)
 
     def close(self) -> None:

@@ -9,12 +9,16 @@ from storage.database import query
 
 
 class PartitionQueries:
-    """Queries of a partition over one connection; `partition_no` and `partitions` are among their parameters."""
+    """Queries of a partition over one connection; `partition_no` and `partitions` are among their parameters.
+
+    compresses: whether a large COPY of readings is to be compressed on arrival.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any], partition_no: int, partitions: int = 1) -> None:
         self.connection = connection
         self.partition_no = partition_no
         self.partitions = partitions
+        self.compresses = False
 
     def _given(self, parameters: dict[str, Any] | None) -> dict[str, Any]:
         return {"partition_no": self.partition_no, "partitions": self.partitions} | (parameters or {})

@@ -5,6 +5,24 @@ FROM pg_class AS class
 JOIN pg_attribute AS attribute ON attribute.attrelid = class.oid AND attribute.attname = 'tenant_id'
 WHERE class.relnamespace = 'bpm'::regnamespace AND class.relkind IN ('r', 'p') AND NOT class.relispartition
     AND NOT (class.relrowsecurity AND class.relforcerowsecurity)
+    -- Hypertables have views instead.
+    AND NOT (class.relname IN ('readings', 'quarters') AND (SELECT hypertables FROM bpm.installation))
+UNION ALL
+SELECT 'a hypertable or a chunk is granted', class.relname::text FROM pg_class AS class
+WHERE class.relkind = 'r' AND (SELECT hypertables FROM bpm.installation)
+    AND (
+        class.relnamespace = 'bpm'::regnamespace AND class.relname IN ('readings', 'quarters')
+        OR class.relnamespace = to_regnamespace('_timescaledb_internal')
+            AND class.relname ~ '^(_hyper_|compress_hyper_|_compressed_hypertable_)'
+    )
+    AND (has_any_column_privilege('bpm_app', class.oid, 'SELECT') OR has_any_column_privilege('bpm_app', class.oid, 'INSERT'))
+UNION ALL
+SELECT 'a view of a hypertable doesn''t hold to the tenant', class.relname::text FROM pg_class AS class
+WHERE class.relnamespace = to_regnamespace('bpm_tenant')
+    AND NOT (
+        class.relkind = 'v' AND coalesce(class.reloptions && ARRAY['security_barrier=true', 'security_barrier=on'], false)
+        AND pg_get_viewdef(class.oid) ~ 'WHERE \((\w+\.)?tenant_id = \( SELECT \(NULLIF\(current_setting\(''bpm\.tenant_id''::text, true\), ''''::text\)\)::integer AS "nullif"\)\);$'
+    )
 UNION ALL
 SELECT 'TRUNCATE is granted', class.relname::text FROM pg_class AS class
 WHERE class.relnamespace = 'bpm'::regnamespace AND class.relkind IN ('r', 'p')

@@ -7,7 +7,7 @@ FROM partitions WHERE partition_no = %(partition_no)s FOR NO KEY UPDATE
 SELECT epoch, arrivals FROM partitions WHERE partition_no = %(partition_no)s
 
 -- name: layout
-SELECT partitions, topic FROM installation
+SELECT partitions, topic, hypertables FROM installation
 
 -- name: take_over
 -- Raises the epoch, so that whoever wrote before is fenced off (rule E8).
