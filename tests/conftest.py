@@ -18,6 +18,7 @@ from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
 from api.client.generate import generate
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
+from tests import timescale
 from tests.both import EMBEDDED
 from tests.kafka import jars
 from tests.kafka.shared import shared_broker
@@ -73,9 +74,11 @@ def _new_database(postgres: Connections) -> DatabaseAccess:
     name = f"t_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres.admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    return DatabaseAccess(
+    access = DatabaseAccess(
         make_conninfo(postgres.admin, dbname=name), make_conninfo(postgres.service, dbname=name)
     )
+    timescale.extend(access.admin)
+    return access
 
 
 @pytest.fixture(scope="module")

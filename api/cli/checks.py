@@ -194,7 +194,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
     import psycopg
     from psycopg.conninfo import make_conninfo
 
-    from storage import checks, operation
+    from storage import checks, hypertables, operation
     from storage.database import SCHEMA
     from storage.migrate import OLDEST_SERVER
 
@@ -216,6 +216,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
             yield _migrations(missing, unknown)
             if missing or unknown:
                 return
+            yield Finding("layout", State.OK, hypertables.described(connection))
             yield _arrivals(operation.latest_arrival(connection), settings)
         checks.check_database(access.admin, access.service)
         yield Finding("roles", State.OK, "tenants are kept apart")

@@ -13,8 +13,10 @@ from domain.measures import MEASURE_NAMES
 from storage.database import query
 from storage.migrate import migrate, migrations
 from tests.schema import SCHEMA_FILE, dump_schema
+from tests.timescale import ONLY_PARTITIONS
 
 
+@ONLY_PARTITIONS
 def test_migrations_from_empty_give_the_written_schema(database: DatabaseAccess) -> None:
     assert dump_schema(database) == SCHEMA_FILE.read_text(encoding="utf-8")
 

@@ -15,6 +15,9 @@ from domain.windows import QUARTER_MS
 from storage.database import APP_ROLE, INGEST_ROLE, adapt_columns, int4s, query, times
 from storage.partition import PartitionStore
 from storage.trends import points_query
+from tests.timescale import ONLY_PARTITIONS
+
+pytestmark = ONLY_PARTITIONS
 
 DAY_MS = 86_400_000
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -71,6 +71,7 @@ def test_doctor_finds_a_running_engine_well(operated: Installation) -> None:
         "clock",
         "database",
         "migrations",
+        "layout",
         "roles",
     }
     assert "failure" not in states.values()

@@ -1,0 +1,249 @@
+"""What only hypertables have: compressed chunks, and views in place of row-level security."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import psycopg
+import pytest
+
+from api.bootstrap import DatabaseAccess, prepare_database
+from api.cli.context import SERVICE_LOGIN
+from api.settings import Settings
+from domain.errors import DatabaseRefusedError
+from domain.readings import NewReadings, to_thousandths
+from storage.checks import check_database
+from storage.database import APP_ROLE, INGEST_ROLE, query
+from storage.group import _copy_readings
+from storage.hypertables import DIRECT_COMPRESS_ROWS_MIN
+from storage.partition import PartitionStore
+from tests import timescale
+from tests.running import RunningApi
+from tests.stored import Stored, some_rows
+
+pytestmark = pytest.mark.parametrize("postgres", timescale.BOTH[1:], indirect=True, scope="session")
+
+DAY = datetime(2026, 3, 3, tzinfo=UTC)
+FUTURE = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@contextmanager
+def connected(access: DatabaseAccess, role: str, tenant: int | None = None) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(access.as_role(role, Settings()), autocommit=True) as connection:
+        if tenant is not None:
+            connection.execute("SELECT set_config('bpm.tenant_id', %s, false)", (str(tenant),))
+        yield connection
+
+
+@pytest.fixture
+def stored(own_database: DatabaseAccess) -> Stored:
+    found = Stored(own_database)
+    found.prepare(DAY + timedelta(hours=10))
+    return found
+
+
+def into_columns(stored: Stored) -> int:
+    """Put every chunk of readings in columns; gives how many."""
+    done = 0
+    with connected(stored.access, INGEST_ROLE) as connection:
+        while connection.execute(
+            query("hypertables.store_in_columns"), {"name": "readings", "ended_before": FUTURE}
+        ).fetchone() != (None,):
+            done += 1
+            assert done < 100
+    return done
+
+
+def two_tenants(stored: Stored) -> tuple[int, int]:
+    """Each with a pack's readings of a day, in columns, and quarter-hours."""
+    found = []
+    for name in ("alpha", "beta"):
+        tenant = stored.tenant(name)
+        pack = stored.pack(tenant, "P")
+        stored.insert(tenant, some_rows(tenant, pack, DAY + timedelta(hours=9), 300, 30))
+        found.append(tenant)
+    stored.count_all()
+    assert into_columns(stored) == 1
+    return found[0], found[1]
+
+
+def test_new_database_has_hypertables_and_says_so(own_database: DatabaseAccess) -> None:
+    with connected(own_database, INGEST_ROLE) as connection:
+        assert connection.execute("SELECT hypertables FROM installation").fetchone() == (True,)
+        rows = connection.execute(
+            "SELECT hypertable_name FROM timescaledb_information.hypertables WHERE hypertable_schema = 'bpm'"
+        ).fetchall()
+    assert {name for (name,) in rows} == {"readings", "quarters"}
+
+
+def test_migrating_again_changes_nothing(own_database: DatabaseAccess) -> None:
+    assert prepare_database(own_database, SERVICE_LOGIN) == []
+
+
+def test_app_reaches_neither_hypertable_nor_chunk(stored: Stored) -> None:
+    tenant, _ = two_tenants(stored)
+    chunks = stored.rows(
+        "SELECT format('%%I.%%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+        " WHERE nspname = '_timescaledb_internal' AND relkind = 'r' AND relname ~ 'hyper'"
+    )
+    assert len(chunks) >= 3
+    with connected(stored.access, APP_ROLE, tenant) as connection:
+        for (name,) in [("bpm.readings",), ("bpm.quarters",), *chunks]:
+            # Of chunks in columns TimescaleDB itself refuses a direct look, before rights are looked at.
+            with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.DataCorrupted)):
+                connection.execute(f"SELECT * FROM {name}".encode())
+            granted = connection.execute("SELECT has_any_column_privilege(%s, 'SELECT, INSERT')", (name,))
+            assert granted.fetchone() == (False,)
+        for statement in (
+            "INSERT INTO readings (tenant_id, pack_id, ts, batch_no) VALUES (1, 1, now(), 1)",
+            "DELETE FROM readings",
+            "UPDATE readings SET tenant_id = 1",
+            "DELETE FROM quarters",
+            "SELECT store_in_columns('bpm.readings', now())",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+
+
+def test_views_show_the_tenant_set_and_nothing_without(stored: Stored) -> None:
+    alpha, beta = two_tenants(stored)
+    for table in ("readings", "quarters"):
+        seen = f"SELECT DISTINCT tenant_id FROM {table}".encode()
+        assert set(stored.rows(seen.decode())) == {(alpha,), (beta,)}
+        for tenant, wanted in ((None, []), (alpha, [(alpha,)]), (beta, [(beta,)])):
+            with connected(stored.access, APP_ROLE, tenant) as connection:
+                assert connection.execute(seen).fetchall() == wanted
+
+
+def test_function_that_tells_what_it_is_given_is_not_given_rows_of_others(stored: Stored) -> None:
+    alpha, beta = two_tenants(stored)
+    with connected(stored.access, APP_ROLE, alpha) as connection:
+        told: list[str] = []
+        connection.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+        connection.execute(
+            "CREATE FUNCTION pg_temp.tell(tenant integer) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS"
+            " $$ BEGIN RAISE NOTICE '%', tenant; RETURN true; END $$"
+        )
+        connection.execute("SELECT count(*) FROM readings WHERE pg_temp.tell(tenant_id)")
+    assert set(told) == {str(alpha)}
+    assert str(beta) not in told
+
+
+BROKEN = {
+    "a hypertable or a chunk is granted: readings": (
+        "GRANT SELECT ON readings TO bpm_app",
+        "REVOKE SELECT ON readings FROM bpm_app",
+    ),
+    "a view of a hypertable doesn't hold to the tenant: readings": (
+        "ALTER VIEW bpm_tenant.readings RESET (security_barrier)",
+        "ALTER VIEW bpm_tenant.readings SET (security_barrier)",
+    ),
+    "a view of a hypertable doesn't hold to the tenant: others": (
+        "CREATE VIEW bpm_tenant.others WITH (security_barrier) AS SELECT * FROM quarters",
+        "DROP VIEW bpm_tenant.others",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_start_is_refused_while_a_rule_is_broken(database: DatabaseAccess, rule: str) -> None:
+    breaks, mends = BROKEN[rule]
+    check_database(database.admin, database.service)
+    with psycopg.connect(database.admin, autocommit=True, options="-c search_path=bpm") as connection:
+        connection.execute(breaks.encode())
+        try:
+            with pytest.raises(DatabaseRefusedError, match=rule):
+                check_database(database.admin, database.service)
+        finally:
+            connection.execute(mends.encode())
+    check_database(database.admin, database.service)
+
+
+def test_late_and_deleted_readings_in_compressed_chunks_are_counted_again(stored: Stored) -> None:
+    tenant = stored.tenant("alpha")
+    pack = stored.pack(tenant, "P")
+    rows = some_rows(1, pack, DAY + timedelta(hours=8), 200, 30)
+    stored.insert(tenant, rows[::2])
+    stored.count_all()
+    stored.assert_quarters_equal_a_recount()
+    assert into_columns(stored) == 1
+    stored.insert(tenant, rows[1::2], batch_no=2)
+    stored.delete(tenant, pack, rows[10][1])
+    stored.count_all()
+    stored.assert_quarters_equal_a_recount()
+    assert stored.value("SELECT count(*) FROM readings") == len(rows) - 1
+    assert into_columns(stored) == 1
+    stored.assert_quarters_equal_a_recount()
+
+
+def test_large_copy_is_compressed_on_arrival_and_a_small_one_is_not(stored: Stored) -> None:
+    tenant = stored.tenant("alpha")
+    store = PartitionStore(stored.access.as_role(INGEST_ROLE, Settings()), 0, connect_timeout_s=5)
+    store.take_over()
+    queries = store._required()
+    if not queries.compresses:
+        pytest.skip("this version of TimescaleDB has no Direct Compress")
+    for day, count in enumerate((DIRECT_COMPRESS_ROWS_MIN - 1, DIRECT_COMPRESS_ROWS_MIN)):
+        with queries.connection.transaction():
+            _copy_readings(queries, readings(tenant, DAY + timedelta(days=day), count), np.array([1]))
+    store.close()
+    in_columns = stored.rows(
+        "SELECT is_compressed FROM timescaledb_information.chunks WHERE hypertable_name = 'readings' ORDER BY range_start"
+    )
+    assert in_columns == [(False,), (True,)]
+    assert stored.value("SELECT count(*) FROM readings") == 2 * DIRECT_COMPRESS_ROWS_MIN - 1
+    assert stored.value("SELECT count(DISTINCT (pack_id, ts)) FROM readings WHERE voltage_v = 350") > 10_000
+
+
+def readings(tenant: int, day: datetime, count: int) -> NewReadings:
+    pack = np.arange(count, dtype=np.int32) // 10
+    ts_ms = int(day.timestamp() * 1000) + np.arange(count, dtype=np.int64) % 10 * 1000
+    values = np.full((7, count), np.nan)
+    values[3] = 350
+    zeros = np.zeros(count, np.int32)
+    return NewReadings(
+        tenant=np.full(count, tenant, np.int32),
+        pack=pack,
+        ts_ms=ts_ms,
+        batch=zeros,
+        index=np.arange(count, dtype=np.int32),
+        thousandths=to_thousandths(values.astype(np.float32)),
+    )
+
+
+def test_engine_tells_duplicates_and_corrects_in_compressed_chunks(api: RunningApi) -> None:
+    stored = Stored(api.access)
+    moment = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
+    sent = [
+        {"pack": f"P-{n % 7}", "ts": (moment + timedelta(seconds=n)).isoformat(), "voltage_v": 300 + n / 10}
+        for n in range(70)
+    ]
+    span = {"from": moment.isoformat(), "to": (moment + timedelta(minutes=5)).isoformat()}
+    with api.client(api.tenant("compressed")) as client:
+        assert client.post("/v1/telemetry", json=sent).json()["accepted"] == 70
+        assert into_columns(stored) >= 1
+        again = client.post("/v1/telemetry", json=[*sent, sent[0] | {"voltage_v": 1.0}]).json()
+        assert (again["accepted"], again["duplicate"], again["conflicting"]) == (0, 70, 1)
+        late = sent[3] | {"ts": (moment - timedelta(hours=2)).isoformat()}
+        assert client.post("/v1/telemetry", json=late).json()["accepted"] == 1
+        right = {"kind": "correct", "pack": "P-3", "ts": sent[3]["ts"], "values": {"voltage_v": 7.5}}
+        assert client.post("/v1/corrections", json=right | {"reason": "r"}).json()["readings"] == 1
+        gone = {"kind": "delete_range", "pack": "P-2", "reason": "r"} | span
+        assert client.post("/v1/corrections", json=gone).is_success
+        asked = {"pack": "P-3", "measure": "voltage_v"} | span
+        found = client.get("/v1/trends", params=asked).json()["columns"]["voltage_v"]
+        assert found == [7.5] + [row["voltage_v"] for row in sent[10:] if row["pack"] == "P-3"]
+
+
+def test_days_readings_of_a_pack_are_found_without_reading_the_others(stored: Stored) -> None:
+    tenant, _ = two_tenants(stored)
+    parameters = {"tenant_id": tenant, "pack_id": 0, "from": DAY, "to": DAY + timedelta(days=1)}
+    with connected(stored.access, APP_ROLE, tenant) as connection:
+        connection.execute("SET enable_seqscan = off")
+        plan = "\n".join(
+            line
+            for (line,) in connection.execute(b"EXPLAIN " + query("trends.extent"), parameters).fetchall()
+        )
+    assert "ColumnarScan" in plan or "DecompressChunk" in plan
+    assert "_ts_meta" in plan
