@@ -88,7 +88,7 @@ def make_where_possible(connection: psycopg.Connection[Any]) -> bool:
 
 
 def _keep_bounds_of_batches(connection: psycopg.Connection[Any], made: StorageClass) -> None:
-    """Least and largest batch number of what lies together, by which a restart passes over most; not in old versions."""
+    """Bounds of the batch numbers that lie together: a restart passes over most. Not in old versions."""
     option = sql.SQL("ALTER TABLE {} SET (timescaledb.sparse_index = 'minmax(batch_no)')")
     with suppress(psycopg.Error), connection.transaction():
         connection.execute(option.format(sql.Identifier(made.name)))
