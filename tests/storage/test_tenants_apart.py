@@ -16,6 +16,7 @@ from storage.checks import check_database
 from storage.database import APP_ROLE
 from storage.embedded_postgres import Connections
 from tests.running import RunningApi
+from tests.timescale import ONLY_PARTITIONS
 
 OF_TENANTS = {
     "tenants",
@@ -206,6 +207,7 @@ def test_tenure_can_not_refer_to_another_tenants_site(api: RunningApi, tenants: 
         connection.execute("UPDATE tenures SET site_id = %s", (sites[tenants["beta"]],))
 
 
+@ONLY_PARTITIONS
 def test_app_reads_no_partition_directly(api: RunningApi, tenants: dict[str, int]) -> None:
     with as_administrator(api.access) as connection:
         partitions = connection.execute(
@@ -252,6 +254,7 @@ def test_app_deletes_no_row_of_another_tenant(api: RunningApi, tenants: dict[str
     assert deleted.rowcount == 0
 
 
+@ONLY_PARTITIONS
 def test_app_truncates_nothing_and_deletes_only_what_is_discarded(
     api: RunningApi, tenants: dict[str, int]
 ) -> None:
@@ -361,6 +364,7 @@ BROKEN = {
 }
 
 
+@ONLY_PARTITIONS
 @pytest.mark.parametrize("rule", BROKEN)
 def test_start_is_refused_while_a_rule_is_broken(
     postgres: Connections, database: DatabaseAccess, rule: str
