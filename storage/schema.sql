@@ -592,6 +592,7 @@ CREATE TABLE bpm.installation (
     topic text,
     arrived_batch_no bigint DEFAULT 0 NOT NULL,
     arrived_seq bigint DEFAULT 0 NOT NULL,
+    hypertables boolean DEFAULT false NOT NULL,
     CONSTRAINT installation_arrived_batch_no_check CHECK ((arrived_batch_no <= 0)),
     CONSTRAINT installation_arrived_seq_check CHECK ((arrived_seq <= 0)),
     CONSTRAINT installation_gap_s_max_check CHECK (((gap_s_max >= 1) AND (gap_s_max <= 900))),
@@ -614,6 +615,8 @@ COMMENT ON COLUMN bpm.installation.topic IS 'The topic that readings come from, 
 COMMENT ON COLUMN bpm.installation.arrived_batch_no IS 'Batches that arrived with tenants from other cells have numbers from here to -1: before all that were ever given here.';
 
 COMMENT ON COLUMN bpm.installation.arrived_seq IS 'The same of the numbers in the alert log.';
+
+COMMENT ON COLUMN bpm.installation.hypertables IS 'readings and quarters are hypertables, which the app reads through views in the schema bpm_tenant. Fixed when the database is made.';
 
 CREATE TABLE bpm.key_aliases (
     tenant_id integer NOT NULL,

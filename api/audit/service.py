@@ -1,0 +1,22 @@
+"""The use case of the audit log."""
+
+from typing import Any
+
+from api.audit.schemas import Asked
+from api.call import Call
+from domain.clock import rfc3339
+from storage import audit
+
+Row = dict[str, Any]
+
+
+async def page(call: Call, asked: Asked) -> tuple[list[Row], str | None]:
+    """Entries, the newest first, and the cursor of the next page."""
+    wanted = audit.Wanted(**asked.model_dump(exclude={"limit", "cursor"}))
+    async with call.snapshot() as transaction:
+        rows, after = await audit.page(transaction, wanted, asked.cursor, asked.limit)
+    return [_public(row) for row in rows], after
+
+
+def _public(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != "id"} | {"at": rfc3339(row["at"])}
