@@ -22,6 +22,7 @@ from api.page.sign_in import DevelopmentSignIn
 from api.quarantine.sweeping import Sweeper
 from api.runner import Runner
 from api.settings import Environment, Settings
+from api.settling import Settler
 from api.topic import make_topic_runner
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
 from domain.errors import SettingsRefusedError, UnauthenticatedError
@@ -76,6 +77,7 @@ class Engine:
     outside: Outside
     sign_in: DevelopmentSignIn
     disk: DiskGuard
+    settler: Settler
     directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -130,7 +132,9 @@ class Engine:
             self.counter.start()
         self.hub.start()
         self.outside.start()
-        tasks = [asyncio.create_task(task) for task in (self.sweeper.run(), self.disk.run())]
+        tasks = [
+            asyncio.create_task(task) for task in (self.sweeper.run(), self.disk.run(), self.settler.run())
+        ]
         try:
             yield
         finally:
@@ -264,6 +268,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         outside=outside,
         sign_in=DevelopmentSignIn(settings, registry, time.monotonic),
         disk=disk,
+        settler=Settler(ingest, clock, settings.columns_after_days, settings.columns_look_s),
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},

@@ -245,6 +245,13 @@ class Settings(BaseSettings):
     quarantine_sweep_s: float = Field(60.0, gt=0, description="time between looks for items to drop")
     quarantine_sweep_items_max: int = Field(10_000, gt=0, description="items dropped at one look")
     quarantine_export_items_max: int = Field(100_000, gt=0, description="items in one export; then 422")
+    columns_after_days: float = Field(
+        1.0, ge=0, description="with TimescaleDB, a day's readings are put in columns so long after its end"
+    )
+    columns_look_s: float = Field(
+        60.0, gt=0, description="with TimescaleDB, time between looks for days to put in columns"
+    )
+
     redrive_items_max: int = Field(10_000, gt=0, description="items judged again in one request")
 
     silent_after_s: int = Field(

@@ -8,10 +8,12 @@ layouts. Decision record: docs/decisions/0010-timescaledb.md.
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from storage.database import APP_ROLE, OWNER_ROLE, SCHEMA, TENANT_SCHEMA, query
 
@@ -90,5 +92,34 @@ def make_where_possible(connection: psycopg.Connection[Any]) -> bool:
 def _keep_bounds_of_batches(connection: psycopg.Connection[Any], made: StorageClass) -> None:
     """Bounds of the batch numbers that lie together: a restart passes over most. Not in old versions."""
     option = sql.SQL("ALTER TABLE {} SET (timescaledb.sparse_index = 'minmax(batch_no)')")
-    with suppress(psycopg.Error), connection.transaction():
+    with suppress(psycopg.DataError, psycopg.ProgrammingError), connection.transaction():
         connection.execute(option.format(sql.Identifier(made.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one look did. chunk: what was put in columns; None when nothing was due."""
+
+    chunk: str | None
+
+
+def settle(conninfo: str, ended_before: datetime) -> Settled | None:
+    """Put the oldest chunk in columns that is counted and ended before a moment; None where there are no hypertables.
+
+    Does nothing while another process does it. Counting reads rows as they came in a fraction of the time.
+    """
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection, connection.transaction():
+        (found,) = connection.execute(query("hypertables.marks")).fetchall()
+        if not found["hypertables"]:
+            return None
+        (turn,) = connection.execute(query("hypertables.take_turn")).fetchall()
+        if not turn["mine"] or found["counted_before"] is None:
+            return Settled(None)
+        for made in CLASSES:
+            if made.order_by is not None:
+                before = min(ended_before, found["counted_before"])
+                asked = {"name": made.name, "ended_before": before}
+                (done,) = connection.execute(query("hypertables.store_in_columns"), asked).fetchall()
+                if done["chunk"] is not None:
+                    return Settled(done["chunk"])
+        return Settled(None)

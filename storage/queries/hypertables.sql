@@ -27,7 +27,9 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = bpm, pg_temp AS '';
 CREATE OR REPLACE FUNCTION make_quarters_partition(month timestamptz)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = bpm, pg_temp AS '';
 
--- One chunk that began so long ago goes into columns, or is put in order there; the chunk, or NULL when none is left.
+-- One chunk that ended before a moment and lies in rows altogether goes into columns; the chunk, or NULL when none is
+-- left. What was in columns before stays as it is: TimescaleDB rewrites it so that a transaction with an older snapshot
+-- no longer finds its rows, and counting would store what it misses.
 CREATE FUNCTION store_in_columns(class regclass, ended_before timestamptz) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = bpm, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
@@ -36,8 +38,7 @@ BEGIN
     SELECT format('%I.%I', chunk_schema, chunk_name)::regclass INTO found
     FROM timescaledb_information.chunks
     WHERE format('%I.%I', hypertable_schema, hypertable_name)::regclass = class AND range_end <= ended_before
-        -- Of the bits of its status: 1 in columns, 2 not in order, 8 partly in rows.
-        AND _timescaledb_functions.chunk_status(format('%I.%I', chunk_schema, chunk_name)::regclass) & 11 <> 1
+        AND _timescaledb_functions.chunk_status(format('%I.%I', chunk_schema, chunk_name)::regclass) & 1 = 0
     ORDER BY range_end LIMIT 1;
     IF found IS NOT NULL THEN
         PERFORM {timescale}.compress_chunk(found);
@@ -78,6 +79,12 @@ SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0
 
 -- name: store_in_columns
 SELECT store_in_columns(%(name)s::regclass, %(ended_before)s::timestamptz) AS chunk
+
+-- name: marks
+SELECT hypertables, (SELECT min(counted_before) FROM window_marks) AS counted_before FROM installation
+
+-- name: take_turn
+SELECT pg_try_advisory_xact_lock(hashtext('bpm.hypertables')) AS mine
 
 -- name: installed
 SELECT hypertables, (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS version FROM installation
