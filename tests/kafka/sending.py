@@ -9,6 +9,19 @@ from tests.running import until
 
 TENANT = "topical"
 STALE_S = 2.0
+HOT = {
+    "name": "hot",
+    "severity": "warning",
+    "scope": {"kind": "tenant"},
+    "condition": {
+        "kind": "threshold",
+        "measure": "temperature_c",
+        "side": "above",
+        "limit": 60,
+        "clear_limit": 50,
+    },
+}
+"""A rule for all packs of a tenant."""
 
 
 def reading(pack: str, volts: float = 350.0, back_s: float = 60.0) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from storage.cell_tables import MOVED
 from storage.embedded_postgres import Connections
 from tests.conftest import _new_database
 from tests.kafka.cells import RunningCell, running_cell, write_cells
-from tests.kafka.sending import committed
+from tests.kafka.sending import HOT, committed
 from tests.running import until
 
 pytestmark = pytest.mark.needs_kafka
@@ -112,19 +112,7 @@ def furnish(client: httpx.Client) -> dict[str, Any]:
     for number in range(PACKS):
         made = client.post("/v1/packs", json={"pack": f"P-{number}", "site": "yard", "model": "m"})
         assert made.status_code == 201, made.text
-    rule = {
-        "name": "hot",
-        "severity": "warning",
-        "scope": {"kind": "tenant"},
-        "condition": {
-            "kind": "threshold",
-            "measure": "temperature_c",
-            "side": "above",
-            "limit": 60,
-            "clear_limit": 50,
-        },
-    }
-    assert client.post("/v1/rules", json=rule).status_code == 201
+    assert client.post("/v1/rules", json=HOT).status_code == 201
     assert client.post("/v1/groups", json={"name": "few", "packs": ["P-0", "P-1"]}).status_code == 201
     channel = {"name": "hook", "kind": "webhook", "url": "https://hooks.example.test/", "events": ["raised"]}
     hook = client.post("/v1/channels", json=channel)

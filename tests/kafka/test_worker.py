@@ -19,7 +19,7 @@ from storage.database import INGEST_ROLE
 from storage.operation import overview
 from streams.topics import ALERTS, DEAD_LETTERS
 from tests.kafka.conftest import PARTITIONS
-from tests.kafka.sending import TENANT, committed, reading
+from tests.kafka.sending import HOT, TENANT, committed, reading
 from tests.kafka.workers import Worker, send, working
 from tests.running import free_port, until
 
@@ -113,19 +113,7 @@ def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
 
 
 def test_people_act_on_alerts_whatever_partition_they_are_in(client: httpx.Client, kafka: str) -> None:
-    rule = {
-        "name": "hot",
-        "severity": "warning",
-        "scope": {"kind": "tenant"},
-        "condition": {
-            "kind": "threshold",
-            "measure": "temperature_c",
-            "side": "above",
-            "limit": 60,
-            "clear_limit": 50,
-        },
-    }
-    assert client.post("/v1/rules", json=rule).status_code == 201
+    assert client.post("/v1/rules", json=HOT).status_code == 201
     time.sleep(0.1)
     hot = [{"pack": f"A-{number}", "ts": _now(), "temperature_c": 80} for number in range(4)]
     committed(client, client.post("/v1/telemetry", json=hot).json()["id"])
