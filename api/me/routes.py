@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.call import Call
 from api.routing import Allowed, answer, router
+from domain.errors import InvalidRequestError
 from domain.policy import Action, decide
 from domain.tenancy import Role
 
@@ -15,7 +16,7 @@ routes = router("me")
 
 
 class Permission(BaseModel):
-    action: Annotated[Action, Field(description="what routes ask for")]
+    action: Annotated[str, Field(description="what routes ask for")]
     allowed: Annotated[bool, Field(description="whether this credential may do it")]
     reason: Annotated[str, Field(description="which role grants it, or why it is denied")]
 
@@ -32,11 +33,11 @@ class Permissions(BaseModel):
 @routes.get("/me/permissions", response_model=Permissions)
 async def permissions(
     call: Annotated[Call, Depends(Allowed(Action.OWN_PERMISSIONS_READ))],
-    action: Annotated[Action | None, Query(description="this action alone")] = None,
+    action: Annotated[str | None, Query(description="this action alone", max_length=200)] = None,
 ) -> Response:
     """Say what this credential may do, and why what it may not is denied. Routes ask by the same decisions."""
     actor = call.actor
-    decisions = {one: decide(actor, one) for one in ([*Action] if action is None else [action])}
+    decisions = {one: decide(actor, one) for one in _actions(action)}
     return answer(
         {
             "subject": actor.subject,
@@ -50,3 +51,13 @@ async def permissions(
             ],
         }
     )
+
+
+def _actions(named: str | None) -> list[Action]:
+    """The action of a name, or all. Raises InvalidRequestError for a name that none has."""
+    if named is None:
+        return [*Action]
+    try:
+        return [Action(named)]
+    except ValueError as error:
+        raise InvalidRequestError(f"actions are {', '.join(Action)}", field="action") from error
