@@ -436,6 +436,8 @@ def test_what_can_not_be_moved_is_refused_and_stays(
     west.write_text(f'[cells.west]\nurl = "http://west"\ndatabase_url = "{own_database.admin}"\n')
     with pytest.raises(MoveRefusedError, match="without Kafka"):
         south.move(STAYER, west).run("west")
+    with south.client(STAYER) as client:
+        sent(client, [{"pack": "held by two", "ts": at(10), "voltage_v": 300}])
     with psycopg.connect(south.access.admin) as connection:
         connection.execute(
             "INSERT INTO bpm.packs (tenant_id, pack_id, external_id)"
