@@ -78,6 +78,10 @@ def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Find
         yield Finding(name, State.FAILURE, found, remedy or None)
     except OSError as error:
         yield Finding(name, State.FAILURE, str(error), "check the rights of this user")
+    except RuntimeError as error:
+        # Numba says so when it can keep compiled kernels neither beside the code nor in a folder of the user's.
+        remedy = "let this user write to its home, or set NUMBA_CACHE_DIR to a folder that it may write to"
+        yield Finding(name, State.FAILURE, str(error), remedy)
 
 
 def check_port(settings: Settings, seen: Seen | None) -> Iterator[Finding]:

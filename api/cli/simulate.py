@@ -105,6 +105,8 @@ def simulate(
     step_ms = max(1, round(every * 1000))
     began_s = time.monotonic()
     if output is not None:
+        if not output.parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {output.parent}.", param_hint="--output")
         span_ms = round((1 if days is None else days) * DAY_MS)
         found = _to_file(
             output,

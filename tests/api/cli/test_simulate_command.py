@@ -56,6 +56,7 @@ def test_files_are_named_in_the_closing_line(tmp_path: Path, name: str) -> None:
         (["--output", "drive.blf", "--pack", "nobody"], "bus-0000"),
         (["--output", "fleet.csv", "--start", "2026-01-01T00:00:00"], "no offset"),
         (["--packs", "0"], "--packs"),
+        (["--output", "no-such-folder/fleet.csv"], "no folder no-such-folder"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_names_the_option(
