@@ -205,6 +205,21 @@ def test_days_are_put_in_columns_once_they_are_counted_and_old_enough(stored: St
     assert settle(conninfo, FUTURE) == Settled(None), "there is nothing left"
 
 
+def test_distinct_under_row_level_security_is_answered(stored: Stored) -> None:
+    tenant = stored.tenant("alpha")
+    stored.run(
+        "INSERT INTO window_notes (tenant_id, pack_id, starts, batch_no)"
+        " SELECT %s, n / 1000, timestamptz '2026-03-01' + n * interval '15 min', 1 FROM generate_series(0, 19999) AS n",
+        tenant,
+    )
+    stored.run("ANALYZE window_notes")
+    distinct = "SELECT DISTINCT pack_id FROM window_notes WHERE tenant_id = %s"
+    with connected(stored.access, APP_ROLE, tenant) as connection:
+        connection.execute("SET enable_seqscan = off")
+        connection.execute("SET enable_bitmapscan = off")
+        assert len(connection.execute(distinct.encode(), (tenant,)).fetchall()) == 20
+
+
 def test_large_copy_is_compressed_on_arrival_and_a_small_one_is_not(stored: Stored) -> None:
     tenant = stored.tenant("alpha")
     store = PartitionStore(stored.access.as_role(INGEST_ROLE, Settings()), 0, connect_timeout_s=5)
