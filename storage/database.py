@@ -32,7 +32,7 @@ TENANT_SCHEMA = "bpm_tenant"
 """Where the app finds views of the hypertables; there is none without them."""
 
 _PLANNER = "-c timescaledb.enable_skipscan=off"
-"""With it, TimescaleDB 2.28.3 and 2.29.2 end DISTINCT under row-level security by an error; elsewhere it says nothing."""
+"""With it, TimescaleDB 2.28.3 and 2.29.2 end DISTINCT under row-level security by an error; else it says nothing."""
 
 _KEEPALIVES_IDLE_S = 10
 _UNANSWERED_MS_MAX = 30_000
