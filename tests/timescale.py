@@ -1,5 +1,6 @@
 """A TimescaleDB for tests, where somebody has one: BPM_TEST_TIMESCALE_URL is its administrator's URL."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -33,8 +34,11 @@ def connections(made: set[str]) -> Iterator[Connections]:
     """Connections of administrator and serving login. The databases in `made` are dropped at the end."""
     if URL is None:
         pytest.skip("needs a server with TimescaleDB: its administrator's URL in BPM_TEST_TIMESCALE_URL")
-    password = secrets.token_urlsafe()
+    # Processes of one run share the login: whoever comes later must not take the password from the others.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_urlsafe()
+    password = hashlib.sha256(f"{URL}/{run}".encode()).hexdigest()
     with psycopg.connect(URL, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('bpm tests'))")
         if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (SERVICE_LOGIN,)).fetchall():
             connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(SERVICE_LOGIN)))
         connection.execute(
