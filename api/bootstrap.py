@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from api.answer_cache import AnswerCache
+from api.audit.retention import AuditRetention
 from api.auth import Claims, TokenVerifier, make_verifier
 from api.delivering.outside import Outside, make_outside
 from api.disk import DiskGuard, mark_of
@@ -31,7 +32,7 @@ from ingest.columns import BodyLimits
 from ingest.validate import TimeLimits
 from storage.checks import check_database
 from storage.counting import CountingLimits, CountingStore
-from storage.database import APP_ROLE, INGEST_ROLE, conninfo_as
+from storage.database import APP_ROLE, INGEST_ROLE, RETENTION_ROLE, conninfo_as
 from storage.layout import layout
 from storage.migrate import migrate
 from storage.partition import PartitionStore
@@ -78,6 +79,7 @@ class Engine:
     sign_in: DevelopmentSignIn
     disk: DiskGuard
     settler: Settler
+    audit_retention: AuditRetention
     directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -133,7 +135,8 @@ class Engine:
         self.hub.start()
         self.outside.start()
         tasks = [
-            asyncio.create_task(task) for task in (self.sweeper.run(), self.disk.run(), self.settler.run())
+            asyncio.create_task(task)
+            for task in (self.sweeper.run(), self.disk.run(), self.settler.run(), self.audit_retention.run())
         ]
         try:
             yield
@@ -269,6 +272,13 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         sign_in=DevelopmentSignIn(settings, registry, time.monotonic),
         disk=disk,
         settler=Settler(ingest, clock, settings.columns_after_days, settings.columns_look_s),
+        audit_retention=AuditRetention(
+            access.as_role(RETENTION_ROLE, settings),
+            clock,
+            settings.audit_days_min,
+            settings.audit_look_entries_max,
+            settings.audit_look_s,
+        ),
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},

@@ -1,4 +1,4 @@
-"""One request's place in the engine: who calls, under which id."""
+"""One request's place in the engine: who calls, under which id, from where."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ from storage.transactions import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An actor that may do what its route does, on an engine."""
+    """An actor that may do what its route does, on an engine. client_address: as the server knows it."""
 
     engine: Engine
     actor: Actor
     request_id: str
+    client_address: str | None = None
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction of the actor's, which commits when left cleanly."""
-        return self.engine.transactions.begin(self.actor, self.request_id)
+        return self.engine.transactions.begin(self.actor, self.request_id, client_address=self.client_address)
 
     def snapshot(self) -> AbstractAsyncContextManager[Transaction]:
         """A read-only transaction of the actor's; all its reads see one state."""

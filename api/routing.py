@@ -72,7 +72,8 @@ class Allowed:
             raise ForbiddenError(decision.reason)
         if self.action.changes:
             await engine_of(request).require_settled(actor)
-        return Call(engine_of(request), actor, str(request.scope["request_id"]))
+        client = None if request.client is None else request.client.host
+        return Call(engine_of(request), actor, str(request.scope["request_id"]), client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +345,12 @@ def listed(
         body = spreadsheet.table(request.state.columns, items)
     else:
         body = b"".join(orjson.dumps(item, default=str, option=orjson.OPT_APPEND_NEWLINE) for item in items)
-    return Response(body, headers={"Next-Cursor": next_cursor} if next_cursor else None, media_type=chosen)
+    return Response(body, headers=cursor_header(next_cursor), media_type=chosen)
+
+
+def cursor_header(next_cursor: str | None) -> dict[str, str] | None:
+    """The header that leads to the next page, where there is one."""
+    return {"Next-Cursor": next_cursor} if next_cursor else None
 
 
 def chosen_format(request: Request, *offered: str) -> str:

@@ -252,6 +252,15 @@ class Settings(BaseSettings):
         60.0, gt=0, description="with TimescaleDB, time between looks for days to put in columns"
     )
 
+    audit_days_min: int | None = Field(
+        None,
+        ge=90,
+        description="entries of the audit log are kept for so long at least, then dropped; without, for good. The"
+        " database itself refuses to drop any of the last 90 days",
+    )
+    audit_look_s: float = Field(3600.0, gt=0, description="time between looks for audit entries to drop")
+    audit_look_entries_max: int = Field(10_000, gt=0, description="audit entries dropped at one look")
+
     redrive_items_max: int = Field(10_000, gt=0, description="items judged again in one request")
 
     silent_after_s: int = Field(

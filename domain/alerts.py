@@ -82,7 +82,10 @@ class OpenAlert:
 
 @dataclass(frozen=True, slots=True)
 class ClearByHand:
-    """An open alert that somebody clears: which one, and who under which request. id: of what is asked."""
+    """An open alert that somebody clears: which one, and who under which request, from where.
+
+    id: of what is asked.
+    """
 
     id: UUID
     tenant_id: TenantId
@@ -92,6 +95,7 @@ class ClearByHand:
     onset_ms: int
     subject: str
     request_id: str
+    client_address: str | None = None
 
 
 class AlertActionKind(StrEnum):
@@ -104,7 +108,7 @@ class AlertActionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AlertAction:
-    """What somebody does with an alert, under which request.
+    """What somebody does with an alert, under which request and from where.
 
     id: the client's, so that an action that is sent again counts once. assignee: who is to see to it, None for
     nobody, when it is assigned. comment: when it is commented.
@@ -118,6 +122,7 @@ class AlertAction:
     request_id: str
     assignee: str | None = None
     comment: str | None = None
+    client_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,10 @@ def audit(queries: PartitionQueries, done: AlertAction | ClearByHand, what: str)
             "before": None,
             "after": None,
             "request_id": done.request_id,
+            "client_address": done.client_address,
+            "site": queries.one("alerting.site_of_alert", {"tenant_id": done.tenant_id, "id": done.alert_id})[
+                "site"
+            ],
         },
     )
 
@@ -86,6 +90,7 @@ def clearances(queries: PartitionQueries) -> list[ClearByHand]:
             onset_ms=row["onset_ms"],
             subject=row["subject"],
             request_id=row["request_id"],
+            client_address=row["client_address"],
         )
         for row in queries.rows("alerting.clearances")
     ]
@@ -125,6 +130,7 @@ class AlertDesk:
                 "onset": from_ms(asked.onset_ms),
                 "subject": asked.subject,
                 "request_id": asked.request_id,
+                "client_address": asked.client_address,
             }
             queries.rows("alerting.ask_clearance", row)
 

@@ -1,11 +1,13 @@
-"""The audit log as auditors read it."""
+"""The audit log: read by auditors, and old entries dropped."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+import psycopg
 from psycopg.rows import DictRow
 
 from storage.cursors import Cursors
+from storage.database import query
 from storage.transactions import Transaction
 
 _ENTRIES = Cursors("audit")
@@ -22,6 +24,8 @@ class Wanted:
     resource: str | None = None
     resource_id: str | None = None
     request_id: str | None = None
+    client_address: str | None = None
+    site: str | None = None
 
 
 async def page(
@@ -30,3 +34,15 @@ async def page(
     """Entries, the newest first, and the cursor of the next page."""
     asked = asdict(wanted) | {"before_id": _ENTRIES.decode_number(cursor), "limit": limit + 1}
     return _ENTRIES.page(await transaction.rows("audit.list", asked), limit, "id")
+
+
+async def drop(conninfo: str, before: datetime, limit: int) -> int:
+    """How many entries from before a moment were dropped, at most `limit` at once. Each tenant's log says so.
+
+    conninfo: of the retention role. The database refuses to drop any of the last 90 days.
+    """
+    async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+        row = await (
+            await connection.execute(query("audit.drop"), {"before": before, "limit": limit})
+        ).fetchone()
+    return 0 if row is None else int(row[0])

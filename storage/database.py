@@ -23,6 +23,9 @@ APP_ROLE = "bpm_app"
 INGEST_ROLE = "bpm_ingest"
 """Writes telemetry of all tenants, past row-level security, with the tenant taken from the pack's tenure."""
 
+RETENTION_ROLE = "bpm_retention"
+"""Drops audit entries that were kept for long enough; the only role that may."""
+
 OWNER_ROLE = "bpm_owner"
 """Owns everything, logs in never."""
 

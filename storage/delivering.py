@@ -204,6 +204,8 @@ async def _audit_disabled(
         "before": None,
         "after": Jsonb({"disabled_reason": reason}),
         "request_id": f"delivery {delivery.id}",
+        "client_address": None,
+        "site": None,
     }
     await connection.execute(query("records.audit"), row)
 

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from domain.errors import DatabaseRefusedError
 from storage import hypertables
-from storage.database import APP_ROLE, INGEST_ROLE, OWNER_ROLE, SCHEMA
+from storage.database import APP_ROLE, INGEST_ROLE, OWNER_ROLE, RETENTION_ROLE, SCHEMA
 
 OLDEST_SERVER = 150_000
 GRANTED_SET_SERVER = 160_000
@@ -21,6 +21,7 @@ _ROLES = {
     OWNER_ROLE: "NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE",
     APP_ROLE: "NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE",
     INGEST_ROLE: "NOLOGIN NOSUPERUSER BYPASSRLS NOCREATEDB NOCREATEROLE",
+    RETENTION_ROLE: "NOLOGIN NOSUPERUSER BYPASSRLS NOCREATEDB NOCREATEROLE",
 }
 
 
@@ -73,7 +74,9 @@ def _ensure_roles(connection: psycopg.Connection, service_login: str | None) -> 
         me = connection.execute("SELECT current_user").fetchone()
         members = [name for name in (service_login, me[0] if me else None) if name is not None]
         for member in members:
-            granted = [APP_ROLE, INGEST_ROLE] + ([OWNER_ROLE] if member != service_login else [])
+            granted = [APP_ROLE, INGEST_ROLE, RETENTION_ROLE] + (
+                [OWNER_ROLE] if member != service_login else []
+            )
             for role in granted:
                 if not _can_act_as(connection, member, role):
                     connection.execute(
@@ -81,7 +84,7 @@ def _ensure_roles(connection: psycopg.Connection, service_login: str | None) -> 
                     )
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseRefusedError(
-            "this login can't make the roles bpm_owner, bpm_app and bpm_ingest (with BYPASSRLS); "
+            "this login can't make the roles bpm_owner, bpm_app, and with BYPASSRLS bpm_ingest and bpm_retention; "
             f"migrate once with a login that can ({error.diag.message_primary})"
         ) from error
 

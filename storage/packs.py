@@ -49,6 +49,7 @@ async def register(transaction: Transaction, new: Sequence[NewPack]) -> dict[str
             "model_ids": [models[pack.model] for pack in new],
             "subject": transaction.actor.subject,
             "request_id": transaction.request_id,
+            "client_address": transaction.client_address,
         },
     )
     return {row["pack"]: row["id"] for row in made}

@@ -10,6 +10,23 @@ ALTER FUNCTION bpm.changed_registry(version bigint) OWNER TO bpm_owner;
 
 COMMENT ON FUNCTION bpm.changed_registry(version bigint) IS 'The next registry_version of a tenant: the same upper half, another lower half.';
 
+CREATE FUNCTION bpm.guard_audit_log() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND current_user = 'bpm_retention' THEN
+        IF TG_LEVEL = 'STATEMENT' THEN
+            RETURN NULL;
+        ELSIF OLD.at < clock_timestamp() - interval '90 days' THEN
+            RETURN OLD;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'audit_log is append-only' USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+ALTER FUNCTION bpm.guard_audit_log() OWNER TO bpm_owner;
+
 CREATE FUNCTION bpm.make_quarters_partition(month timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
@@ -117,7 +134,8 @@ CREATE TABLE bpm.alert_clearances (
     request_id text NOT NULL,
     asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     answered_at timestamp with time zone,
-    was_open boolean
+    was_open boolean,
+    client_address text
 );
 
 ALTER TABLE ONLY bpm.alert_clearances FORCE ROW LEVEL SECURITY;
@@ -260,12 +278,18 @@ CREATE TABLE bpm.audit_log (
     resource_id text NOT NULL,
     before jsonb,
     after jsonb,
-    request_id text NOT NULL
+    request_id text NOT NULL,
+    client_address text,
+    site text
 );
 
 ALTER TABLE ONLY bpm.audit_log FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.audit_log OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.audit_log.client_address IS 'Of the client that asked; NULL for what the engine or a command did.';
+
+COMMENT ON COLUMN bpm.audit_log.site IS 'Name that the record''s site had; NULL for what belongs to no one site.';
 
 ALTER TABLE bpm.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.audit_log_id_seq
@@ -1405,6 +1429,8 @@ CREATE INDEX alerts_open ON bpm.alerts USING btree (tenant_id, alert_no DESC) WH
 
 CREATE INDEX alerts_raised ON bpm.alerts USING btree (tenant_id, raised_at DESC, alert_no DESC);
 
+CREATE INDEX audit_log_at ON bpm.audit_log USING brin (at);
+
 CREATE INDEX batches_arrived ON bpm.batches USING brin (arrived_at);
 
 CREATE INDEX batches_by_import ON bpm.batches USING btree (tenant_id, import_id) WHERE (import_id IS NOT NULL);
@@ -1477,7 +1503,9 @@ CREATE UNIQUE INDEX tickets_digest ON bpm.tickets USING btree (digest);
 
 CREATE INDEX tickets_expired ON bpm.tickets USING btree (tenant_id, expires_at);
 
-CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.refuse_change();
+CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.guard_audit_log();
+
+CREATE TRIGGER audit_log_keeps_the_last_90_days BEFORE DELETE ON bpm.audit_log FOR EACH ROW EXECUTE FUNCTION bpm.guard_audit_log();
 
 CREATE TRIGGER tenures_note_change BEFORE UPDATE ON bpm.tenures FOR EACH ROW EXECUTE FUNCTION bpm.note_tenure_change();
 
@@ -1787,6 +1815,7 @@ ALTER TABLE bpm.window_notes ENABLE ROW LEVEL SECURITY;
 
 GRANT USAGE ON SCHEMA bpm TO bpm_app;
 GRANT USAGE ON SCHEMA bpm TO bpm_ingest;
+GRANT USAGE ON SCHEMA bpm TO bpm_retention;
 
 REVOKE ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) TO bpm_ingest;
@@ -1814,6 +1843,7 @@ GRANT USAGE ON SEQUENCE bpm.alerts_alert_no_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_ingest;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.audit_log TO bpm_retention;
 
 GRANT USAGE ON SEQUENCE bpm.audit_log_id_seq TO bpm_ingest;
 

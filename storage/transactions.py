@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
+from domain.redaction import redacted
 from domain.tenancy import Actor
 from storage.database import adapt_columns, query
 
@@ -42,6 +43,7 @@ class Transaction:
     connection: psycopg.AsyncConnection[DictRow]
     actor: Actor
     request_id: str
+    client_address: str | None = None
 
     async def rows(
         self, name: str, parameters: dict[str, Any] | None = None, *, binary: bool = False
@@ -73,7 +75,10 @@ class Transaction:
     async def audit(
         self, action: str, resource: str, resource_id: str, before: DictRow | None, after: DictRow | None
     ) -> None:
-        """Write who changed what into the audit log, in this transaction."""
+        """Write who changed what into the audit log, in this transaction; what is sensitive is left out.
+
+        The entry's site is the record's, as it is afterwards; that of one that is gone as it was.
+        """
         await self.rows(
             "records.audit",
             {
@@ -84,12 +89,23 @@ class Transaction:
                 "before": _json(before),
                 "after": _json(after),
                 "request_id": self.request_id,
+                "client_address": self.client_address,
+                "site": _site(resource, after or before or {}),
             },
         )
 
 
 def _json(row: DictRow | None) -> str | None:
-    return None if row is None else orjson.dumps(row, default=str).decode()
+    return None if row is None else orjson.dumps(redacted(row), default=str).decode()
+
+
+def _site(resource: str, row: DictRow) -> str | None:
+    """The site of a record: itself, the one that it is at, or the one that it is for."""
+    if resource == "sites":
+        return str(row["name"])
+    if row.get("scope") == "site":
+        return str(row["scope_name"])
+    return row.get("site")
 
 
 class Transactions:
@@ -100,11 +116,11 @@ class Transactions:
 
     @asynccontextmanager
     async def begin(
-        self, actor: Actor, request_id: str, *, read_only: bool = False
+        self, actor: Actor, request_id: str, *, read_only: bool = False, client_address: str | None = None
     ) -> AsyncIterator[Transaction]:
         """A transaction that commits when left cleanly. One snapshot serves all reads of a read-only one."""
         async with self._pool.connection() as connection, connection.transaction():
             if read_only:
                 await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             await connection.execute(query("records.set_tenant"), {"tenant": str(actor.tenant_id)})
-            yield Transaction(connection, actor, request_id)
+            yield Transaction(connection, actor, request_id, client_address)

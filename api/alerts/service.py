@@ -136,6 +136,7 @@ async def act(
         kind=kind,
         subject=call.actor.subject,
         request_id=call.request_id,
+        client_address=call.client_address,
         assignee=assignee,
         comment=comment,
     )
@@ -161,6 +162,7 @@ async def clear(call: Call, alert_id: UUID) -> Row:
         onset_ms=to_ms(row["onset"]),
         subject=call.actor.subject,
         request_id=call.request_id,
+        client_address=call.client_address,
     )
     try:
         await call.engine.runner.clear_alert(asked)

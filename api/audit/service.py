@@ -17,8 +17,9 @@ async def page(call: Call, asked: Asked) -> tuple[list[Row], str | None]:
     wanted = audit.Wanted(**asked.model_dump(exclude={"limit", "cursor"}))
     async with call.snapshot() as transaction:
         rows, after = await audit.page(transaction, wanted, asked.cursor, asked.limit)
-    return [_public(row) for row in rows], after
+    return rows, after
 
 
-def _public(row: Row) -> Row:
+def public(row: Row) -> Row:
+    """An entry as it is shown."""
     return {name: value for name, value in row.items() if name != "id"} | {"at": rfc3339(row["at"])}

@@ -179,8 +179,12 @@ UPDATE alerts SET
 WHERE tenant_id = %(tenant_id)s AND id = %(alert_id)s
 
 -- name: ask_clearance
-INSERT INTO alert_clearances (tenant_id, id, partition_no, alert_id, rule_no, pack_id, onset, subject, request_id)
-VALUES (%(tenant_id)s, %(id)s, %(partition_no)s, %(alert_id)s, %(rule)s, %(pack)s, %(onset)s, %(subject)s, %(request_id)s)
+INSERT INTO alert_clearances (
+    tenant_id, id, partition_no, alert_id, rule_no, pack_id, onset, subject, request_id, client_address
+) VALUES (
+    %(tenant_id)s, %(id)s, %(partition_no)s, %(alert_id)s, %(rule)s, %(pack)s, %(onset)s, %(subject)s, %(request_id)s,
+    %(client_address)s
+)
 
 -- name: clearance
 SELECT was_open FROM alert_clearances
@@ -188,8 +192,19 @@ WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND answered_at IS NOT NULL
 
 -- name: clearances
 -- What is asked of the partition's owner, oldest first.
-SELECT tenant_id, id, alert_id, rule_no, pack_id, floor(extract(epoch FROM onset) * 1000)::int8 AS onset_ms, subject, request_id
+SELECT
+    tenant_id, id, alert_id, rule_no, pack_id, floor(extract(epoch FROM onset) * 1000)::int8 AS onset_ms, subject,
+    request_id, client_address
 FROM alert_clearances WHERE partition_no = %(partition_no)s AND answered_at IS NULL ORDER BY asked_at LIMIT 100
+
+-- name: site_of_alert
+-- Where its pack was when the alert began; NULL for an alert about no pack.
+SELECT (
+    SELECT sites.name FROM alerts
+    JOIN tenures ON tenures.tenant_id = alerts.tenant_id AND tenures.tenure_no = alerts.tenure_no
+    JOIN sites ON sites.tenant_id = tenures.tenant_id AND sites.id = tenures.site_id
+    WHERE alerts.tenant_id = %(tenant_id)s AND alerts.id = %(id)s
+) AS site
 
 -- name: answer_clearance
 UPDATE alert_clearances SET answered_at = clock_timestamp(), was_open = %(was_open)s

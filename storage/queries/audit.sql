@@ -1,6 +1,6 @@
 -- name: list
 -- The newest first.
-SELECT id, at, subject, action, resource, resource_id, before, after, request_id
+SELECT id, at, subject, client_address, action, resource, resource_id, site, before, after, request_id
 FROM audit_log
 WHERE tenant_id = %(tenant_id)s
     AND (%(before_id)s::bigint IS NULL OR id < %(before_id)s)
@@ -11,4 +11,20 @@ WHERE tenant_id = %(tenant_id)s
     AND (%(resource)s::text IS NULL OR resource = %(resource)s)
     AND (%(resource_id)s::text IS NULL OR resource_id = %(resource_id)s)
     AND (%(request_id)s::text IS NULL OR request_id = %(request_id)s)
+    AND (%(client_address)s::text IS NULL OR client_address = %(client_address)s)
+    AND (%(site)s::text IS NULL OR site = %(site)s)
 ORDER BY id DESC LIMIT %(limit)s
+
+-- name: drop
+-- Entries from before a moment, some of them, and of each tenant an entry that says so.
+WITH dropped AS (
+    DELETE FROM audit_log WHERE ctid = ANY(ARRAY(SELECT ctid FROM audit_log WHERE at < %(before)s LIMIT %(limit)s))
+    RETURNING tenant_id
+), noted AS (
+    INSERT INTO audit_log (tenant_id, subject, action, resource, resource_id, after, request_id)
+    SELECT
+        tenant_id, 'engine', 'audit.dropped', 'audit', 'retention',
+        jsonb_build_object('entries', count(*), 'before', %(before)s::timestamptz), ''
+    FROM dropped GROUP BY tenant_id
+)
+SELECT count(*) AS dropped FROM dropped

@@ -53,14 +53,15 @@ SELECT 'the app role may act as another', granted.rolname::text FROM pg_roles AS
 WHERE granted.rolname <> 'bpm_app' AND pg_has_role('bpm_app', granted.oid, 'MEMBER')
 UNION ALL
 SELECT 'audit rows can be changed', role || ' may ' || privilege
-FROM unnest(ARRAY['bpm_app', 'bpm_ingest']) AS role, unnest(ARRAY['UPDATE', 'DELETE']) AS privilege
-WHERE has_table_privilege(role, 'bpm.audit_log', privilege)
+FROM unnest(ARRAY['bpm_app', 'bpm_ingest', 'bpm_retention']) AS role, unnest(ARRAY['UPDATE', 'DELETE']) AS privilege
+WHERE has_table_privilege(role, 'bpm.audit_log', privilege) AND (role, privilege) <> ('bpm_retention', 'DELETE')
     OR (privilege = 'UPDATE' AND has_any_column_privilege(role, 'bpm.audit_log', privilege))
 UNION ALL
-SELECT 'audit rows can be changed', 'the trigger audit_log_append_only is missing or off'
+SELECT 'audit rows can be changed', 'the trigger ' || name || ' is missing or off'
+FROM unnest(ARRAY['audit_log_append_only', 'audit_log_keeps_the_last_90_days']) AS name
 WHERE NOT EXISTS (
     SELECT FROM pg_trigger
-    WHERE tgrelid = 'bpm.audit_log'::regclass AND tgname = 'audit_log_append_only' AND tgenabled IN ('O', 'A')
+    WHERE tgrelid = 'bpm.audit_log'::regclass AND tgname = name AND tgenabled IN ('O', 'A')
 )
 
 -- name: privileged_login

@@ -14,10 +14,14 @@ WITH given AS (
     INSERT INTO tenures (tenant_id, pack_id, held_from, site_id, model_id)
     SELECT %(tenant_id)s, pack_id, '-infinity', site_id, model_id FROM made JOIN given ON pack = external_id
 ), noted AS (
-    INSERT INTO audit_log (tenant_id, subject, action, resource, resource_id, after, request_id)
+    INSERT INTO audit_log (
+        tenant_id, subject, action, resource, resource_id, after, request_id, client_address, site
+    )
     SELECT
         %(tenant_id)s, %(subject)s, 'packs.created', 'packs', id::text,
-        jsonb_build_object('pack', external_id, 'site_id', site_id, 'model_id', model_id), %(request_id)s
+        jsonb_build_object('pack', external_id, 'site_id', site_id, 'model_id', model_id), %(request_id)s,
+        %(client_address)s,
+        (SELECT name FROM sites WHERE sites.tenant_id = %(tenant_id)s AND sites.id = site_id)
     FROM made JOIN given ON pack = external_id
 )
 SELECT id, external_id AS pack FROM made

@@ -1,5 +1,6 @@
 """The audit log: an entry for each change and for nothing else, read by those who may."""
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,8 +8,10 @@ from typing import Any
 
 import httpx
 import psycopg
+import pyarrow as pa
 import pytest
 
+from api.routing import ARROW
 from tests.running import RunningApi
 
 TENANT = "audited"
@@ -179,6 +182,7 @@ def test_auditor_finds_who_did_what(client: httpx.Client, api: RunningApi) -> No
         assert newest["request_id"] == edited.headers["X-Request-ID"]
         assert (newest["before"]["region"], newest["after"]["region"]) == (None, "north")
         assert oldest["before"] is None
+        assert {(one["client_address"], one["site"]) for one in (newest, oldest)} == {("127.0.0.1", "Depot")}
         by_request = auditor.get("/v1/audit", params={"request_id": newest["request_id"]}).json()["items"]
         assert by_request == [newest]
         until = {"to": newest["at"], "resource_id": site["id"]}
@@ -188,7 +192,52 @@ def test_auditor_finds_who_did_what(client: httpx.Client, api: RunningApi) -> No
         lines = auditor.get(
             "/v1/audit", params={"action": "sites.created"}, headers={"Accept": "text/csv"}
         ).text.splitlines()
-        assert lines[0].startswith("at,subject,action,resource,resource_id,before,after,request_id")
+        assert lines[0] == (
+            "at,subject,client_address,action,resource,resource_id,site,before,after,request_id"
+        )
+
+
+def test_entries_of_a_site_are_those_of_what_is_at_it_and_for_it(client: httpx.Client) -> None:
+    client.post("/v1/sites", json={"name": "Yard", "zone": "UTC"}).raise_for_status()
+    pack = client.post("/v1/packs", json={"pack": "at-yard", "site": "Yard"}).raise_for_status().json()["id"]
+    client.post(
+        f"/v1/packs/{pack}/tenures", json={"from": "2026-01-02T00:00:00Z", "site": None}
+    ).raise_for_status()
+    scope = {"kind": "site", "site": "Yard"}
+    condition = {"kind": "missing_data", "after_s": 600}
+    rule = {"name": "of the yard", "scope": scope, "severity": "info", "condition": condition}
+    client.post("/v1/rules", json=rule).raise_for_status()
+    span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    client.post(
+        "/v1/silences", json={"kind": "mute", "reason": "r", "site": "Yard"} | span
+    ).raise_for_status()
+    found = client.get("/v1/audit", params={"site": "Yard"}).json()["items"]
+    assert [one["action"] for one in found] == [
+        "silences.created",
+        "rules.created",
+        "packs.created",
+        "sites.created",
+    ]
+    assert client.get("/v1/audit", params={"client_address": "192.0.2.1"}).json()["items"] == []
+
+
+def test_entries_come_as_arrow_with_the_record_as_json(client: httpx.Client) -> None:
+    for number in range(3):
+        client.post("/v1/sites", json={"name": f"arrow {number}", "zone": "UTC"}).raise_for_status()
+    asked = {"action": "sites.created", "limit": 2}
+    as_json = client.get("/v1/audit", params=asked).json()
+    answer = client.get("/v1/audit", params=asked, headers={"Accept": ARROW})
+    assert answer.headers["Next-Cursor"] == as_json["next_cursor"]
+    table = pa.ipc.open_stream(answer.content).read_all()
+    assert table.schema.field("at").type == pa.timestamp("ms", "UTC")
+    told = [
+        row | {"at": as_json["items"][place]["at"], "after": json.loads(row["after"])}
+        for place, row in enumerate(table.to_pylist())
+    ]
+    assert told == as_json["items"]
+    assert [at.isoformat(timespec="milliseconds") for at in table["at"].to_pylist()] == [
+        one["at"].replace("Z", "+00:00") for one in as_json["items"]
+    ]
 
 
 def test_pages_follow_each_other_without_gap_while_entries_are_added(client: httpx.Client) -> None:

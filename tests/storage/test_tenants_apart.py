@@ -353,6 +353,17 @@ BROKEN = {
         "GRANT DELETE ON audit_log TO bpm_ingest",
         "REVOKE DELETE ON audit_log FROM bpm_ingest",
     ),
+    "audit rows can be changed: bpm_retention may UPDATE": (
+        "GRANT UPDATE (subject) ON audit_log TO bpm_retention",
+        "REVOKE UPDATE (subject) ON audit_log FROM bpm_retention",
+    ),
+    "audit rows can be changed: the trigger audit_log_keeps_the_last_90_days is missing or off": (
+        "DROP TRIGGER audit_log_keeps_the_last_90_days ON audit_log",
+        (
+            "CREATE TRIGGER audit_log_keeps_the_last_90_days BEFORE DELETE ON audit_log"
+            " FOR EACH ROW EXECUTE FUNCTION guard_audit_log()"
+        ),
+    ),
     "audit rows can be changed: the trigger audit_log_append_only is missing or off": (
         "ALTER TABLE audit_log DISABLE TRIGGER audit_log_append_only",
         "ALTER TABLE audit_log ENABLE TRIGGER audit_log_append_only",
