@@ -44,54 +44,115 @@ class Action(StrEnum):
         return self is not Action.TICKET_WRITE and not self.value.endswith(":read")
 
 
-_READS: Final = frozenset(
-    {
-        Action.TELEMETRY_READ,
-        Action.RECEIPT_READ,
-        Action.QUARANTINE_READ,
-        Action.CORRECTION_READ,
-        Action.KEY_ALIAS_READ,
-        Action.RULE_READ,
-        Action.ALERT_READ,
-        Action.TICKET_WRITE,
-        Action.SILENCE_READ,
-        Action.PACK_READ,
-        Action.GROUP_READ,
-        Action.MODEL_READ,
-        Action.SITE_READ,
-        Action.OWN_PERMISSIONS_READ,
-    }
-)
+_OWN: Final = frozenset({Action.OWN_PERMISSIONS_READ})
 
-GRANTS: Final[dict[Role, frozenset[Action]]] = {
-    Role.TENANT_ADMIN: frozenset(Action),
-    Role.OPERATOR: _READS
-    | {
-        Action.TELEMETRY_WRITE,
-        Action.QUARANTINE_WRITE,
-        Action.KEY_ALIAS_WRITE,
-        Action.PACK_WRITE,
-        Action.GROUP_WRITE,
-        Action.MODEL_WRITE,
-        Action.SITE_WRITE,
-        Action.RULE_WRITE,
-        Action.CHANNEL_READ,
-        Action.ALERT_WRITE,
-        Action.SILENCE_WRITE,
-    },
-    Role.ANALYST: _READS,
-    Role.DEVICE: frozenset({Action.TELEMETRY_WRITE, Action.RECEIPT_READ, Action.OWN_PERMISSIONS_READ}),
-    Role.IMPORTER: frozenset(
-        {
-            Action.TELEMETRY_WRITE,
-            Action.TELEMETRY_IMPORT,
-            Action.RECEIPT_READ,
-            Action.PACK_READ,
-            Action.OWN_PERMISSIONS_READ,
-        }
-    ),
-    Role.AUDITOR: _READS | {Action.AUDIT_READ, Action.CHANNEL_READ},
+_LOOKS: Final = _OWN | {
+    Action.TELEMETRY_READ,
+    Action.RULE_READ,
+    Action.ALERT_READ,
+    Action.TICKET_WRITE,
+    Action.SILENCE_READ,
+    Action.PACK_READ,
+    Action.GROUP_READ,
+    Action.MODEL_READ,
+    Action.SITE_READ,
 }
+"""What shows the fleet."""
+
+_READS: Final = _LOOKS | {
+    Action.RECEIPT_READ,
+    Action.QUARANTINE_READ,
+    Action.CORRECTION_READ,
+    Action.KEY_ALIAS_READ,
+}
+"""And how its readings came to be what they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleMeaning:
+    """What a built-in role is for, in words, and which actions it grants."""
+
+    purpose: str
+    grants: frozenset[Action]
+
+
+ROLES: Final[dict[Role, RoleMeaning]] = {
+    Role.PLATFORM_ADMIN: RoleMeaning("runs the installation; sees nothing of a tenant", _OWN),
+    Role.TENANT_ADMIN: RoleMeaning("runs the tenant", frozenset(Action)),
+    Role.FLEET_MANAGER: RoleMeaning(
+        "keeps the fleet: packs, groups, sites, models, its rules, alerts and who is told of them",
+        _READS
+        | {
+            Action.PACK_WRITE,
+            Action.GROUP_WRITE,
+            Action.MODEL_WRITE,
+            Action.SITE_WRITE,
+            Action.RULE_WRITE,
+            Action.ALERT_WRITE,
+            Action.SILENCE_WRITE,
+            Action.CHANNEL_READ,
+            Action.CHANNEL_WRITE,
+        },
+    ),
+    Role.OPERATOR: RoleMeaning(
+        "runs the fleet and its data day by day",
+        _READS
+        | {
+            Action.TELEMETRY_WRITE,
+            Action.QUARANTINE_WRITE,
+            Action.KEY_ALIAS_WRITE,
+            Action.PACK_WRITE,
+            Action.GROUP_WRITE,
+            Action.MODEL_WRITE,
+            Action.SITE_WRITE,
+            Action.RULE_WRITE,
+            Action.CHANNEL_READ,
+            Action.ALERT_WRITE,
+            Action.SILENCE_WRITE,
+        },
+    ),
+    Role.QUALITY: RoleMeaning(
+        "answers for the readings: limits of models, rules, quarantine, corrections",
+        _READS
+        | {
+            Action.QUARANTINE_WRITE,
+            Action.CORRECTION_WRITE,
+            Action.MODEL_WRITE,
+            Action.GROUP_WRITE,
+            Action.RULE_WRITE,
+            Action.ALERT_WRITE,
+            Action.SILENCE_WRITE,
+        },
+    ),
+    Role.LOGISTICS: RoleMeaning(
+        "moves packs between sites, and groups them", _LOOKS | {Action.PACK_WRITE, Action.GROUP_WRITE}
+    ),
+    Role.TECHNICIAN: RoleMeaning(
+        "works on packs: acknowledges, comments and clears alerts, silences what is in maintenance",
+        _READS | {Action.ALERT_WRITE, Action.SILENCE_WRITE},
+    ),
+    Role.PLANNER: RoleMeaning("reads the fleet; there is nothing to plan yet", _LOOKS),
+    Role.PURCHASER: RoleMeaning(
+        "reads packs, models and sites; there is nothing to purchase yet",
+        _OWN | {Action.PACK_READ, Action.GROUP_READ, Action.MODEL_READ, Action.SITE_READ},
+    ),
+    Role.APPROVER: RoleMeaning("reads the fleet and corrections; there is nothing to approve yet", _READS),
+    Role.AUDITOR: RoleMeaning(
+        "reads all of the tenant, and who changed what", _READS | {Action.AUDIT_READ, Action.CHANNEL_READ}
+    ),
+    Role.ANALYST: RoleMeaning("reads the fleet, and how its readings came to be what they are", _READS),
+    Role.READ_ONLY: RoleMeaning("reads the fleet", _LOOKS),
+    Role.IMPORTER: RoleMeaning(
+        "sends readings, also of the past",
+        _OWN | {Action.TELEMETRY_WRITE, Action.TELEMETRY_IMPORT, Action.RECEIPT_READ, Action.PACK_READ},
+    ),
+    Role.DEVICE: RoleMeaning(
+        "sends the readings of packs, of its own alone where the credential names one",
+        _OWN | {Action.TELEMETRY_WRITE, Action.RECEIPT_READ},
+    ),
+}
+
+GRANTS: Final[dict[Role, frozenset[Action]]] = {role: meaning.grants for role, meaning in ROLES.items()}
 
 
 BEYOND_SITES: Final = frozenset(

@@ -33,12 +33,21 @@ def is_of_same_tenant(registry_version: int, other: int) -> bool:
 class Role(StrEnum):
     """What a credential is for; `domain.policy` says what each may do."""
 
+    PLATFORM_ADMIN = "platform_admin"
     TENANT_ADMIN = "tenant_admin"
+    FLEET_MANAGER = "fleet_manager"
     OPERATOR = "operator"
-    ANALYST = "analyst"
-    DEVICE = "device"
-    IMPORTER = "importer"
+    QUALITY = "quality"
+    LOGISTICS = "logistics"
+    TECHNICIAN = "technician"
+    PLANNER = "planner"
+    PURCHASER = "purchaser"
+    APPROVER = "approver"
     AUDITOR = "auditor"
+    ANALYST = "analyst"
+    READ_ONLY = "read_only"
+    IMPORTER = "importer"
+    DEVICE = "device"
 
 
 @dataclass(frozen=True, slots=True)

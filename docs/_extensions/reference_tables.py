@@ -11,7 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from api.errors import STATUS
 from domain.measures import MEASURES
-from domain.policy import GRANTS
+from domain.policy import BEYOND_SITES, ROLES, Action
 from domain.receipts import QuarantineReason
 from streams.topics import HEADER_MEANS, TOPICS, Header
 
@@ -49,14 +49,34 @@ class MeasuresTable(TableDirective):
 
 
 class RolesTable(TableDirective):
-    """The roles with all that each may do."""
+    """The built-in roles, and what each is for."""
 
-    head = ("Role", "May")
+    head = ("Role", "What it is for", "May")
 
     def rows(self) -> Rows:
         return [
-            (f"`{role}`", ", ".join(f"`{action}`" for action in sorted(actions)))
-            for role, actions in GRANTS.items()
+            (
+                f"`{role}`",
+                meaning.purpose,
+                ", ".join(f"`{action}`" for action in sorted(meaning.grants)),
+            )
+            for role, meaning in ROLES.items()
+        ]
+
+
+class ActionsTable(TableDirective):
+    """The actions, which roles grant each, and whether a credential with limits keeps it."""
+
+    head = ("Action", "Granted by", "With a limit to sites")
+
+    def rows(self) -> Rows:
+        return [
+            (
+                f"`{action}`",
+                ", ".join(f"`{role}`" for role, meaning in ROLES.items() if action in meaning.grants),
+                "refused" if action in BEYOND_SITES else "held to them",
+            )
+            for action in sorted(Action)
         ]
 
 
@@ -154,6 +174,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for name, directive in {
         "measures-table": MeasuresTable,
         "roles-table": RolesTable,
+        "actions-table": ActionsTable,
         "topics-table": TopicsTable,
         "headers-table": HeadersTable,
         "topic-settings-table": TopicSettingsTable,

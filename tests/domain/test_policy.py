@@ -5,12 +5,8 @@ import pytest
 from domain.policy import Action, decide, sees_only_own_batches
 from domain.tenancy import Actor, Role, TenantId
 
-READS = {
+LOOKS = {
     "telemetry:read",
-    "receipt:read",
-    "quarantine:read",
-    "correction:read",
-    "key-alias:read",
     "pack:read",
     "group:read",
     "model:read",
@@ -21,6 +17,7 @@ READS = {
     "silence:read",
     "own-permissions:read",
 }
+READS = LOOKS | {"receipt:read", "quarantine:read", "correction:read", "key-alias:read"}
 RULES = {"rule:write", "alert:write", "silence:write"}
 GRANTED = {
     "tenant_admin": READS
@@ -61,6 +58,17 @@ GRANTED = {
         "own-permissions:read",
     },
     "auditor": READS | {"audit:read", "channel:read"},
+    "platform_admin": {"own-permissions:read"},
+    "fleet_manager": READS
+    | RULES
+    | {"pack:write", "group:write", "model:write", "site:write", "channel:read", "channel:write"},
+    "quality": READS | RULES | {"quarantine:write", "correction:write", "model:write", "group:write"},
+    "logistics": LOOKS | {"pack:write", "group:write"},
+    "technician": READS | {"alert:write", "silence:write"},
+    "planner": LOOKS,
+    "purchaser": {"pack:read", "group:read", "model:read", "site:read", "own-permissions:read"},
+    "approver": READS,
+    "read_only": LOOKS,
 }
 
 
