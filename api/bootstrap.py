@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from api.answer_cache import AnswerCache
@@ -167,10 +167,13 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAccess:
-    """How to reach the database: as administrator, and as the login that serves (None: the administrator)."""
+    """How to reach the database: as administrator, and as the login that serves (None: the administrator).
 
-    admin: str
-    service: str | None = None
+    Both hold passwords, which are shown nowhere.
+    """
+
+    admin: str = field(repr=False)
+    service: str | None = field(default=None, repr=False)
 
     def as_role(self, role: str, settings: Settings) -> str:
         timeout_s = settings.statement_s_max if role == APP_ROLE else 0
