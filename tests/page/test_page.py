@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +123,72 @@ def test_long_name_stays_within_its_card(api: RunningApi, window: WindowOf) -> N
             assert wide == []
 
 
+def test_unbroken_words_of_others_stay_within_a_phone(api: RunningApi, window: WindowOf) -> None:
+    pack = "P" * 128
+    with (
+        tenant_with_rule(api, "unbroken") as client,
+        window("unbroken", viewport={"width": 375, "height": 800}) as opened,
+    ):
+        client.post("/v1/telemetry", json=reading(pack, temperature_c=60)).raise_for_status()
+        alert = until(lambda: client.get("/v1/alerts").json()["items"])[0]
+        comment = {"comment": "w" * 400}
+        client.post(f"/v1/alerts/{alert['id']}/comments", json=comment).raise_for_status()
+        opened.go("#/alerts", ".alert")
+        opened.page.get_by_role("button", name="Details of").click()
+        opened.page.get_by_text("w" * 400).wait_for()
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == 375
+        opened.go(f"?1#/packs/{pack}", ".plot .gtitle")
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == 375
+
+
+def test_imported_past_shows_where_rules_would_have_raised(api: RunningApi, window: WindowOf) -> None:
+    with tenant_with_rule(api, "past") as client, window("past") as opened:
+        begun = client.post("/v1/imports", json={"source": "logger"}).raise_for_status().json()
+        now = datetime.now(UTC)
+        hot = [
+            reading("P-1", temperature_c=62 if 20 <= step < 40 else 25)
+            | {"ts": (now - timedelta(days=2, minutes=60 - step)).isoformat()}
+            for step in range(60)
+        ]
+        client.post("/v1/telemetry", params={"import": begun["id"]}, json=hot).raise_for_status()
+        opened.go("#/packs/P-1?span=7d", ".plot .shape-group path")
+        assert opened.page.locator(".plot .shape-label").all_text_contents() == ["would be critical"]
+        assert (
+            opened.page.get_by_role("region", name="Alerts", exact=True).get_by_text("not raised").count()
+            == 1
+        )
+        opened.page.get_by_label("what rules would have raised").click()
+        opened.page.locator(".plot .shape-group path").wait_for(state="detached")
+        assert opened.page.url.endswith("span=7d&measure=temperature_c&measure=state_of_charge_pct&past=no")
+        # Live readings of a rule that raised are marked as what they are, once.
+        client.post("/v1/telemetry", json=reading("P-1", temperature_c=61)).raise_for_status()
+        until(lambda: client.get("/v1/alerts").json()["items"])
+        opened.go("?1#/packs/P-1?span=7d", ".plot .shape-label")
+        opened.page.wait_for_function("() => document.querySelectorAll('.plot .shape-label').length === 2")
+        assert sorted(opened.page.locator(".plot .shape-label").all_text_contents()) == [
+            "critical",
+            "would be critical",
+        ]
+        opened.go("?2#/rules", "tbody tr")
+        opened.page.get_by_role("button", name="Preview hot").click()
+        opened.page.get_by_text("2 alerts on 1 pack, from 61 readings.").wait_for()
+        opened.page.wait_for_function(
+            "() => document.querySelectorAll('.plot .shape-group path').length === 2"
+        )
+        assert opened.all_complaints() == []
+
+
 def assert_plot_is_whole(opened: Window) -> None:
     """Title, legend and the marks of alerts stand in the SVG, and in their colours."""
     page = opened.page
+    # The rules are younger than the hot hour of the day before: it is marked as what they would have raised.
+    page.get_by_text("would be critical").first.wait_for()
     assert page.locator(".plot .gtitle").text_content() == "NX-0, last 24 hours"
     legend = page.locator(".plot .legendtext").all_text_contents()
     assert legend[:2] == ["Temperature", "Charge"], legend
     marks = page.locator(".plot .shape-group path")
     fills = marks.evaluate_all("all => all.map(one => getComputedStyle(one).fill)")
-    assert len(fills) == 2
+    assert len(fills) >= 4
     assert all(re.match(r"rgb\((?!0, 0, 0\))", fill) for fill in fills), fills
     assert {"critical", "warning"} <= set(page.locator(".plot .shape-label").all_text_contents())
 
@@ -220,7 +277,7 @@ def test_rule_is_switched_tried_and_made(fleet_client: httpx.Client, fleet: str,
         opened.page.get_by_label("Limit, °C", exact=True).fill("48")
         opened.page.get_by_label("Clear limit, °C", exact=True).fill("44")
         opened.page.get_by_label("Duration, s").fill("0")
-        opened.page.get_by_role("button", name="Preview").click()
+        opened.page.get_by_role("button", name="Preview", exact=True).click()
         opened.page.locator(".plot .gtitle").wait_for()
         assert opened.page.locator(".plot .shape-group path").count() >= 1
         opened.page.get_by_role("button", name="Create rule").click()
@@ -423,7 +480,7 @@ def test_rule_is_made_in_the_unit_that_was_chosen(
         limit.fill("113.5")
         opened.page.get_by_label("Clear limit, °F").fill("104")
         opened.page.get_by_text("Raises when temperature above 113.5 °F.").wait_for()
-        opened.page.get_by_role("button", name="Preview").click()
+        opened.page.get_by_role("button", name="Preview", exact=True).click()
         opened.page.locator(".plot .gtitle").wait_for()
         assert "°F" in opened.page.locator(".plot .ytitle").text_content()
         levels = opened.page.evaluate(

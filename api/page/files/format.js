@@ -108,6 +108,9 @@ export function inUnit(value, given) {
 
 export const count = (value) => value.toLocaleString("en-GB").replaceAll(",", "\u202f");
 
+/** So many of something: 1 pack, 2 packs. */
+export const plural = (value, one) => `${count(value)} ${one}${value === 1 ? "" : "s"}`;
+
 /** A size for people: 76.0 GiB. */
 export function bytes(size) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];

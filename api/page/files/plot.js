@@ -35,16 +35,16 @@ export const axis = (more = {}) => ({
 });
 
 /**
- * Marks of alerts from one moment to another: a span each in the severity's colour, with its word. Words of neighbours
- * stand below each other, and one at the right end goes to the left.
+ * Marks of alerts from one moment to another: a span each in the severity's colour, with its word; dotted for one that
+ * wasn't raised, but would have been. Words of neighbours stand below each other, and one at the right end goes to the left.
  */
 export function marks(alerts, time, from, until, words_max = 12) {
   const [from_ms, until_ms] = [Date.parse(from), Date.parse(until)];
   return alerts.map((alert, place) => ({
     type: "rect", xref: "x", yref: "paper", x0: time(alert.onset), x1: time(alert.cleared_at ?? until), y0: 0, y1: 1, layer: "below",
-    fillcolor: tinted(alert.severity, 0.16), line: { color: colour(alert.severity), width: 1 },
+    fillcolor: tinted(alert.severity, alert.would ? 0.07 : 0.16), line: { color: colour(alert.severity), width: 1, dash: alert.would ? "dot" : "solid" },
     label: place >= words_max ? undefined : {
-      text: alert.severity, font: { size: 10, color: colour(alert.severity) }, padding: 3 + 13 * (place % 3),
+      text: alert.would ? `would be ${alert.severity}` : alert.severity, font: { size: 10, color: colour(alert.severity) }, padding: 3 + 13 * (place % 3),
       textposition: (Date.parse(alert.onset) - from_ms) / (until_ms - from_ms) > 0.85 ? "top right" : "top left",
     },
   }));

@@ -3,7 +3,7 @@
 import { ask } from "../session.js";
 import { poll } from "../live.js";
 import { empty, failed, h, heading, loading, section, select, severity, svg, table } from "../elements.js";
-import { age, count, number, time, unit } from "../format.js";
+import { age, count, number, plural, time, unit } from "../format.js";
 
 const EVERY_MS = 2000;
 const SPLITS = [["site", "Region and site"], ["model", "Model"], ["region", "Region"], ["state", "State"]];
@@ -139,9 +139,9 @@ function distribution(title, measure, found) {
   const bars = shown.map((n, place) => {
     const height = n === 0 ? 0 : Math.max(1.5, 38 * n / most);
     const begins = from + (low + place) * width;
-    return bar(place * each, each, height, `${begins}–${begins + width} %: ${n} packs`);
+    return bar(place * each, each, height, `${begins}–${begins + width} %: ${plural(n, "pack")}`);
   });
-  const label = `${title}: median ${number(measure, found.p50)} %, from ${number(measure, found.min)} to ${number(measure, found.max)} % over ${found.packs} packs`;
+  const label = `${title}: median ${number(measure, found.p50)} %, from ${number(measure, found.min)} to ${number(measure, found.max)} % over ${plural(found.packs, "pack")}`;
   return card(title,
     svg("svg", { class: "bars", viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": label }, ...bars),
     h("div", { class: "scale", "aria-hidden": "true" }, h("span", {}, `${from + low * width} %`), h("span", {}, `${from + (high + 1) * width} %`)),

@@ -1,9 +1,10 @@
-// One pack: its latest values as they change, a trend with alerts marked, windows, quarantine, and who held it.
+// One pack: its latest values as they change, a trend with alerts marked and where today's rules would have raised one,
+// windows, quarantine, and who held it.
 
 import { ask, claims, isAbort } from "../session.js";
 import { socket } from "../live.js";
 import { empty, failed, field, h, heading, loading, section, select, severity, table } from "../elements.js";
-import { age, count, converted, inUnit, measureNames, number, shortName, time, unit, zone } from "../format.js";
+import { age, count, converted, inUnit, measureNames, number, plural, shortName, time, unit, zone } from "../format.js";
 import { axis, colour, draw, marks, tinted } from "../plot.js";
 
 const DAY_MS = 86400000;
@@ -11,6 +12,8 @@ const SPANS = [["1h", "1 hour", DAY_MS / 24], ["6h", "6 hours", DAY_MS / 4], ["2
 const BANDS = [["", "no other packs"], ["all", "all packs"], ["site", "packs of its site"], ["model", "packs of its model"]];
 const DEFAULT = ["temperature_c", "state_of_charge_pct"];
 const POINTS = 800;
+const PAST_MS_MAX = 31 * DAY_MS;
+const PAST_RULES_MAX = 10;
 
 export function show(content, { signal: leaving, parameters, rest: pack, keep }) {
   const here = new AbortController();
@@ -20,6 +23,7 @@ export function show(content, { signal: leaving, parameters, rest: pack, keep })
     span: SPANS.some(([key]) => key === parameters.get("span")) ? parameters.get("span") : "24h",
     measure: parameters.getAll("measure").filter((name) => measureNames().includes(name)),
     band: BANDS.some(([key]) => key === parameters.get("band")) ? parameters.get("band") : "",
+    past: parameters.get("past") === "no" ? "no" : "",
   };
   if (chosen.measure.length === 0) chosen.measure = [...DEFAULT];
   const about = h("span", { class: "quiet" });
@@ -47,7 +51,7 @@ export function show(content, { signal: leaving, parameters, rest: pack, keep })
   }
 
   about.append(h("a", { href: "#/packs" }, "All packs"));
-  record(pack, about, custody, signal, () => {
+  const known = record(pack, about, custody, signal, () => {
     here.abort();
     content.replaceChildren(heading(pack), empty("There is no such pack", "It may have another name, or stand where you don't see it."), h("p", { class: "state" }, h("a", { href: "#/packs" }, "All packs")));
   });
@@ -69,15 +73,22 @@ export function show(content, { signal: leaving, parameters, rest: pack, keep })
         chosen.band ? ask("/v1/trends", { parameters: { ...base, step: "P1D", band: chosen.band, zone: zone() }, ...asked }) : null,
         alertsOf(pack, span, asked),
       ]);
-      showAlerts(alerts, raised);
       const none = points.columns.ts.length === 0;
       state.replaceChildren(...(none ? [empty("No readings in this span", "Choose a longer one, or other measures.")] : []));
       plot.hidden = none;
-      if (!none) {
-        plot.setAttribute("aria-label", `${chosen.measure.map(shortName).join(", ")} of ${pack} over ${chosen.span}, ${raised.length} alerts marked`);
-        await plotTrend(plot, pack, chosen, points, band, raised, span, signal);
+      async function showRaised(would) {
+        const both = [...raised, ...would];
+        showAlerts(alerts, both);
+        if (none) return;
+        const marked = would.length ? `, ${plural(would.length, "alert")} that rules would have raised` : "";
+        plot.setAttribute("aria-label", `${chosen.measure.map(shortName).join(", ")} of ${pack} over ${chosen.span}, ${plural(raised.length, "alert")} marked${marked}`);
+        await plotTrend(plot, pack, chosen, points, band, both, span, signal);
       }
+      await showRaised([]);
       showWindows(windows, await ask("/v1/aggregates", { parameters: { ...base, step: span_ms <= DAY_MS ? "PT1H" : "P1D", zone: zone() }, ...asked }), chosen.measure);
+      if (chosen.past === "no" || span_ms > PAST_MS_MAX) return;
+      const would = await wouldHaveRaised(pack, await known, span, raised, asked);
+      if (would.length) await showRaised(would);
     } catch (error) {
       if (isAbort(error)) return;
       plot.hidden = true;
@@ -98,18 +109,22 @@ function controls(chosen, change) {
     });
     return h("label", { class: "check" }, box, shortName(name));
   });
+  const past = h("input", { type: "checkbox", checked: chosen.past !== "no" });
+  past.addEventListener("change", () => change({ past: past.checked ? "" : "no" }));
   return h("div", { class: "filters" },
     field("Span", select(SPANS.map(([key, title]) => [key, title]), chosen.span, (span) => change({ span }))),
     field("Beside it, by day", select(BANDS, chosen.band, (band) => change({ band }))),
+    h("label", { class: "check", title: "Imports raise no alerts. Marked is where today's rules would have raised one, up to 30 days back." }, past, "what rules would have raised"),
     h("fieldset", { class: "measures" }, h("legend", {}, "Measures"), boxes));
 }
 
+/** Show what the pack is and who held it. Gives its record, null when there is none or it can't be read. */
 async function record(pack, about, custody, signal, missing) {
   try {
     const { items: [found] } = await ask("/v1/packs", { parameters: { pack }, signal });
     if (!found) {
       missing();
-      return;
+      return null;
     }
     about.prepend([found.model, found.site, found.region].filter(Boolean).join(" · ") || "no model or site", " · ");
     const { tenures } = await ask(`/v1/packs/${found.id}`, { signal });
@@ -119,8 +134,10 @@ async function record(pack, about, custody, signal, missing) {
       { title: "Site", cell: (row) => row.site ?? "–" },
       { title: "Model", cell: (row) => row.model ?? "–" },
     ], [...tenures].reverse()));
+    return found;
   } catch (error) {
     if (!isAbort(error)) custody.replaceChildren(failed(error));
+    return null;
   }
 }
 
@@ -174,6 +191,30 @@ async function alertsOf(pack, span, asked) {
     ask("/v1/alerts", { parameters: { pack, state: "open", limit: 50 }, ...asked }),
   ]);
   return [...new Map([...open.items, ...raised.items].map((alert) => [alert.id, alert])).values()];
+}
+
+const reaches = (scope, found) => scope.kind === "tenant" || scope[scope.kind] === (scope.kind === "pack" ? found.pack : found[scope.kind]);
+
+/** What of an alert that would have been raised comes before those of the same rule that were; null when nothing does. */
+function beforeRaised(alert, raised) {
+  const real = raised.filter((one) => one.rule === alert.rule && one.onset <= (alert.cleared_at ?? "9") && alert.onset <= (one.cleared_at ?? "9"));
+  if (real.length === 0) return alert;
+  const ends = real.map((one) => one.onset).sort()[0];
+  return alert.onset < ends ? { ...alert, state: "cleared", cleared_at: ends } : null;
+}
+
+/** Alerts that today's rules would have raised in the span, had all its readings come live, and that weren't raised. */
+async function wouldHaveRaised(pack, found, span, raised, asked) {
+  if (!found) return [];
+  const { items } = await ask("/v1/rules", { parameters: { limit: 1000 }, ...asked });
+  const rules = items.filter((rule) => rule.enabled && reaches(rule.scope, found) && rule.condition.kind !== "quarantine_growth").slice(0, PAST_RULES_MAX);
+  const made = await Promise.all(rules.map(async (rule) => {
+    const { severity: level, condition, flapping } = rule;
+    const body = { scope: { kind: "pack", pack }, severity: level, condition, flapping, imports: true, ...span };
+    const { items: alerts } = await ask("/v1/rules/preview", { method: "POST", body, ...asked });
+    return alerts.map((alert) => ({ ...alert, rule: rule.name, would: true }));
+  }));
+  return made.flat().map((alert) => beforeRaised(alert, raised)).filter(Boolean);
 }
 
 async function plotTrend(element, pack, chosen, points, band, raised, span, signal) {
@@ -242,11 +283,11 @@ function showWindows(element, { columns }, measures) {
 function showAlerts(element, raised) {
   element.replaceChildren(raised.length === 0 ? empty("No alerts") : table("Alerts", [
     { title: "Severity", cell: (alert) => severity(alert.severity) },
-    { title: "Rule", cell: (alert) => alert.rule },
+    { title: "Rule", cell: (alert) => (alert.would ? [alert.rule, h("small", { class: "nowrap", title: "Imports raise no alerts" }, " not raised")] : alert.rule) },
     { title: "Onset", cell: (alert) => h("span", { class: "nowrap" }, time(alert.onset)) },
     { title: "Cleared", cell: (alert) => (alert.state === "open" ? "open" : h("span", { class: "nowrap" }, time(alert.cleared_at))) },
     { title: "Value", number: true, cell: (alert) => inUnit(alert.value, alert.unit) },
-  ], raised.slice(0, 30)));
+  ], raised.slice(0, 30), { rowClass: (alert) => (alert.would ? "done" : "") }));
 }
 
 async function setAside(pack, element, signal) {

@@ -2,7 +2,7 @@
 
 import { ask, isAbort } from "../session.js";
 import { empty, failed, field, h, heading, loading, select, settled, speak, table } from "../elements.js";
-import { age, count, measureNames, number, shortName, unit } from "../format.js";
+import { age, count, measureNames, number, plural, shortName, unit } from "../format.js";
 
 const LIMIT = 50;
 const ASKED_MAX = 1000;
@@ -87,7 +87,7 @@ export function show(content, { signal, parameters, keep }) {
       found.isGoing = false;
       arrange();
       draw();
-      speak(`${found.rows.length} packs${found.next === null ? "" : ", and more"}`);
+      speak(`${plural(found.rows.length, "pack")}${found.next === null ? "" : ", and more"}`);
     } catch (error) {
       if (!isAbort(error)) body.replaceChildren(failed(error, () => read()));
     }
@@ -176,7 +176,7 @@ export function show(content, { signal, parameters, keep }) {
 
   /** What was looked at, and the way on. */
   function foot() {
-    const searched = `${count(found.lookedAt)} packs searched, ${count(found.rows.length)} match`;
+    const searched = `${plural(found.lookedAt, "pack")} searched, ${count(found.rows.length)} match`;
     if (found.isGoing) return line(`${searched}…`, button("Stop", stop));
     const isCut = found.next !== null && found.rows.length < (sort.key ? SORTED_MAX : LIMIT);
     const goOn = isCut ? button("Search on", () => read({ goesOn: true })) : null;
@@ -187,7 +187,7 @@ export function show(content, { signal, parameters, keep }) {
 
   function inWords() {
     const rows = shown();
-    if (!sort.key) return place.cursor || found.next !== null ? `${rows.length} packs on this page` : `${count(rows.length)} packs`;
+    if (!sort.key) return place.cursor || found.next !== null ? `${plural(rows.length, "pack")} on this page` : plural(rows.length, "pack");
     const from = sort.page * LIMIT;
     const all = found.next === null ? count(found.rows.length) : `the first ${count(found.rows.length)} by name: narrow the search to sort the rest`;
     return rows.length ? `${count(from + 1)}–${count(from + rows.length)} of ${all}` : "";

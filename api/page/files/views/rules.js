@@ -2,19 +2,21 @@
 
 import { ask, isAbort, mayWrite } from "../session.js";
 import { empty, failed, field, h, heading, loading, select, severity, speak, table } from "../elements.js";
-import { converted, engineUnit, fromShown, inUnit, shortName, shownUnit, time, toShown, unit } from "../format.js";
+import { converted, engineUnit, fromShown, inUnit, plural, shortName, shownUnit, time, toShown, unit } from "../format.js";
 import { axis, colour, draw, marks } from "../plot.js";
 
 const CHEMISTRIES = ["LFP", "NMC", "NCA", "LTO", "lead-acid"].map((name) => [name, name]);
 const SCOPES = [["tenant", "all packs"], ["site", "a site"], ["model", "a model"], ["pack", "one pack"]];
 const SEVERITIES = ["info", "warning", "critical"].map((name) => [name, name]);
-const SPANS = [["1", "1 day"], ["7", "7 days"], ["30", "30 days"]];
+const SPANS = [["1", "1 day"], ["3", "3 days"], ["7", "7 days"], ["30", "30 days"]];
+const SPAN = "3";
 const DAY_MS = 86400000;
 
 export function show(content, { signal }) {
   const list = h("div", {}, loading("rules"));
+  const stored = h("div", {});
   const maker = h("div", {});
-  content.append(heading("Rules"), list, maker);
+  content.append(heading("Rules"), list, stored, maker);
   if (mayWrite()) maker.append(fromTemplate(read, signal));
 
   async function read() {
@@ -26,15 +28,24 @@ export function show(content, { signal }) {
         items.push(...page.items);
         cursor = page.next_cursor;
       } while (cursor);
-      drawList(list, items, read, signal);
+      drawList(list, items, { read, tryOut }, signal);
     } catch (error) {
       if (!isAbort(error)) list.replaceChildren(failed(error, read));
     }
   }
   read();
+
+  /** What a rule that exists would have raised over the past, with imports too. */
+  function tryOut(rule) {
+    const tried = trial(() => ({ scope: rule.scope, severity: rule.severity, condition: rule.condition, flapping: rule.flapping }), signal);
+    const title = h("h2", { tabindex: "-1" }, `What “${rule.name}” would have raised`);
+    stored.replaceChildren(h("section", { class: "box", "aria-label": "Preview of a rule" }, title, h("div", { class: "filters" }, ...tried.controls), ...tried.shown));
+    title.focus();
+    tried.run();
+  }
 }
 
-function drawList(element, rules, read, signal) {
+function drawList(element, rules, { read, tryOut }, signal) {
   if (rules.length === 0) {
     element.replaceChildren(empty("No rules yet", mayWrite() ? "Begin with a template below: its limits are those of makers' data sheets." : ""));
     return;
@@ -60,6 +71,7 @@ function drawList(element, rules, read, signal) {
     { title: "On", cell: (rule) => (mayWrite()
       ? h("button", { type: "button", class: "small switch", role: "switch", "aria-checked": String(rule.enabled), "aria-label": rule.name, "data-rule": rule.id, onclick: () => change(rule, !rule.enabled) }, rule.enabled ? "on" : "off")
       : rule.enabled ? "on" : "off") },
+    { title: "Past", cell: (rule) => h("button", { type: "button", class: "small", "aria-label": `Preview ${rule.name}`, onclick: () => tryOut(rule) }, "preview") },
   ], rules, { rowClass: (rule) => (rule.enabled ? "" : "done") }));
 }
 
@@ -128,24 +140,8 @@ function form(template, created, signal) {
     });
     return field(labelOf(key, given), control);
   });
-  const span = select(SPANS, "7");
-  const imports = h("input", { type: "checkbox", checked: true });
-  const told = h("div", { role: "status" });
-  const plot = h("div", { class: "plot", hidden: true });
+  const tried = trial(() => ({ scope: scopeNow(), severity: level.value, condition }), signal);
   const scopeNow = () => (scope.value === "tenant" ? { kind: "tenant" } : { kind: scope.value, [scope.value]: where.value.trim() });
-
-  async function preview() {
-    told.replaceChildren(loading("the preview"));
-    const now_ms = Date.now();
-    const range = { from: new Date(now_ms - Number(span.value) * DAY_MS).toISOString(), to: new Date(now_ms).toISOString() };
-    try {
-      const found = await ask("/v1/rules/preview", { method: "POST", body: { scope: scopeNow(), severity: level.value, condition, imports: imports.checked, ...range }, signal });
-      await showPreview(told, plot, found, condition, scopeNow(), range, signal);
-    } catch (error) {
-      plot.hidden = true;
-      if (!isAbort(error)) told.replaceChildren(failed(error));
-    }
-  }
 
   return h("form", {
     class: "maker",
@@ -153,18 +149,45 @@ function form(template, created, signal) {
       event.preventDefault();
       try {
         await ask("/v1/rules", { method: "POST", body: { name: name.value, scope: scopeNow(), severity: level.value, condition }, signal });
-        plot.hidden = true;
-        told.replaceChildren(h("p", { class: "note" }, `${name.value} applies to readings from now on.`));
+        tried.tell(h("p", { class: "note" }, `${name.value} applies to readings from now on.`));
         created();
       } catch (error) {
-        if (!isAbort(error)) told.replaceChildren(failed(error));
+        if (!isAbort(error)) tried.tell(failed(error));
       }
     },
   },
   raises,
   h("div", { class: "filters" }, field("Name", name), field("Severity", level), field("Holds for", scope), whereField, ...numbers),
-  h("div", { class: "filters" }, field("Preview over", span), h("label", { class: "check" }, imports, "with what was imported"), h("button", { type: "button", onclick: preview }, "Preview"), h("button", { type: "submit", class: "main" }, "Create rule")),
-  told, plot);
+  h("div", { class: "filters" }, ...tried.controls, h("button", { type: "submit", class: "main" }, "Create rule")),
+  ...tried.shown);
+}
+
+/** What a rule would have raised over stored readings: controls to ask for it, and where it is shown. */
+function trial(ruleNow, signal) {
+  const span = select(SPANS, SPAN);
+  const imports = h("input", { type: "checkbox", checked: true });
+  const told = h("div", { role: "status" });
+  const plot = h("div", { class: "plot", hidden: true });
+
+  function tell(...parts) {
+    plot.hidden = true;
+    told.replaceChildren(...parts);
+  }
+
+  async function run() {
+    told.replaceChildren(loading("the preview"));
+    const rule = ruleNow();
+    const now_ms = Date.now();
+    const range = { from: new Date(now_ms - Number(span.value) * DAY_MS).toISOString(), to: new Date(now_ms).toISOString() };
+    try {
+      const found = await ask("/v1/rules/preview", { method: "POST", body: { ...rule, imports: imports.checked, ...range }, signal });
+      await showPreview(told, plot, found, rule.condition, rule.scope, range, signal);
+    } catch (error) {
+      if (!isAbort(error)) tell(failed(error));
+    }
+  }
+  const controls = [field("Preview over", span), h("label", { class: "check" }, imports, "with what was imported"), h("button", { type: "button", onclick: run }, "Preview")];
+  return { controls, shown: [told, plot], tell, run };
 }
 
 /** The engine's unit of a number of a condition; empty for a count. */
@@ -183,7 +206,7 @@ function labelOf(key, given) {
 async function showPreview(told, plot, found, condition, scope, range, signal) {
   const packs = [...new Set(found.items.map((alert) => alert.pack).filter(Boolean))];
   if (packs.length === 0) packs.push(...await somePack(scope, signal));
-  const said = h("p", {}, h("b", {}, `${found.items.length} alerts`), ` on ${new Set(found.items.map((alert) => alert.pack)).size} packs, from ${found.readings} readings.`);
+  const said = h("p", {}, h("b", {}, plural(found.items.length, "alert")), ` on ${plural(new Set(found.items.map((alert) => alert.pack)).size, "pack")}, from ${plural(found.readings, "reading")}.`);
   const measures = condition.kind === "cell_imbalance" ? ["cell_voltage_max_v", "cell_voltage_min_v"] : condition.measure ? [condition.measure] : ["voltage_v"];
   plot.hidden = packs.length === 0;
   const one = async (pack) => {
@@ -220,9 +243,9 @@ async function plotPreview(element, pack, { columns }, measures, condition, aler
     }
   }
   element.setAttribute("role", "group");
-  element.setAttribute("aria-label", `${measures.map(shortName).join(", ")} of ${pack} with ${alerts.length} alerts that the rule would have raised`);
+  element.setAttribute("aria-label", `${measures.map(shortName).join(", ")} of ${pack} with ${plural(alerts.length, "alert")} that the rule would have raised`);
   await draw(element, traces, {
-    title: { text: `${pack}: ${alerts.length} alerts`, x: 0, xref: "paper", xanchor: "left", y: 0.97, yref: "container", yanchor: "top", font: { size: 14 } },
+    title: { text: `${pack}: ${plural(alerts.length, "alert")}`, x: 0, xref: "paper", xanchor: "left", y: 0.97, yref: "container", yanchor: "top", font: { size: 14 } },
     height: 340, showlegend: true,
     xaxis: axis({ type: "date", range: [time(range.from), time(range.to)] }), yaxis: axis({ title: { text: unit(measures[0]), standoff: 4 } }),
     shapes: marks(alerts, time, range.from, range.to),
