@@ -65,8 +65,11 @@ class BodyLimits:
         return 0 < len(name) <= self.pack_name_characters_max and not CONTROL_CHARACTERS.search(name)
 
 
-CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""No name of anything may hold them."""
+CONTROL_CHARACTERS: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+)
+"""No name of anything may hold them: control characters, and those that can't be seen or turn the writing around, so
+that two names would look alike. The joiners of scripts that need them are allowed."""
 
 _KEY_CHARACTERS_MAX: Final = 100
 

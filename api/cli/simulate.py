@@ -60,12 +60,19 @@ RULES: Final = {
 """Severity and condition of the rules of a simulated fleet, by name."""
 
 
+_TO_AN_ENGINE: Final = ("live", "live_s", "live_every", "rules", "alarm", "tenant", "url")
+_TO_A_FILE: Final = ("pack", "start")
+
+
 def simulate(
+    invoked: typer.Context,
     *,
     packs: Annotated[
         int, typer.Option(help="how many; kinds and sites take turns", min=1, max=PACKS_MAX)
     ] = 20,
-    seed: Annotated[int, typer.Option(help="the same seed and times give the same readings", min=0)] = 1,
+    seed: Annotated[
+        int, typer.Option(help="the same seed and times give the same packs and readings", min=0)
+    ] = 1,
     every: Annotated[
         float, typer.Option(help="seconds between two readings of a pack", min=0.001, max=86_400)
     ] = 60,
@@ -102,12 +109,12 @@ def simulate(
     json_output: Annotated[bool, typer.Option("--json", help="a line for machines after each stage")] = False,
 ) -> None:
     """Let packs of several chemistries drive, charge, age and fail, and report it."""
+    _refuse_without_effect(invoked, _TO_A_FILE if output is None else _TO_AN_ENGINE)
     step_ms = max(1, round(every * 1000))
     began_s = time.monotonic()
     if output is not None:
-        if not output.parent.is_dir():
-            raise typer.BadParameter(f"there is no folder {output.parent}.", param_hint="--output")
         span_ms = round((1 if days is None else days) * DAY_MS)
+        _check_file(output, pack, span_ms, step_ms)
         found = _to_file(
             output,
             packs,
@@ -133,6 +140,30 @@ def simulate(
                 found["live_readings"] = _live(client, fleet, live_every, live_s, alarm=alarm)
     found["seconds"] = round(time.monotonic() - began_s, 3)
     _report(found, json_output=json_output)
+
+
+def _refuse_without_effect(given: typer.Context, names: tuple[str, ...]) -> None:
+    """Raises typer.BadParameter for an option that would be ignored."""
+    for name in names:
+        source = given.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            where = "a file" if names is _TO_A_FILE else "an engine"
+            raise typer.BadParameter(f"It is for {where} only.", param_hint="--" + name.replace("_", "-"))
+
+
+def _check_file(output: Path, pack: str | None, span_ms: int, step_ms: int) -> None:
+    """Raises typer.BadParameter for a file that can't be written as it is asked for."""
+    from ingest.simulation.files import LOGS, TABLES
+
+    if output.suffix not in (*TABLES, *LOGS):
+        known = ", ".join((*TABLES, *LOGS))
+        raise typer.BadParameter(f"{output.name} ends in none of {known}.", param_hint="--output")
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {output.parent}.", param_hint="--output")
+    if pack is not None and output.suffix not in LOGS:
+        raise typer.BadParameter("A table has all packs; it is for a CAN log.", param_hint="--pack")
+    if span_ms < step_ms:
+        raise typer.BadParameter("No reading falls into so short a time.", param_hint="--days")
 
 
 def _fleet(packs: int, seed: int, faults: float, from_ms: int, until_ms: int) -> "Fleet":

@@ -116,21 +116,29 @@ class Fleet:
         names = sorted(known)
         self._curve_of = np.array([names.index(pack.kind.chemistry) for pack in packs], np.int64)
         self._curves_v = np.array([known[name].open_circuit_v for name in names], np.float64)
-        chance = np.random.Generator(np.random.Philox(key=seed))
         self._given = np.zeros((len(Given), count))
         for number, pack in enumerate(packs):
             self._give(number, known[pack.kind.chemistry], self._uses[pack.kind.use])
-        self._given[Given.CAPACITY_SHARE] = chance.normal(1.0, 0.008, count)
-        self._given[Given.RESISTANCE_OHM] *= chance.normal(1.0, 0.05, count)
-        self._given[Given.SPREAD] *= chance.uniform(0.5, 1.5, count)
+        # Drawn pack by pack, so that the first packs are the same in a fleet of any size.
+        shares, wear = (
+            self._chance(0, 2).standard_normal((count, 2)).T,
+            self._chance(0, 3).random((count, 3)).T,
+        )
+        self._given[Given.CAPACITY_SHARE] = 1.0 + 0.008 * shares[0]
+        self._given[Given.RESISTANCE_OHM] *= 1.0 + 0.05 * shares[1]
+        self._given[Given.SPREAD] *= 0.5 + wear[0]
         self._spread = self._given[Given.SPREAD].copy()
         self.state = new_state(
-            chance.uniform(0.4, 0.9, count), np.array([pack.site.mean_c for pack in packs], np.float64)
+            0.4 + 0.5 * wear[1], np.array([pack.site.mean_c for pack in packs], np.float64)
         )
-        self._age(chance.uniform(0.0, 6.0, count))
+        self._age(6.0 * wear[2])
         self._charging = np.zeros(count, np.bool_)
         self._stuck_c = np.full(count, np.nan)
         self._measured = np.empty((len(MEASURES), count))
+
+    def _chance(self, moment: int, of: int) -> np.random.Generator:
+        """What is drawn at a moment for one purpose, the same for a seed."""
+        return np.random.Generator(np.random.Philox(key=self._seed, counter=[moment, of, 0, 0]))
 
     def add_fault(self, fault: Fault) -> None:
         """Let something more go wrong."""
@@ -177,8 +185,7 @@ class Fleet:
 
     def step(self, now_ms: int, step_ms: int) -> FleetReadings:
         """What the packs report now, after a step of this length."""
-        chance = np.random.Generator(np.random.Philox(key=self._seed, counter=[now_ms, 0, 0, 0]))
-        drawn = chance.random((2, len(self.packs)))
+        drawn = self._chance(now_ms, 0).random((len(self.packs), 2)).T
         hour = self._hours(now_ms)
         ambient_c = self._ambient_c(hour, now_ms)
         self._apply_faults(now_ms)
@@ -192,7 +199,7 @@ class Fleet:
             self.state,
             self._measured,
         )
-        noise = chance.standard_normal(self._measured.shape) * _NOISE[:, np.newaxis]
+        noise = self._chance(now_ms, 4).standard_normal(self._measured.shape[::-1]).T * _NOISE[:, np.newaxis]
         steps = _STEP_OF[:, np.newaxis]
         values = np.round((self._measured + noise) / steps) * steps
         least = np.array([measure.minimum for measure in MEASURES])[:, np.newaxis]
@@ -219,8 +226,7 @@ class Fleet:
 
     def _wanted_a(self, now_ms: int, hour: Float64Array, drawn: Float64Array) -> Float64Array:
         """The current that their use asks of the packs, charging positive: float64[n]."""
-        trips = np.random.Generator(np.random.Philox(key=self._seed, counter=[now_ms // _TRIP_MS, 1, 0, 0]))
-        on_the_way = trips.random((2, len(self.packs)))
+        on_the_way = self._chance(now_ms // _TRIP_MS, 1).random((len(self.packs), 2)).T
         wanted_c = np.zeros(len(self.packs))
         charge = self.state[State.CHARGE]
         names = np.array([pack.kind.use for pack in self.packs])

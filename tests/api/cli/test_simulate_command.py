@@ -57,6 +57,11 @@ def test_files_are_named_in_the_closing_line(tmp_path: Path, name: str) -> None:
         (["--output", "fleet.csv", "--start", "2026-01-01T00:00:00"], "no offset"),
         (["--packs", "0"], "--packs"),
         (["--output", "no-such-folder/fleet.csv"], "no folder no-such-folder"),
+        (["--output", "fleet.xlsx"], ".csv, .arrow, .log, .asc, .blf"),
+        (["--output", "fleet.csv", "--pack", "bus-0000"], "for a CAN log"),
+        (["--output", "fleet.csv", "--live-s", "5"], "--live-s"),
+        (["--output", "fleet.csv", "--days", "0"], "--days"),
+        (["--tenant", "t", "--start", "2026-01-01T00:00:00Z"], "--start"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_names_the_option(
