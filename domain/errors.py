@@ -195,6 +195,10 @@ class SettingsRefusedError(BpmError):
     code = "settings_refused"
 
 
+class SettingUnreadableError(SettingsRefusedError):
+    """A setting can't be read."""
+
+
 class DecodeError(BpmError):
     """A recording or a description file can't be decoded."""
 

@@ -1,8 +1,8 @@
 """What an operator asks of a database: how far it has come, what waits, what it holds; across all tenants."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -10,6 +10,8 @@ from psycopg.rows import DictRow, dict_row
 from domain.clock import MILLISECONDS_PER_SECOND, to_ms
 from storage.database import query
 from storage.migrate import migrations
+
+_PACE_OVER: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,11 @@ def overview(connection: psycopg.Connection[Any], now: datetime, silent_after_s:
 
     (recount,) = rows("to_recount")
     (packs,) = rows("packs", silent_before_ms=to_ms(now) - silent_after_s * MILLISECONDS_PER_SECOND)
+    (pace,) = rows("pace", since=now - _PACE_OVER)
     (deliveries,) = rows("deliveries")
     last_import = rows("last_import")
     return {
+        "readings_per_s": round(pace["readings_per_s"], 3),
         "partitions": rows("partitions"),
         "quarters_to_recount": recount["quarters"],
         "packs": packs,

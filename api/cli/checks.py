@@ -1,10 +1,8 @@
 """What `bpm doctor` looks at: each check gives findings, and none changes anything."""
 
 import ctypes
-import errno
 import os
 import resource
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from api.auth import DEVELOPMENT_KEY_FILE, make_verifier
 from api.cli import context
 from api.cli.engine_seen import Seen, look
+from api.cli.ports import require_port
 from api.cli.sender import engine_client
 from api.cli.status import bytes_text
 from api.settings import Environment, Settings
@@ -90,21 +89,12 @@ def check_port(settings: Settings, seen: Seen | None) -> Iterator[Finding]:
     if seen is not None:
         yield Finding("port", State.OK, f"an engine answers on {where}")
         return
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                remedy = f"find it with `ss -ltnp sport = :{settings.port}`, or set another BPM_PORT"
-                yield Finding(
-                    "port", State.FAILURE, f"{where} is taken, not by an engine that answers", remedy
-                )
-                return
-            remedy = "set another BPM_PORT or BPM_HOST"
-            yield Finding("port", State.FAILURE, f"{where} can't be listened on: {error.strerror}", remedy)
-            return
+    try:
+        require_port(settings)
+    except SettingsRefusedError as error:
+        found, _, remedy = error.detail.partition("; ")
+        yield Finding("port", State.FAILURE, found, remedy)
+        return
     yield Finding("port", State.OK, f"{where} is free")
 
 

@@ -23,7 +23,7 @@ from domain.errors import (
     BpmError,
     KafkaUnreachableError,
     MoveFailedError,
-    SettingsRefusedError,
+    SettingUnreadableError,
 )
 from domain.tenancy import Role
 
@@ -49,7 +49,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def read_settings(*, kafka: str | None = None) -> Settings:
-    """The settings. Raises SettingsRefusedError that names the first wrong one.
+    """The settings. Raises SettingUnreadableError that names the first wrong one.
 
     kafka: what an option gives in the place of BPM_KAFKA.
     """
@@ -58,7 +58,7 @@ def read_settings(*, kafka: str | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "BPM_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsRefusedError(f"{name}: {first['msg']}", field=name) from error
+        raise SettingUnreadableError(f"{name}: {first['msg']}", field=name) from error
 
 
 def embedded(settings: Settings) -> "EmbeddedPostgres":
@@ -165,7 +165,7 @@ def exit_with(error: Exception) -> int:
         return Exit.FAILED
     if isinstance(error, BpmError):
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
-        return Exit.REFUSED
+        return Exit.USAGE if isinstance(error, SettingUnreadableError) else Exit.REFUSED
     if isinstance(error, psycopg.OperationalError):
         console.print(Text.assemble(("The database can't be reached: ", "bold red"), str(error)))
         return Exit.FAILED

@@ -1,6 +1,5 @@
 """The engine as it is seen from outside: by /readyz and /metrics, without a token."""
 
-import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,19 +16,12 @@ class Seen:
     readiness: the body of /readyz. figures: the samples of /metrics, summed over those labels that aren't named.
     """
 
-    at_s: float
     readiness: dict[str, Any]
     figures: dict[str, float]
 
     @property
     def is_ready(self) -> bool:
         return bool(self.readiness.get("status") == "ready")
-
-    def readings_per_s(self, before: "Seen") -> float:
-        """Readings accepted a second since an earlier look; none are counted over a restart."""
-        passed_s = self.at_s - before.at_s
-        more = self.figures.get("accepted", 0.0) - before.figures.get("accepted", 0.0)
-        return max(0.0, more) / passed_s if passed_s > 0 else 0.0
 
 
 def look(client: httpx.Client) -> Seen | None:
@@ -38,10 +30,9 @@ def look(client: httpx.Client) -> Seen | None:
         ready = client.get("/readyz", timeout=_ANSWER_S_MAX)
         readiness = ready.json()
         text = client.get("/metrics", timeout=_ANSWER_S_MAX).text
-        at_s = time.monotonic()
         if not isinstance(readiness, dict) or "status" not in readiness:
             return None
-        return Seen(at_s, readiness, _figures(text))
+        return Seen(readiness, _figures(text))
     except (httpx.HTTPError, ValueError):
         return None
 

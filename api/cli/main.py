@@ -15,7 +15,7 @@ from api.cli.replay import replay
 from api.cli.simulate import simulate
 from api.cli.status import status
 from api.cli.tail import tail_commands
-from domain.errors import InvalidRequestError, SettingsRefusedError
+from domain.errors import SettingsRefusedError
 from domain.tenancy import TENANT_NAME, Role
 
 Kafka = Annotated[
@@ -118,10 +118,9 @@ def tenant_create(
 
     if TENANT_NAME.fullmatch(name) is None:
         # Before a database is made for it.
-        raise InvalidRequestError(
-            "a tenant's name has lower-case letters, digits, - and _, up to 63, and begins with a letter or digit",
-            field="name",
-            limit=63,
+        raise typer.BadParameter(
+            "A tenant's name has lower-case letters, digits, - and _, up to 63, and begins with a letter or digit.",
+            param_hint="name",
         )
     settings = context.read_settings()
     with context.database(settings) as access:
@@ -201,7 +200,7 @@ def clock_confirm() -> None:
 
 
 app.command(
-    rich_help_panel=LOOK, epilog=examples("bpm status", "bpm status --json | jq .engine.readings_per_s")
+    rich_help_panel=LOOK, epilog=examples("bpm status", "bpm status --json | jq .database.readings_per_s")
 )(status)
 app.add_typer(tail_commands, name="tail", rich_help_panel=LOOK)
 app.command(

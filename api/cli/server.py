@@ -12,6 +12,7 @@ from api.auth import make_verifier
 from api.bootstrap import DatabaseAccess, Engine, make_engine, prepare_database
 from api.cli.context import SERVICE_LOGIN, Exit, console, embedded
 from api.cli.demo import DEMO_TENANT, simulated_fleet
+from api.cli.ports import require_port
 from api.cli.topics import migrate_topics
 from api.serving import web_server
 from api.settings import Environment, Settings
@@ -37,6 +38,8 @@ def serve(settings: Settings, *, demo: bool = False, make_topics: bool = False) 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if demo and settings.env is Environment.PRODUCTION:
         raise SettingsRefusedError("a demonstration is for development", field="BPM_ENV")
+    # Before a database is made, and minutes are spent.
+    require_port(settings)
     if settings.env is Environment.PRODUCTION:
         make_verifier(settings, time.time)  # refuses wrong settings before anything is started
     else:
@@ -79,6 +82,7 @@ def _serve_on(
         ended = migrate_topics(settings, access)
         if ended is Exit.REFUSED:
             return ended
+    console.print("Starting; the first start on a machine compiles the kernels, which takes up to a minute.")
     engine = make_engine(settings, access)
     web = web_server(engine)
     # uvicorn's choice of loop, which `asyncio.run` alone would pass over.

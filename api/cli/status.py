@@ -41,19 +41,16 @@ class Watch:
     """Looks at an engine and its database, again and again."""
 
     settings: Settings
-    before: Seen | None = None
     _connection: "psycopg.Connection[Any] | None" = None
 
     def look(self) -> dict[str, Any]:
         """What is shown, as --json gives it."""
         with engine_client(None, None) as client:
             seen = look(client)
-        rate = seen.readings_per_s(self.before) if seen is not None and self.before is not None else None
-        self.before = seen
         stored, trouble = self._stored()
         return {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "engine": _engine(seen, rate),
+            "engine": _engine(seen),
             "disk": None if seen is None else seen.readiness["disk"],
             "database": stored,
             "database_trouble": trouble,
@@ -95,7 +92,7 @@ class Watch:
         return psycopg.connect(conninfo, autocommit=True, connect_timeout=_CONNECT_S_MAX)
 
 
-def _engine(seen: Seen | None, rate: float | None) -> dict[str, Any]:
+def _engine(seen: Seen | None) -> dict[str, Any]:
     if seen is None:
         return {"running": False, "ready": False}
     return {
@@ -104,7 +101,6 @@ def _engine(seen: Seen | None, rate: float | None) -> dict[str, Any]:
         "code": seen.readiness["code"],
         "reason": seen.readiness["reason"],
         "version": seen.readiness["version"],
-        "readings_per_s": rate,
         "accepted": int(seen.figures.get("accepted", 0)),
         "quarantined": int(seen.figures.get("quarantined", 0)),
         "queued_readings": int(seen.figures.get("bpm_queued_readings", 0)),
@@ -128,9 +124,6 @@ def status(
         if not (once or json_output):
             _follow(watch)
             return
-        watch.look()
-        # A pace needs two looks.
-        time.sleep(REFRESH_S)
         shown = watch.look()
     finally:
         watch.close()
@@ -154,8 +147,6 @@ def table_of(shown: dict[str, Any]) -> Table:
     engine, disk, database = shown["engine"], shown["disk"], shown["database"]
     table.add_row("engine", _readiness(engine))
     if engine["running"]:
-        rate = engine["readings_per_s"]
-        table.add_row("readings/s", "…" if rate is None else f"{rate:,.0f}")
         table.add_row(
             "accepted, quarantined", f"{engine['accepted']:,}, {engine['quarantined']:,} since it started"
         )
@@ -219,6 +210,7 @@ def bytes_text(size_bytes: float) -> str:
 
 
 def _add_stored(table: Table, stored: dict[str, Any], *, counting_fails: bool) -> None:
+    table.add_row("readings/s", f"{stored['readings_per_s']:,.1f} in the last minute")
     behind_s = max((one["behind_s"] for one in stored["partitions"]), default=0.0)
     counting = (
         f"{math.ceil(behind_s / 60)} min behind, {stored['quarters_to_recount']:,} quarter-hours to recount"

@@ -1,5 +1,7 @@
 """`bpm tail`: alerts and readings as they come, a line each."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
@@ -107,10 +109,14 @@ def _minted(tenant: str | None) -> str:
 
 @contextmanager
 def _until_interrupted() -> Iterator[None]:
-    """Ctrl-C is how it ends; what ends it otherwise is told."""
+    """Ctrl-C is how it ends, or a reader that has enough, such as `head`; what ends it otherwise is told."""
     try:
         yield
     except KeyboardInterrupt:
+        raise typer.Exit(Exit.DONE) from None
+    except BrokenPipeError:
+        # Nothing more can be written, also not what Python would flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(Exit.DONE) from None
     except NotSentError as error:
         context.console.print(Text(str(error), "bold red"))

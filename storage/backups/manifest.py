@@ -99,7 +99,11 @@ def read_manifest(backup: Path) -> Manifest:
         raise BackupRefusedError(
             f"{backup} is no whole backup, it has no {_NAME}: one that was broken off is worth nothing"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise BackupRefusedError(
+            f"{backup / _NAME} isn't what bpm backup writes: it lacks {error}"
+        ) from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BackupRefusedError(f"{backup / _NAME} can't be read: {error}") from error
 
 

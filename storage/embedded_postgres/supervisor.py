@@ -278,7 +278,7 @@ def connections_of_running(data_dir: Path) -> Connections | None:
             admin_secret(layout).read_text(encoding="utf-8"),
             service_secret(layout).read_text(encoding="utf-8"),
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
         raise DatabaseRefusedError(

@@ -17,13 +17,24 @@ ORDER BY partition_no
 SELECT count(*) AS quarters FROM (SELECT DISTINCT pack_id, starts FROM window_notes) AS noted
 
 -- name: packs
--- Packs by state, of all tenants; silent since a moment.
+-- Packs by state, of all tenants, as live aggregates count them: silent since a moment, or with readings of the past
+-- alone; never seen without a reading under this holder.
 SELECT
-    count(*) FILTER (WHERE live_arrived_ms >= %(silent_before_ms)s) AS reporting,
-    count(*) FILTER (WHERE live_arrived_ms < %(silent_before_ms)s) AS silent,
-    count(*) FILTER (WHERE live_arrived_ms IS NULL) AS never_seen
-FROM tenures LEFT JOIN pack_state USING (pack_id)
-WHERE held_to = 'infinity'
+    count(*) FILTER (WHERE heard_ms >= %(silent_before_ms)s) AS reporting,
+    count(*) FILTER (WHERE heard_ms < %(silent_before_ms)s OR heard_ms IS NULL AND has_past) AS silent,
+    count(*) FILTER (WHERE heard_ms IS NULL AND NOT has_past) AS never_seen
+FROM (
+    SELECT
+        CASE live_tenant_id WHEN tenant_id THEN live_arrived_ms END AS heard_ms,
+        coalesce(watermark_ms >= extract(epoch FROM held_from) * 1000, false) AS has_past
+    FROM tenures LEFT JOIN pack_state USING (pack_id)
+    WHERE held_to = 'infinity'
+) AS held
+
+-- name: pace
+-- Readings accepted in the last minute; a batch that was taken in parts counts once.
+SELECT coalesce(sum(accepted), 0)::float8 / 60 AS readings_per_s FROM batches
+WHERE arrived_at > %(since)s AND (part_of IS NULL OR parts IS NOT NULL)
 
 -- name: open_alerts
 SELECT severity, count(*) AS alerts FROM alerts WHERE state = 'open' GROUP BY severity

@@ -43,18 +43,28 @@ def test_second_engine_on_the_same_folder_is_refused(installation: Installation)
     assert str(installation.process.pid) in second.stderr
 
 
+def test_engine_whose_port_is_taken_is_refused_before_it_makes_a_database(
+    installation: Installation, tmp_path: Path
+) -> None:
+    environment = {"BPM_ENV": "development", "BPM_DATA_DIR": str(tmp_path / "other")}
+    second = installation.bpm("up", **environment)
+    assert second.returncode == 3
+    assert "is taken; find by whom" in second.stderr
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "said"),
     [
-        (["tenant", "create", "Not A Name"], {}, 3, "lower-case"),
+        (["tenant", "create", "Not A Name"], {}, 2, "lower-case"),
         (["token", "--tenant", "demo", "--role", "king"], {}, 2, "king"),
         (["token", "--tenant", "demo", "--role", "device"], {"BPM_ENV": "production"}, 3, "production"),
         (["tenant", "move", "demo"], {}, 2, "--cancel"),
         (["tenant", "move", "demo", "--to", "north"], {}, 3, "in which file the cells are"),
         (["serve"], {}, 3, "BPM_DATABASE_URL"),
-        (["up"], {"BPM_PORT": "no"}, 3, "BPM_PORT"),
+        (["up"], {"BPM_PORT": "no"}, 2, "BPM_PORT"),
         (["nonsense"], {}, 2, "nonsense"),
-        (["migrate"], {"BPM_DATABASE_URL": "postgresql://u:p%zz@127.0.0.1/x"}, 3, "percent-encoded"),
+        (["migrate"], {"BPM_DATABASE_URL": "postgresql://u:p%zz@127.0.0.1/x"}, 2, "percent-encoded"),
         (["migrate"], {"BPM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}, 1, "can't be reached"),
     ],
 )

@@ -1,6 +1,7 @@
 """What operators ask: doctor, status and tail, against an engine, and without one."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -85,7 +86,7 @@ def test_status_tells_machines_and_people_what_the_engine_does(operated: Install
     told = json.loads(done.stdout)
     assert done.returncode == 0
     assert (told["engine"]["ready"], told["engine"]["accepted"] > 0) == (True, True)
-    assert told["engine"]["readings_per_s"] == 0
+    assert told["database"]["readings_per_s"] > 0
     assert told["disk"]["free_bytes"] > told["disk"]["low_bytes"]
     assert told["database"]["partitions"][0]["last_batch_no"] > 0
     assert sum(told["database"]["packs"].values()) >= 1
@@ -107,6 +108,23 @@ def tailing(operated: Installation, *arguments: str) -> Iterator[subprocess.Pope
         yield process
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_reader_that_has_enough_ends_tail_well(operated: Installation) -> None:
+    reading, writing = os.pipe()
+    command = [*BPM, "tail", "readings", "--tenant", TENANT, "--pack", "P-1", "--json"]
+    process = subprocess.Popen(command, env=operated.environment, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    try:
+        assert os.read(reading, 1 << 16)
+        os.close(reading)
+        with client(operated) as api:
+            send(api, "P-1", temperature_c=21.5)
+        _, said = process.communicate(timeout=20)
+        assert (process.returncode, said) == (0, b"")
     finally:
         process.kill()
         process.communicate()
