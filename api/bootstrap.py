@@ -96,7 +96,7 @@ class Engine:
         return self.verifier.verify(token.strip())
 
     async def actor_of_claims(self, claims: Claims) -> Actor:
-        """The caller that a verified token names. Raises UnauthenticatedError, TenantElsewhereError."""
+        """The caller that a verified token names. Raises UnauthenticatedError, and what `Place.require_near` does."""
         tenant = await self._tenant(claims.tenant_name)
         tenant.place.require_near(tenant.name)
         return Actor(
@@ -109,7 +109,7 @@ class Engine:
         tenant.place.require_settled(tenant.name, self.settings.retry_after_s)
 
     async def require_near(self, actor: Actor) -> None:
-        """Raises TenantElsewhereError when the actor's tenant has moved to another cell."""
+        """Raises what says why the actor's tenant isn't served here (any more)."""
         tenant = await self._tenant(actor.tenant_name)
         tenant.place.require_near(tenant.name)
 

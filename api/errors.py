@@ -19,6 +19,8 @@ STATUS: dict[type[errors.BpmError], int] = {
     errors.BodyUnreadableError: 400,
     errors.UnauthenticatedError: 401,
     errors.ForbiddenError: 403,
+    errors.TenantSuspendedError: 403,
+    errors.TenantDeletingError: 403,
     errors.NotFoundError: 404,
     errors.NotAcceptableError: 406,
     errors.ConflictError: 409,

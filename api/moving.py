@@ -15,7 +15,7 @@ from api.settings import Settings
 from api.topic import bootstrap_of
 from domain.cells import Cell, Placement
 from domain.errors import BpmError, MoveFailedError, MoveRefusedError, NotFoundError, SettingsRefusedError
-from domain.tenancy import TenantId
+from domain.tenancy import TenantId, TenantState
 from storage import moving as stored
 from storage.database import INGEST_ROLE, conninfo_as
 from storage.migrate import require_migrated
@@ -165,6 +165,8 @@ class TenantMove:
         return {"rows": counts, "was_there": False}
 
     def _check(self, here: Connection, there: Connection, number: int) -> None:
+        if (state := self._known(here)["state"]) != TenantState.ACTIVE:
+            raise MoveRefusedError(f"{self._name} is {state}: only active tenants move")
         stored.require_alike(one(here, "facts"), one(there, "facts"))
         stored.require_own_packs(here, number)
         ours = rows(here, "sealed_secrets", {"tenant": number})

@@ -159,6 +159,9 @@ class Settings(BaseSettings):
     page_tenants_max: int = Field(
         1000, gt=0, description="tenants that the page lists in development; others are typed in"
     )
+    tenant_grace_days: float = Field(
+        30.0, ge=0, description="a deleted tenant can be taken back for so long; then it may be erased"
+    )
     tenant_cache_s: float = Field(5.0, ge=0, description="a tenant's settings may be this old")
 
     disk_low_bytes: int = Field(

@@ -22,7 +22,7 @@ from domain.errors import MessageMisdirectedError, MessageUnreadableError, Unava
 from domain.quarantine import ItemOrigin
 from domain.readings import IncomingBatch
 from domain.receipts import Mode
-from domain.tenancy import Actor
+from domain.tenancy import Actor, TenantState
 from ingest.bodies.native import decode_strictly, read_json
 from ingest.columns import CutItems, PacksOfItems
 from ingest.validate import Sender, judge
@@ -85,6 +85,8 @@ class SinglesJudge:
             raise MessageMisdirectedError(
                 f"the tenant is on the cell {found.place.cell}, or on its way there"
             )
+        if found.place.state is not TenantState.ACTIVE:
+            raise MessageMisdirectedError(f"the tenant is {found.place.state}")
         self._tenants[name] = (time.monotonic(), found)
         return found
 

@@ -1,10 +1,16 @@
-"""Where a tenant is: installations that share nothing are cells, and each says of its tenants where they are."""
+"""Where a tenant is, and whether it is served there: installations that share nothing are cells."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from domain.errors import TenantElsewhereError, TenantMovingError
+from domain.errors import (
+    TenantDeletingError,
+    TenantElsewhereError,
+    TenantMovingError,
+    TenantSuspendedError,
+)
+from domain.tenancy import TenantState
 
 
 class Placement(StrEnum):
@@ -21,22 +27,28 @@ class Placement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a tenant is, or where it is going. cell, url: None while it simply is here."""
+    """Where a tenant is, or where it is going, and whether it is served. cell, url: None while it simply is here."""
 
     placement: Placement = Placement.HERE
     cell: str | None = None
     url: str | None = None
+    state: TenantState = TenantState.ACTIVE
 
     def require_near(self, tenant: str) -> None:
-        """Raises TenantElsewhereError when the tenant has moved.
+        """Raises what says why the tenant isn't served here: TenantElsewhereError, and TenantSuspendedError or
+        TenantDeletingError.
 
         >>> Place(Placement.SEALED, "north", "https://north.example").require_near("acme")
         """
         if self.placement is Placement.MOVED:
             raise TenantElsewhereError(f"{tenant} is on the cell {self.cell}", cell=self.cell, url=self.url)
+        if self.state is TenantState.SUSPENDED:
+            raise TenantSuspendedError(f"{tenant} is suspended: ask who runs this installation")
+        if self.state is not TenantState.ACTIVE:
+            raise TenantDeletingError(f"{tenant} is being deleted: ask who runs this installation")
 
     def require_settled(self, tenant: str, retry_after_s: int) -> None:
-        """Raises what says why nothing can be changed now: TenantElsewhereError, TenantMovingError."""
+        """Raises what says why nothing can be changed now: what `require_near` does, and TenantMovingError."""
         self.require_near(tenant)
         if self.placement is not Placement.HERE:
             raise TenantMovingError(f"{tenant} is being moved to another cell", retry_after_s=retry_after_s)

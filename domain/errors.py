@@ -69,6 +69,18 @@ class ForbiddenError(BpmError):
     code = "forbidden"
 
 
+class TenantSuspendedError(ForbiddenError):
+    """The tenant is suspended: nothing is answered or taken in for it."""
+
+    code = "tenant_suspended"
+
+
+class TenantDeletingError(ForbiddenError):
+    """The tenant is being deleted: nothing is answered or taken in for it."""
+
+    code = "tenant_deleting"
+
+
 class NotFoundError(BpmError):
     """There is no such thing."""
 

@@ -18,6 +18,19 @@ PARTITION_ZERO: Final = 0
 """The only partition of the embedded runner."""
 
 
+class TenantState(StrEnum):
+    """Of a tenant as a customer.
+
+    suspended: nothing is answered or taken in, and all is kept. deleting: the same, until its grace is over. erasing:
+    an erasure has begun. One that was erased isn't there any more.
+    """
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETING = "deleting"
+    ERASING = "erasing"
+
+
 class TenantVersions(NamedTuple):
     """Marks of a tenant's packs and tenures, and of its rules and silences: another one after each change."""
 

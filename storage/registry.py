@@ -13,7 +13,7 @@ from domain.cells import HERE, Place, Placement
 from domain.errors import ConflictError, NotFoundError
 from domain.key_aliases import KeyAlias, KeyAliases, usable_aliases
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
-from domain.tenancy import PackNumber, TenantId
+from domain.tenancy import PackNumber, TenantId, TenantState
 from storage.database import query
 from storage.transactions import Pool
 
@@ -48,9 +48,9 @@ class Registry:
         rows = await self._rows("registry.tenant", {"name": name})
         return _tenant(rows[0]) if rows else None
 
-    async def elsewhere(self, tenants: Sequence[TenantId]) -> list[Tenant]:
-        """Those of the tenants that have moved to another cell."""
-        return [_tenant(row) for row in await self._rows("registry.elsewhere", {"tenants": list(tenants)})]
+    async def not_served(self, tenants: Sequence[TenantId]) -> list[Tenant]:
+        """Those of the tenants that have moved to another cell, are suspended, or are being deleted."""
+        return [_tenant(row) for row in await self._rows("registry.not_served", {"tenants": list(tenants)})]
 
     async def tenant_names(self, limit: int) -> list[str]:
         """The names of tenants in their order, at most so many."""
@@ -105,7 +105,7 @@ def _tenant(row: DictRow) -> Tenant:
 
 
 def _place(row: DictRow) -> Place:
-    return Place(Placement(row["placement"]), row["cell"], row["cell_url"])
+    return Place(Placement(row["placement"]), row["cell"], row["cell_url"], TenantState(row["state"]))
 
 
 def _tenure(row: DictRow, known: dict[str, Limits]) -> Tenure:

@@ -1141,7 +1141,22 @@ CREATE TABLE bpm.tenants (
     cell text,
     cell_url text,
     arrived_from text,
+    suspended_at timestamp with time zone,
+    suspended_for text,
+    deletion_asked_at timestamp with time zone,
+    erased_from timestamp with time zone,
+    erasing_since timestamp with time zone,
+    state text GENERATED ALWAYS AS (
+CASE
+    WHEN (erasing_since IS NOT NULL) THEN 'erasing'::text
+    WHEN (deletion_asked_at IS NOT NULL) THEN 'deleting'::text
+    WHEN (suspended_at IS NOT NULL) THEN 'suspended'::text
+    ELSE 'active'::text
+END) STORED NOT NULL,
     CONSTRAINT tenants_check CHECK ((((placement = 'here'::text) = (cell IS NULL)) AND ((cell IS NULL) = (cell_url IS NULL)))),
+    CONSTRAINT tenants_check1 CHECK (((suspended_at IS NULL) = (suspended_for IS NULL))),
+    CONSTRAINT tenants_check2 CHECK (((deletion_asked_at IS NULL) = (erased_from IS NULL))),
+    CONSTRAINT tenants_check3 CHECK (((erasing_since IS NULL) OR (deletion_asked_at IS NOT NULL))),
     CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text)),
     CONSTRAINT tenants_placement_check CHECK ((placement = ANY (ARRAY['here'::text, 'leaving'::text, 'sealed'::text, 'moved'::text])))
 );
@@ -1157,6 +1172,10 @@ COMMENT ON COLUMN bpm.tenants.rules_version IS 'Grows with every change of rules
 COMMENT ON COLUMN bpm.tenants.placement IS 'here; leaving: nothing new is taken in; sealed: nothing of it changes any more, a copy may be taken; moved: it is on the cell.';
 
 COMMENT ON COLUMN bpm.tenants.arrived_from IS 'Installation and number under which it was known where it came from.';
+
+COMMENT ON COLUMN bpm.tenants.suspended_for IS 'Why, in the words of who suspended it.';
+
+COMMENT ON COLUMN bpm.tenants.erased_from IS 'The grace ends: from then on the tenant may be erased.';
 
 ALTER TABLE bpm.tenants ALTER COLUMN tenant_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.tenants_tenant_id_seq

@@ -15,6 +15,7 @@ from api.cli.replay import replay
 from api.cli.simulate import simulate
 from api.cli.status import status
 from api.cli.tail import tail_commands
+from api.cli.tenants import commands as tenant_commands
 from domain.errors import SettingsRefusedError
 from domain.tenancy import TENANT_NAME, Role
 
@@ -34,7 +35,6 @@ app = typer.Typer(
 RUN, LOOK, KEEP, FEED = "Run", "Look", "Keep", "Feed"
 """The groups of commands in the help."""
 
-tenant_commands = typer.Typer(help="Tenants of this installation.", no_args_is_help=True)
 clock_commands = typer.Typer(help="The clock by which readings are judged.", no_args_is_help=True)
 pack_commands = typer.Typer(help="Packs across tenants.", no_args_is_help=True)
 

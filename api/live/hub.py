@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 from api.live import cursors
 from api.live.feed import Feed, Published
 from api.live.frames import Frame, event_of
-from domain.errors import TenantElsewhereError, UnavailableError
+from domain.errors import BpmError, UnavailableError
 from domain.tenancy import TenantId
 from storage.alert_log import Positions, events_of_all, mark_of_installation, positions
 from storage.alerting import CHANNEL
@@ -48,8 +48,8 @@ class Hub:
         self.ending = False
         self.mark = ""
         """Of this installation, for cursors; known once somebody has joined."""
-        self.elsewhere: dict[TenantId, TenantElsewhereError] = {}
-        """The tenants with subscriptions that have moved to another cell."""
+        self.not_served: dict[TenantId, BpmError] = {}
+        """Why tenants with subscriptions aren't served any more."""
         self._looked_s = 0.0
         self.reading = asyncio.Semaphore(limits.store_reads_max)
         self._conninfo = conninfo
@@ -103,6 +103,8 @@ class Hub:
         feed.subscribers -= 1
         if feed.subscribers == 0:
             del self._feeds[tenant]
+            # Whoever comes after has been let in anew.
+            self.not_served.pop(tenant, None)
 
     def has_reached(self, position: Positions) -> bool:
         """Whether the hub has read as far as a client has."""
@@ -137,7 +139,7 @@ class Hub:
         reached = await positions(connection)
         if not self.mark:
             self.mark = await mark_of_installation(connection)
-        await self._look_for_moved()
+        await self._look_for_not_served()
         if self._positions is None or not self._feeds:
             self._positions = reached
             self._known.set()
@@ -148,19 +150,23 @@ class Hub:
                 last = until if len(rows) < _PAGE_EVENTS else rows[-1]["seq"]
                 self._publish(rows, partition_no, last)
 
-    async def _look_for_moved(self) -> None:
-        """Call those whose tenant has moved, so that they end."""
+    async def _look_for_not_served(self) -> None:
+        """Call those whose tenant has moved or is suspended, so that they end."""
         now_s = asyncio.get_running_loop().time()
         if not self._feeds or now_s - self._looked_s < self._limits.poll_s:
             return
         self._looked_s = now_s
-        for tenant in await Registry(self._pool).elsewhere(list(self._feeds)):
+        feeds = dict(self._feeds)
+        for tenant in await Registry(self._pool).not_served(list(feeds)):
+            feed = feeds[tenant.tenant_id]
+            if self._feeds.get(tenant.tenant_id) is not feed:
+                # Of those who came meanwhile, it is told by the next look.
+                continue
             try:
                 tenant.place.require_near(tenant.name)
-            except TenantElsewhereError as error:
-                self.elsewhere[tenant.tenant_id] = error
-                if (feed := self._feeds.get(tenant.tenant_id)) is not None:
-                    feed.call_all()
+            except BpmError as error:
+                self.not_served[tenant.tenant_id] = error
+                feed.call_all()
 
     def _publish(self, rows: list[DictRow], partition_no: int, last: int) -> None:
         """Hand a page of events on and move to its end, in one go: who joins finds either all of it or nothing."""

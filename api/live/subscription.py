@@ -109,8 +109,8 @@ class Subscription:
     def _check(self) -> None:
         if self.hub.ending:
             raise UnavailableError("the engine is stopping")
-        if (elsewhere := self.hub.elsewhere.get(self.audience.actor.tenant_id)) is not None:
-            raise elsewhere
+        if (reason := self.hub.not_served.get(self.audience.actor.tenant_id)) is not None:
+            raise reason
         if self.hub.now_s() >= self.ends_at_s:
             raise UnauthenticatedError("the credential has ended")
         self.audience.check()

@@ -59,12 +59,17 @@ class DevelopmentSignIn:
         return await self._registry.tenant_names(self._settings.page_tenants_max)
 
     async def token(self, asked: Asked, tenant: str, role: Role) -> str:
-        """An access token. Raises NotFoundError when this isn't offered, or for the tenant; BusyError."""
+        """An access token. Raises NotFoundError when this isn't offered, or for the tenant; BusyError.
+
+        And what says why the tenant isn't served here.
+        """
         if not self.offered(asked):
             raise NotFoundError("there is no such address")
         self._count()
-        if await self._registry.tenant(tenant) is None:
+        found = await self._registry.tenant(tenant)
+        if found is None:
             raise NotFoundError("there is no such tenant", field="tenant")
+        found.place.require_near(found.name)
         return development_token(self._settings, tenant, role, time.time())
 
     def _count(self) -> None:

@@ -8,8 +8,8 @@ SELECT
     floor(extract(epoch FROM effective_from) * 1000)::int8 AS effective_from_ms,
     enabled, severity, condition, flap_raises_max, flap_window_s
 FROM rules JOIN rule_versions USING (tenant_id, rule_no) JOIN tenants USING (tenant_id)
--- A tenant that a copy is taken of, or that is elsewhere, has no rules here that could raise anything.
-WHERE tenant_id = ANY(%(tenants)s) AND placement IN ('here', 'leaving')
+-- A tenant that a copy is taken of, that is elsewhere or suspended, has no rules here that could raise anything.
+WHERE tenant_id = ANY(%(tenants)s) AND placement IN ('here', 'leaving') AND state = 'active'
 ORDER BY rule_no, number
 
 -- name: silences

@@ -7,7 +7,7 @@ SELECT
 FROM installation
 
 -- name: tenant
-SELECT tenant_id, name, placement, cell, cell_url, arrived_from FROM tenants WHERE name = %(name)s
+SELECT tenant_id, name, placement, cell, cell_url, arrived_from, state FROM tenants WHERE name = %(name)s
 
 -- name: try_move_lock
 SELECT pg_try_advisory_lock(hashtext('bpm.move'), hashtext(%(name)s)) AS locked

@@ -90,7 +90,8 @@ FROM (
     SELECT tenant_id, id FROM channels
     WHERE next_due_at <= %(now)s AND (busy_until IS NULL OR busy_until <= %(now)s) AND enabled
         AND NOT EXISTS (
-            SELECT FROM tenants WHERE tenants.tenant_id = channels.tenant_id AND placement IN ('sealed', 'moved')
+            SELECT FROM tenants
+            WHERE tenants.tenant_id = channels.tenant_id AND (placement IN ('sealed', 'moved') OR state <> 'active')
         )
     ORDER BY next_due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ) AS due

@@ -1,5 +1,5 @@
 -- name: tenant
-SELECT tenant_id, name, placement, cell, cell_url FROM tenants WHERE name = %(name)s
+SELECT tenant_id, name, placement, cell, cell_url, state FROM tenants WHERE name = %(name)s
 
 -- name: tenant_names
 SELECT name FROM tenants ORDER BY name LIMIT %(limit)s
@@ -8,14 +8,14 @@ SELECT name FROM tenants ORDER BY name LIMIT %(limit)s
 INSERT INTO tenants (name, register_unknown_packs) VALUES (%(name)s, %(register)s)
 ON CONFLICT (name) DO NOTHING RETURNING tenant_id
 
--- name: elsewhere
--- Which of some tenants have moved, and where.
-SELECT tenant_id, name, placement, cell, cell_url FROM tenants
-WHERE tenant_id = ANY(%(tenants)s) AND placement = 'moved'
+-- name: not_served
+-- Which of some tenants have moved, and where, or are suspended or being deleted.
+SELECT tenant_id, name, placement, cell, cell_url, state FROM tenants
+WHERE tenant_id = ANY(%(tenants)s) AND (placement = 'moved' OR state <> 'active')
 
 -- name: version
 SELECT
-    placement, cell, cell_url, registry_version, register_unknown_packs,
+    placement, cell, cell_url, state, registry_version, register_unknown_packs,
     CASE WHEN isfinite(archived_before) THEN (extract(epoch FROM archived_before) * 1000)::int8 ELSE %(always_ms)s END
         AS archived_before_ms
 FROM tenants, installation WHERE tenant_id = %(tenant_id)s

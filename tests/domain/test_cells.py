@@ -3,8 +3,15 @@
 import pytest
 
 from domain.cells import Cell, Place, Placement
-from domain.errors import TenantElsewhereError, TenantMovingError
+from domain.errors import (
+    ForbiddenError,
+    TenantDeletingError,
+    TenantElsewhereError,
+    TenantMovingError,
+    TenantSuspendedError,
+)
 from domain.policy import Action
+from domain.tenancy import TenantState
 
 
 def test_tenant_that_is_here_is_answered() -> None:
@@ -41,3 +48,20 @@ def test_what_reads_changes_nothing_and_all_else_does() -> None:
         for action in Action
         if action.value.endswith((":write", ":import")) and action is not Action.TICKET_WRITE
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (TenantState.SUSPENDED, TenantSuspendedError),
+        (TenantState.DELETING, TenantDeletingError),
+        (TenantState.ERASING, TenantDeletingError),
+    ],
+)
+def test_tenant_that_is_not_served_is_answered_nothing(
+    state: TenantState, kind: type[ForbiddenError]
+) -> None:
+    place = Place(state=state)
+    for ask in (lambda: place.require_near("acme"), lambda: place.require_settled("acme", 1)):
+        with pytest.raises(kind):
+            ask()

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner, Result
 
+from api.cli.main import app
+from domain.errors import NotFoundError
 from tests.api.cli.conftest import BPM, Installation
 from tests.running import free_port
+
+
+def in_process(installation: Installation, *arguments: str) -> Result:
+    """What a command does, without the start of a process."""
+    return CliRunner().invoke(app, arguments, env=installation.environment)
 
 
 def test_first_reading_as_the_tutorial_sends_it(installation: Installation) -> None:
@@ -35,6 +43,25 @@ def test_first_reading_as_the_tutorial_sends_it(installation: Installation) -> N
             "to": (now + timedelta(minutes=1)).isoformat(),
         }
         assert client.get("/v1/trends", params=asked).json()["columns"]["voltage_v"] == [357.2]
+
+
+def test_tenant_is_suspended_deleted_and_taken_back(installation: Installation) -> None:
+    installation.bpm("tenant", "create", "customer")
+    steps = [
+        (["suspend", "customer", "--reason", "unpaid"], "suspended", True),
+        (["suspend", "customer", "--reason", "unpaid"], "suspended", False),
+        (["delete", "customer", "--grace", "7"], "deleting", True),
+        (["undelete", "customer"], "suspended", True),
+        (["resume", "customer"], "active", True),
+    ]
+    for arguments, state, changed in steps:
+        done = in_process(installation, "tenant", *arguments, "--json")
+        assert done.exit_code == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert (told["tenant"], told["state"], told["changed"]) == ("customer", state, changed)
+        listed = json.loads(in_process(installation, "tenant", "list", "--json").stdout)["tenants"]
+        assert [one["state"] for one in listed if one["name"] == "customer"] == [state]
+    assert isinstance(in_process(installation, "tenant", "resume", "nobody").exception, NotFoundError)
 
 
 def test_second_engine_on_the_same_folder_is_refused(installation: Installation) -> None:

@@ -1,0 +1,125 @@
+"""`bpm tenant`: tenants as customers."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from api.cli import context
+from api.cli.context import console, examples
+from api.settings import Settings
+
+if TYPE_CHECKING:
+    from storage.tenants import Changed
+
+commands = typer.Typer(help="Tenants of this installation.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The tenant.")]
+Json = Annotated[bool, typer.Option("--json", help="what was done, as one JSON object")]
+
+
+@commands.command("list", epilog=examples("bpm tenant list", "bpm tenant list --json | jq '.tenants[].name'"))
+def list_(*, json_output: Json = False) -> None:
+    """List the tenants with their states."""
+    from storage.database import INGEST_ROLE
+    from storage.tenants import every
+
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        found = every(access.as_role(INGEST_ROLE, settings))
+    if json_output:
+        context.print_json({"tenants": found})
+        return
+    table = Table("tenant", "state", "packs", "since", box=None, pad_edge=False)
+    for one in found:
+        place = "" if one["cell"] is None else f", {one['placement']} to {one['cell']}"
+        table.add_row(one["name"], one["state"] + place, f"{one['packs']:,}", _since(one))
+    console.print(table)
+
+
+def _since(one: dict[str, datetime | None]) -> str:
+    if one["erased_from"] is not None:
+        return f"{_day(one['deletion_asked_at'])}, to be erased from {_day(one['erased_from'])}"
+    if one["suspended_at"] is not None:
+        return f"{_day(one['suspended_at'])}: {one['suspended_for']}"
+    return _day(one["created_at"])
+
+
+def _day(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+@commands.command("suspend", epilog=examples("bpm tenant suspend acme --reason 'invoice 17 is unpaid'"))
+def suspend(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands in the audit log.")],
+    *,
+    json_output: Json = False,
+) -> None:
+    """Refuse all requests and readings of a tenant, and end its live connections. What it has is kept.
+
+    A running engine takes it up within BPM_TENANT_CACHE_S and some seconds; readings are refused at once. Readings that
+    were acknowledged before are stored.
+    """
+    from storage.tenants import suspend as do
+
+    _done(name, lambda conninfo, _: do(conninfo, name, reason), json_output=json_output)
+
+
+@commands.command("resume", epilog=examples("bpm tenant resume acme"))
+def resume(name: Name, *, json_output: Json = False) -> None:
+    """Serve a suspended tenant again."""
+    from storage.tenants import resume as do
+
+    _done(name, lambda conninfo, _: do(conninfo, name), json_output=json_output)
+
+
+@commands.command("delete", epilog=examples("bpm tenant delete acme", "bpm tenant delete acme --grace 90"))
+def delete(
+    name: Name,
+    grace_days: Annotated[
+        float | None,
+        typer.Option(
+            "--grace",
+            min=0,
+            metavar="DAYS",
+            help="Days until it may be erased, instead of BPM_TENANT_GRACE_DAYS.",
+        ),
+    ] = None,
+    *,
+    json_output: Json = False,
+) -> None:
+    """Refuse everything of a tenant, as when it is suspended, until its grace is over and it may be erased.
+
+    Nothing is erased by this command, and `bpm tenant undelete` takes it back.
+    """
+    from storage.tenants import delete as do
+
+    def deleted(conninfo: str, settings: Settings) -> "Changed":
+        return do(conninfo, name, settings.tenant_grace_days if grace_days is None else grace_days)
+
+    _done(name, deleted, json_output=json_output)
+
+
+@commands.command("undelete", epilog=examples("bpm tenant undelete acme"))
+def undelete(name: Name, *, json_output: Json = False) -> None:
+    """Take back the deletion of a tenant that isn't erased yet: it is active or suspended, as before."""
+    from storage.tenants import undelete as do
+
+    _done(name, lambda conninfo, _: do(conninfo, name), json_output=json_output)
+
+
+def _done(name: str, do: Callable[[str, Settings], "Changed"], *, json_output: bool) -> None:
+    from storage.database import INGEST_ROLE
+
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        now = do(access.as_role(INGEST_ROLE, settings), settings)
+    told = {"tenant": name, "state": now.state, "changed": now.changed}
+    if json_output:
+        context.print_json(told | ({} if now.erased_from is None else {"erased_from": now.erased_from}))
+        return
+    until = "" if now.erased_from is None else f"; it may be erased from {_day(now.erased_from)} on"
+    console.print(f"Tenant {name} {'is' if now.changed else 'was already'} {now.state}{until}.", markup=False)

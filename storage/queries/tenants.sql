@@ -1,0 +1,33 @@
+-- name: list
+-- All tenants by name, with when they are erased and how many packs they have.
+SELECT
+    name, state, placement, cell, created_at, suspended_at, suspended_for, deletion_asked_at, erased_from,
+    (SELECT count(*) FROM packs WHERE packs.tenant_id = tenants.tenant_id) AS packs
+FROM tenants ORDER BY name
+
+-- name: lock
+SELECT tenant_id, name, state, placement, cell, erased_from FROM tenants WHERE name = %(name)s FOR NO KEY UPDATE
+
+-- name: suspend
+-- Its rules are learnt anew: none.
+UPDATE tenants SET
+    suspended_at = clock_timestamp(), suspended_for = %(reason)s,
+    rules_version = rules_version + (rules_version > 0)::int
+WHERE tenant_id = %(tenant)s
+
+-- name: resume
+UPDATE tenants SET
+    suspended_at = NULL, suspended_for = NULL, rules_version = rules_version + (rules_version > 0)::int
+WHERE tenant_id = %(tenant)s
+
+-- name: delete
+UPDATE tenants SET
+    deletion_asked_at = clock_timestamp(), erased_from = clock_timestamp() + %(grace_days)s * interval '1 day',
+    rules_version = rules_version + (rules_version > 0)::int
+WHERE tenant_id = %(tenant)s
+RETURNING erased_from
+
+-- name: undelete
+UPDATE tenants SET
+    deletion_asked_at = NULL, erased_from = NULL, rules_version = rules_version + (rules_version > 0)::int
+WHERE tenant_id = %(tenant)s

@@ -1,0 +1,126 @@
+"""Tenants as customers: suspended and resumed, deleted with a grace and taken back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
+
+from domain.cells import Placement
+from domain.errors import ConflictError, NotFoundError
+from domain.tenancy import TenantState
+from storage.database import query
+
+Connection = psycopg.Connection[DictRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A tenant's state, and whether the command changed it. erased_from: when the grace of a deletion ends."""
+
+    state: TenantState
+    changed: bool
+    erased_from: datetime | None = None
+
+
+def every(conninfo: str) -> list[dict[str, Any]]:
+    """All tenants by name."""
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        return _rows(connection, "list")
+
+
+def suspend(conninfo: str, name: str, reason: str) -> Changed:
+    """Let nobody of the tenant in, and nothing of it change, until it is resumed.
+
+    Raises NotFoundError, ConflictError when it is being deleted or isn't here.
+    """
+    with _locked(conninfo, name) as (connection, tenant):
+        state = TenantState(tenant["state"])
+        if state is TenantState.SUSPENDED:
+            return Changed(state, changed=False)
+        _require(tenant, TenantState.ACTIVE)
+        _change(connection, tenant, "suspend", "suspended", {"reason": reason})
+    return Changed(TenantState.SUSPENDED, changed=True)
+
+
+def resume(conninfo: str, name: str) -> Changed:
+    """Serve a suspended tenant again. Raises NotFoundError, ConflictError when it is being deleted."""
+    with _locked(conninfo, name) as (connection, tenant):
+        if tenant["state"] == TenantState.ACTIVE:
+            return Changed(TenantState.ACTIVE, changed=False)
+        _require(tenant, TenantState.SUSPENDED)
+        _change(connection, tenant, "resume", "resumed", {})
+    return Changed(TenantState.ACTIVE, changed=True)
+
+
+def delete(conninfo: str, name: str, grace_days: float) -> Changed:
+    """Let the tenant be erased after a grace; until then it can be taken back.
+
+    Raises NotFoundError, ConflictError while it is on its way to another cell.
+    """
+    with _locked(conninfo, name) as (connection, tenant):
+        state = TenantState(tenant["state"])
+        if state in (TenantState.DELETING, TenantState.ERASING):
+            return Changed(state, changed=False, erased_from=tenant["erased_from"])
+        _require(
+            tenant, TenantState.ACTIVE, TenantState.SUSPENDED, placements=(Placement.HERE, Placement.MOVED)
+        )
+        rows = _change(connection, tenant, "delete", "deleting", {"grace_days": grace_days})
+    return Changed(TenantState.DELETING, changed=True, erased_from=rows[0]["erased_from"])
+
+
+def undelete(conninfo: str, name: str) -> Changed:
+    """Take back a deletion: the tenant is as it was before. Raises NotFoundError, ConflictError: it is being erased."""
+    with _locked(conninfo, name) as (connection, tenant):
+        state = TenantState(tenant["state"])
+        if state in (TenantState.ACTIVE, TenantState.SUSPENDED):
+            return Changed(state, changed=False)
+        _require(tenant, TenantState.DELETING, placements=tuple(Placement))
+        _change(connection, tenant, "undelete", "undeleted", {})
+        after = _rows(connection, "lock", {"name": name})[0]["state"]
+    return Changed(TenantState(after), changed=True)
+
+
+@contextmanager
+def _locked(conninfo: str, name: str) -> Iterator[tuple[Connection, DictRow]]:
+    """The tenant's row, held until the end. Raises NotFoundError."""
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        found = _rows(connection, "lock", {"name": name})
+        if not found:
+            raise NotFoundError(f"there is no tenant {name}", field="tenant")
+        yield connection, found[0]
+
+
+def _require(
+    tenant: DictRow, *states: TenantState, placements: tuple[Placement, ...] = (Placement.HERE,)
+) -> None:
+    """Raises ConflictError unless the tenant is in one of the states and places."""
+    if tenant["placement"] not in placements:
+        raise ConflictError(
+            f"{tenant['name']} is {tenant['placement']}, for the cell {tenant['cell']}", field="tenant"
+        )
+    if tenant["state"] not in states:
+        raise ConflictError(f"{tenant['name']} is {tenant['state']}", field="tenant")
+
+
+def _change(
+    connection: Connection, tenant: DictRow, how: str, action: str, after: dict[str, Any]
+) -> list[DictRow]:
+    rows = _rows(connection, how, {"tenant": tenant["tenant_id"]} | after)
+    told = {
+        "tenant": tenant["tenant_id"],
+        "name": tenant["name"],
+        "action": f"tenants.{action}",
+        "after": Jsonb(after),
+    }
+    connection.execute(query("cells.audit"), told)
+    return rows
+
+
+def _rows(connection: Connection, name: str, parameters: dict[str, Any] | None = None) -> list[DictRow]:
+    cursor = connection.execute(query(f"tenants.{name}"), parameters or {})
+    return cursor.fetchall() if cursor.description else []
