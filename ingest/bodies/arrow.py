@@ -238,12 +238,16 @@ def _codes(column: pa.ChunkedArray, names: dict[str | None, int], limits: BodyLi
 
 
 def _refuse_overlapping_views(chunk: pa.Array, limits: BodyLimits) -> None:
-    """Raises BodyTooLargeError when views of strings, which may overlap, unfold to more than names can have."""
-    if not pa.types.is_string_view(chunk.type):
+    """Raises BodyTooLargeError when views of strings, which may overlap, unfold to more than names can have.
+
+    Those of a dictionary too, which may hold more of them than there are rows.
+    """
+    texts = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+    if not pa.types.is_string_view(texts.type) or len(texts) == 0:
         return
-    lengths = np.frombuffer(chunk.buffers()[1], np.int32)[::_VIEW_INTEGERS][
-        chunk.offset : chunk.offset + len(chunk)
-    ]
+    # The buffer may end with bytes that are no view.
+    views = np.frombuffer(texts.buffers()[1], np.int32, _VIEW_INTEGERS * (texts.offset + len(texts)))
+    lengths = views[::_VIEW_INTEGERS][texts.offset :]
     bytes_max = limits.readings_max * limits.pack_name_characters_max
     if lengths.sum(dtype=np.int64) > bytes_max:
         raise BodyTooLargeError(f"the packs' names have more than {bytes_max} bytes", limit=bytes_max)

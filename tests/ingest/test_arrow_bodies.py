@@ -75,6 +75,20 @@ def test_views_of_strings_are_read_and_may_not_unfold_to_more_than_names_have() 
     overlapping = pa.Array.from_buffers(pa.string_view(), 500, buffers)
     with pytest.raises(BodyTooLargeError, match="names"):
         read_arrow(stream(table_of(overlapping)), LIMITS)
+    # A dictionary of views holds more of them than there are rows.
+    dictionary = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), overlapping)
+    with pytest.raises(BodyTooLargeError, match="names"):
+        read_arrow(stream(table_of(dictionary)), LIMITS)
+
+
+def test_a_buffer_of_views_with_bytes_left_over_is_read() -> None:
+    names = [*"PQR"] * 3
+    sent = stream(table_of(pa.array(names, pa.string_view())))
+    views_bytes, more = (size.to_bytes(8, "little") for size in (9 * 16, 9 * 16 + 1))
+    # The buffer's length, and where the next one begins.
+    assert sent.count(views_bytes * 2) == 1
+    raw = read_arrow(sent.replace(views_bytes * 2, more + views_bytes), LIMITS)
+    assert [raw.pack_names[code] for code in raw.pack_code] == names
 
 
 def test_empty_streams_have_no_readings() -> None:
