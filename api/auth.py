@@ -1,5 +1,6 @@
 """Access tokens: Ed25519-signed JWTs become an Actor; development makes its own."""
 
+import base64
 import json
 import os
 import uuid
@@ -12,6 +13,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from api.identity.keys import KeyRing
 from api.settings import DEVELOPMENT_ISSUER, Environment, Settings
 from domain.errors import SettingsRefusedError, UnauthenticatedError
 from domain.tenancy import Role
@@ -19,15 +21,24 @@ from domain.tenancy import Role
 ALGORITHM: Final = "EdDSA"
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - a media type
 REQUIRED_CLAIMS: Final = ("iss", "aud", "exp", "iat", "sub", "jti", "tenant")
+REFUSED_HEADERS: Final = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64", "zip"})
+"""Keys that the token itself brings or names, and extensions that would have to be understood."""
+NOT_VALID: Final = "the token is not valid, or has ended"
+"""Said of every token that is refused, so that forgers aren't told what to mend."""
 DEVELOPMENT_KEY_ID: Final = "development"
 DEVELOPMENT_KEY_FILE: Final = "development-signing-key.pem"
+TOKEN_CHARACTERS_MAX: Final = 8_192
 _CACHED_TOKENS_MAX: Final = 10_000
 _CLAIM_CHARACTERS_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says."""
+    """What a verified token says.
+
+    epoch: that of its subject when it was issued; None for tokens of others, which know no epochs.
+    session: in which its refresh token belongs with it; None for tokens without one.
+    """
 
     subject: str
     tenant_name: str
@@ -35,78 +46,166 @@ class Claims:
     sites: frozenset[str] | None
     device_pack: str | None
     expires_at_s: int
+    issued_at_s: int
+    epoch: int | None = None
+    session: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        return {
+            "subject": self.subject,
+            "tenant_name": self.tenant_name,
+            "roles": sorted(self.roles),
+            "sites": None if self.sites is None else sorted(self.sites),
+            "device_pack": self.device_pack,
+            "expires_at_s": self.expires_at_s,
+            "issued_at_s": self.issued_at_s,
+            "epoch": self.epoch,
+            "session": self.session,
+        }
+
+    @staticmethod
+    def from_json(said: dict[str, Any]) -> "Claims":
+        """The claims that `as_json` has written."""
+        sites = said["sites"]
+        return Claims(
+            subject=said["subject"],
+            tenant_name=said["tenant_name"],
+            roles=frozenset(Role(role) for role in said["roles"]),
+            sites=None if sites is None else frozenset(sites),
+            device_pack=said["device_pack"],
+            expires_at_s=said["expires_at_s"],
+            issued_at_s=said["issued_at_s"],
+            epoch=said["epoch"],
+            session=said["session"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A key with the one issuer whose tokens it verifies, and how long those may live."""
+
+    key: Ed25519PublicKey
+    issuer: str
+    life_s_max: int
 
 
 class TokenVerifier:
-    """Verifies access tokens against pinned keys; remembers verified ones until they expire."""
+    """Verifies access tokens against pinned keys; remembers verified ones until they expire.
+
+    trusted: the key of a key id, None for an unknown one. It is asked again for each token, because keys go.
+    """
 
     def __init__(
         self,
-        keys: dict[str, Ed25519PublicKey],
-        issuer: str,
+        trusted: Callable[[str], TrustedKey | None],
         audience: str,
         leeway_s: int,
-        life_s_max: int,
         now_s: Callable[[], float],
     ) -> None:
-        self._keys = keys
-        self._issuer = issuer
+        self._trusted = trusted
         self._audience = audience
         self._leeway_s = leeway_s
-        self._life_s_max = life_s_max
         self._now_s = now_s
-        self._verified: dict[str, Claims] = {}
+        self._verified: dict[str, tuple[TrustedKey, str, Claims]] = {}
 
     def verify(self, token: str) -> Claims:
         """The claims of a token. Raises UnauthenticatedError, which doesn't tell forgers what to mend."""
         known = self._verified.get(token)
-        if known is not None and known.expires_at_s + self._leeway_s > self._now_s():
-            return known
-        claims = self._verify(token)
+        if known is not None:
+            trusted, key_id, claims = known
+            if claims.expires_at_s + self._leeway_s > self._now_s() and self._trusted(key_id) is trusted:
+                return claims
+        verified = self._verify(token)
         if len(self._verified) >= _CACHED_TOKENS_MAX:
             self._verified.clear()
-        self._verified[token] = claims
-        return claims
+        self._verified[token] = verified
+        return verified[2]
 
-    def _verify(self, token: str) -> Claims:
+    def _verify(self, token: str) -> tuple[TrustedKey, str, Claims]:
         try:
-            header = jwt.get_unverified_header(token)
+            header, payload = parts_of(token)
             if header.get("typ") != TOKEN_TYPE or header.get("alg") != ALGORITHM:
-                raise UnauthenticatedError("the token is not an access token of this installation")
-            payload = jwt.decode(
+                raise ValueError("the token is not an access token of this installation")
+            key_id = _text(header["kid"])
+            trusted = self._trusted(key_id)
+            if trusted is None:
+                raise KeyError(key_id)
+            jwt.decode(
                 token,
-                self._keys[str(header.get("kid"))],
+                trusted.key,
                 algorithms=[ALGORITHM],
                 audience=self._audience,
-                issuer=self._issuer,
+                issuer=trusted.issuer,
                 leeway=self._leeway_s,
                 options={"require": list(REQUIRED_CLAIMS)},
             )
-            return self._claims(payload)
-        except jwt.ExpiredSignatureError as error:
-            raise UnauthenticatedError("the token has expired") from error
-        except (
-            jwt.InvalidTokenError,
-            KeyError,
-            ValueError,
-            TypeError,
-            ArithmeticError,
-            RecursionError,
-        ) as error:
-            raise UnauthenticatedError("the token is not valid") from error
+            if payload["exp"] - payload["iat"] > trusted.life_s_max:
+                raise ValueError("the token lives longer than is accepted")
+            return trusted, key_id, _claims(payload)
+        except TOKEN_FAULTS as error:
+            raise UnauthenticatedError(NOT_VALID) from error
 
-    def _claims(self, payload: dict[str, Any]) -> Claims:
-        if payload["exp"] - payload["iat"] > self._life_s_max:
-            raise UnauthenticatedError("the token lives longer than is accepted", limit=self._life_s_max)
-        sites, pack = payload.get("sites"), payload.get("pack")
-        return Claims(
-            subject=_text(payload["sub"]),
-            tenant_name=_text(payload["tenant"]),
-            roles=frozenset(Role(role) for role in _texts(payload.get("roles", []))),
-            sites=None if sites is None else frozenset(_texts(sites)),
-            device_pack=None if pack is None else _text(pack),
-            expires_at_s=int(payload["exp"]),
-        )
+
+TOKEN_FAULTS: Final = (
+    jwt.PyJWTError,
+    KeyError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What reading a token raises that isn't one that is accepted."""
+
+
+def parts_of(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and payload of a token that nobody has verified. Raises one of TOKEN_FAULTS.
+
+    Stricter than PyJWT: no name twice, no header that brings a key along, and times are whole numbers.
+    """
+    if len(token) > TOKEN_CHARACTERS_MAX:
+        raise ValueError("the token is too long")
+    first, second, _ = token.split(".")
+    header, payload = _part(first), _part(second)
+    if REFUSED_HEADERS & header.keys():
+        raise ValueError("the token has a header that is refused")
+    for name in ("exp", "iat", "nbf"):
+        if name in payload and type(payload[name]) is not int:
+            raise TypeError(f"{name} is no whole number")
+    return header, payload
+
+
+def _part(text: str) -> dict[str, Any]:
+    raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
+    found = json.loads(raw, object_pairs_hook=_unique)
+    if not isinstance(found, dict):
+        raise TypeError("a part of the token is no object")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object in the token has the same name twice")
+    return found
+
+
+def _claims(payload: dict[str, Any]) -> Claims:
+    sites, pack = payload.get("sites"), payload.get("pack")
+    epoch, session = payload.get("epoch"), payload.get("sid")
+    if epoch is not None and type(epoch) is not int:
+        raise TypeError("epoch is no whole number")
+    return Claims(
+        subject=_text(payload["sub"]),
+        tenant_name=_text(payload["tenant"]),
+        roles=frozenset(Role(role) for role in texts_in(payload.get("roles", []))),
+        sites=None if sites is None else frozenset(texts_in(sites)),
+        device_pack=None if pack is None else _text(pack),
+        expires_at_s=payload["exp"],
+        issued_at_s=payload["iat"],
+        epoch=epoch,
+        session=None if session is None else _text(session),
+    )
 
 
 def _text(claim: object) -> str:
@@ -116,46 +215,52 @@ def _text(claim: object) -> str:
     return claim
 
 
-def _texts(claim: object) -> list[str]:
+def texts_in(claim: object) -> list[str]:
+    """The texts of a claim that is a list. Raises TypeError, ValueError for another one."""
     if not isinstance(claim, list):
         raise TypeError("a claim is not a list")
     return [_text(entry) for entry in claim]
 
 
-def make_verifier(settings: Settings, now_s: Callable[[], float]) -> TokenVerifier:
-    """The verifier of this installation.
+def make_verifier(
+    settings: Settings, now_s: Callable[[], float], own: KeyRing | None = None
+) -> TokenVerifier:
+    """The verifier of this installation: of its own tokens, of those of the issuer that the settings name, and in
+    development, unless they name one, of development tokens.
 
-    Raises SettingsRefusedError when production has no issuer and keys of its own, or names the development
-    issuer.
+    Raises SettingsRefusedError when of issuer and keys only one is named, or production names the development issuer.
     """
-    if settings.env is Environment.DEVELOPMENT and settings.token_issuer is None:
-        key = development_key(settings.data_dir, create=True).public_key()
-        return TokenVerifier(
-            {DEVELOPMENT_KEY_ID: key},
-            DEVELOPMENT_ISSUER,
-            settings.token_audience,
-            settings.token_leeway_s,
-            settings.development_token_life_s,
-            now_s,
-        )
-    if settings.token_issuer is None or settings.token_jwks_file is None:
+    fixed: dict[str, TrustedKey] = {}
+    if settings.token_issuer is not None and settings.token_jwks_file is not None:
+        if settings.token_issuer == DEVELOPMENT_ISSUER:
+            raise SettingsRefusedError(
+                "the development issuer is refused in production", field="BPM_TOKEN_ISSUER"
+            )
+        fixed = {
+            key_id: TrustedKey(key, settings.token_issuer, settings.token_life_s_max)
+            for key_id, key in read_key_set(settings.token_jwks_file).items()
+        }
+    elif settings.token_issuer is not None or settings.token_jwks_file is not None:
         raise SettingsRefusedError(
-            "production needs BPM_TOKEN_ISSUER and BPM_TOKEN_JWKS_FILE (or set BPM_ENV=development, on a machine "
-            "of your own)",
+            "an issuer of tokens needs both BPM_TOKEN_ISSUER and BPM_TOKEN_JWKS_FILE",
             field="BPM_TOKEN_ISSUER",
         )
-    if settings.env is Environment.PRODUCTION and settings.token_issuer == DEVELOPMENT_ISSUER:
-        raise SettingsRefusedError(
-            "the development issuer is refused in production", field="BPM_TOKEN_ISSUER"
-        )
-    return TokenVerifier(
-        read_key_set(settings.token_jwks_file),
-        settings.token_issuer,
-        settings.token_audience,
-        settings.token_leeway_s,
-        settings.token_life_s_max,
-        now_s,
-    )
+    elif settings.env is Environment.DEVELOPMENT:
+        key = development_key(settings.data_dir, create=True).public_key()
+        fixed = {DEVELOPMENT_KEY_ID: TrustedKey(key, DEVELOPMENT_ISSUER, settings.development_token_life_s)}
+    if settings.own_issuer in (DEVELOPMENT_ISSUER, settings.token_issuer):
+        raise SettingsRefusedError("our own issuer needs a name of its own", field="BPM_OWN_ISSUER")
+    known: dict[str, TrustedKey] = {}
+
+    def trusted(key_id: str) -> TrustedKey | None:
+        key = None if own is None else own.public_key(key_id)
+        if key is None:
+            return fixed.get(key_id)
+        if known.get(key_id) is None or known[key_id].key is not key:
+            known[key_id] = TrustedKey(key, settings.own_issuer, settings.access_token_life_s)
+        return known[key_id]
+
+    return TokenVerifier(trusted, settings.token_audience, settings.token_leeway_s, now_s)
 
 
 def read_key_set(path: Path) -> dict[str, Ed25519PublicKey]:

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 
 from api.answer_cache import AnswerCache
 from api.audit.retention import AuditRetention
-from api.auth import Claims, TokenVerifier, make_verifier
+from api.auth import NOT_VALID, Claims
 from api.delivering.outside import Outside, make_outside
 from api.disk import DiskGuard, mark_of
+from api.identity.parts import Identity, make_identity
 from api.key_aliases.cache import AliasCache
 from api.live.hub import Hub, HubLimits
 from api.live.seats import Seats
@@ -63,7 +64,7 @@ class Engine:
 
     settings: Settings
     clock: AnchoredClock
-    verifier: TokenVerifier
+    identity: Identity
     registry: Registry
     packs: PackCache
     answers: AnswerCache
@@ -93,24 +94,25 @@ class Engine:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise UnauthenticatedError("send Authorization: Bearer with an access token")
-        return self.verifier.verify(token.strip())
+        return self.identity.verifier.verify(token.strip())
 
     async def actor_of_claims(self, claims: Claims) -> Actor:
         """The caller that a verified token names. Raises UnauthenticatedError, and what `Place.require_near` does."""
         tenant = await self._tenant(claims.tenant_name)
         tenant.place.require_near(tenant.name)
+        self.identity.revocations.require_valid(tenant.tenant_id, claims)
         return Actor(
             claims.subject, tenant.tenant_id, tenant.name, claims.roles, claims.sites, claims.device_pack
         )
 
-    async def require_settled(self, actor: Actor) -> None:
-        """Raises UnavailableError while the actor's tenant is on its way to another cell."""
-        tenant = await self._tenant(actor.tenant_name)
+    async def require_settled(self, tenant_name: str) -> None:
+        """Raises UnavailableError while the tenant is on its way to another cell."""
+        tenant = await self._tenant(tenant_name)
         tenant.place.require_settled(tenant.name, self.settings.retry_after_s)
 
-    async def require_near(self, actor: Actor) -> None:
-        """Raises what says why the actor's tenant isn't served here (any more)."""
-        tenant = await self._tenant(actor.tenant_name)
+    async def require_near(self, tenant_name: str) -> None:
+        """Raises what says why the tenant isn't served here (any more)."""
+        tenant = await self._tenant(tenant_name)
         tenant.place.require_near(tenant.name)
 
     async def _tenant(self, name: str) -> Tenant:
@@ -120,7 +122,7 @@ class Engine:
         found = await self.registry.tenant(name)
         if found is None:
             self._tenants.pop(name, None)
-            raise UnauthenticatedError("the token's tenant doesn't exist")
+            raise UnauthenticatedError(NOT_VALID)
         self._tenants[name] = (time.monotonic(), found)
         return found
 
@@ -134,10 +136,14 @@ class Engine:
             self.counter.start()
         self.hub.start()
         self.outside.start()
-        tasks = [
-            asyncio.create_task(task)
-            for task in (self.sweeper.run(), self.disk.run(), self.settler.run(), self.audit_retention.run())
-        ]
+        running = (
+            self.sweeper.run(),
+            self.disk.run(),
+            self.settler.run(),
+            self.audit_retention.run(),
+            *self.identity.tasks(),
+        )
+        tasks = [asyncio.create_task(task) for task in running]
         try:
             yield
         finally:
@@ -146,6 +152,7 @@ class Engine:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.hub.stop()
             await self.outside.stop()
+            self.identity.passwords.stop()
             if self.counter is not None:
                 await asyncio.to_thread(self.counter.stop)
             await self.runner.stop()
@@ -255,11 +262,14 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         ),
         settings.quarantine_sweep_s,
     )
+    hub = _hub(settings, access, directory)
+    identity = make_identity(settings, ingest, directory, clock)
+    identity.revocations.on_ended = hub.recheck
     outside = make_outside(settings, access.as_role(INGEST_ROLE, settings), clock, metrics, reached)
     return Engine(
         settings=settings,
         clock=clock,
-        verifier=make_verifier(settings, time.time),
+        identity=identity,
         registry=registry,
         packs=PackCache(registry),
         answers=AnswerCache(settings.answers_kept_bytes_max),
@@ -269,7 +279,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         counter=counter,
         metrics=metrics,
         sweeper=sweeper,
-        hub=_hub(settings, access, directory),
+        hub=hub,
         seats=seats,
         outside=outside,
         sign_in=DevelopmentSignIn(settings, registry, time.monotonic),

@@ -35,6 +35,7 @@ STATUS: dict[type[errors.BpmError], int] = {
     errors.KeyReusedError: 422,
     errors.PreconditionRequiredError: 428,
     errors.BusyError: 429,
+    errors.SignInBlockedError: 429,
     errors.UnavailableError: 503,
     errors.TenantMovingError: 503,
     errors.DiskLowError: 507,

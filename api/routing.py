@@ -71,7 +71,7 @@ class Allowed:
         if not decision.allowed:
             raise ForbiddenError(decision.reason)
         if self.action.changes:
-            await engine_of(request).require_settled(actor)
+            await engine_of(request).require_settled(actor.tenant_name)
         client = None if request.client is None else request.client.host
         return Call(engine_of(request), actor, str(request.scope["request_id"]), client)
 

@@ -129,6 +129,12 @@ class BusyError(BpmError):
     code = "busy"
 
 
+class SignInBlockedError(BpmError):
+    """Too many sign-ins failed for this login; try again after `retry_after_s`."""
+
+    code = "sign_in_blocked"
+
+
 class TenantElsewhereError(BpmError):
     """The tenant is on another cell: ask there."""
 

@@ -1,5 +1,6 @@
 """Who may do what: one function, asked by every route, bridge, export and job."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -36,6 +37,8 @@ class Action(StrEnum):
     SITE_READ = "site:read"
     SITE_WRITE = "site:write"
     AUDIT_READ = "audit:read"
+    USER_READ = "user:read"
+    USER_WRITE = "user:write"
     OWN_PERMISSIONS_READ = "own-permissions:read"
 
     @property
@@ -170,11 +173,14 @@ BEYOND_SITES: Final = frozenset(
         Action.SILENCE_READ,
         Action.SILENCE_WRITE,
         Action.AUDIT_READ,
+        Action.USER_READ,
+        Action.USER_WRITE,
     }
 )
 """Actions that reach all sites of a tenant: a model's limits and key aliases judge every site's readings, what was set
 aside may name any pack, a batch that is corrected may hold readings of every site, rules, silences and saved groups
-hold packs of every site, and the audit log tells of all changes. A credential that is limited to sites is refused them.
+hold packs of every site, the audit log tells of all changes, and users may be given any site. A credential that is
+limited to sites is refused them.
 """
 
 
@@ -199,6 +205,20 @@ def decide(actor: Actor, action: Action) -> Decision:
             return Decision(True, f"role {role} grants {action}")
     held = ", ".join(sorted(actor.roles)) or "none"
     return Decision(False, f"{action} is granted by none of the roles held ({held})")
+
+
+def may_grant(actor: Actor, roles: Collection[Role]) -> Decision:
+    """Whether the actor may do itself all that the roles grant: nobody makes a user who may do more.
+
+    Whoever runs the installation is no tenant's to name.
+    """
+    if Role.PLATFORM_ADMIN in roles and Role.PLATFORM_ADMIN not in actor.roles:
+        return Decision(False, f"role {Role.PLATFORM_ADMIN} is given by the installation alone")
+    for role in sorted(set(roles)):
+        for action in sorted(GRANTS[role]):
+            if not decide(actor, action).allowed:
+                return Decision(False, f"role {role} grants {action}, which the credential may not do itself")
+    return Decision(True, "the credential may do all that the roles grant")
 
 
 def sees_only_own_batches(actor: Actor) -> bool:

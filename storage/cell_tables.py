@@ -107,6 +107,11 @@ MOVED: Final = (
     Moved("packs"),
     # Written here: by its transaction the owners learn where packs are.
     Moved("tenures", left=("changed_xid",)),
+    # Whoever is signed in signs in again: the other cell's tokens are signed by other keys.
+    Moved("users"),
+    Moved("user_sites"),
+    # Of tokens of an outside issuer, which are good there too and have no epoch: what ended here stays ended.
+    Moved("credential_epochs", {"epoch": "0"}),
     Moved("imports"),
     Moved("key_aliases"),
     Moved("pack_groups"),
@@ -179,6 +184,7 @@ MOVED: Final = (
 
 NOT_MOVED: Final = {
     "tenants": "its row is made anew, with what it says",
+    "sessions": "their tokens are of this cell's issuer",
     "tickets": "they hold for half a minute, in the process that gave them",
     "correction_parts": "corrections are done before a tenant goes; then nobody asks which partition did its part",
     "partitions": "the installation's own",

@@ -99,6 +99,38 @@ $$;
 
 ALTER FUNCTION bpm.refuse_change() OWNER TO bpm_owner;
 
+CREATE TABLE bpm.sites (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    region text,
+    zone text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL
+);
+
+ALTER TABLE ONLY bpm.sites FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.sites OWNER TO bpm_owner;
+
+CREATE TABLE bpm.user_sites (
+    tenant_id integer NOT NULL,
+    user_id uuid NOT NULL,
+    site_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY bpm.user_sites FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.user_sites OWNER TO bpm_owner;
+
+CREATE FUNCTION bpm.sites_of_user(of_tenant integer, of_user uuid) RETURNS text[]
+    LANGUAGE sql STABLE
+    RETURN ARRAY(SELECT sites.name FROM (bpm.user_sites JOIN bpm.sites ON (((sites.tenant_id = user_sites.tenant_id) AND (sites.id = user_sites.site_id)))) WHERE ((user_sites.tenant_id = sites_of_user.of_tenant) AND (user_sites.user_id = sites_of_user.of_user)) ORDER BY sites.name);
+
+ALTER FUNCTION bpm.sites_of_user(of_tenant integer, of_user uuid) OWNER TO bpm_owner;
+
+COMMENT ON FUNCTION bpm.sites_of_user(of_tenant integer, of_user uuid) IS 'Names of the sites to which a user is limited.';
+
 CREATE TABLE bpm.alert_actions (
     tenant_id integer NOT NULL,
     id uuid NOT NULL,
@@ -466,6 +498,28 @@ ALTER TABLE bpm.corrections ALTER COLUMN correction_no ADD GENERATED ALWAYS AS I
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE bpm.credential_epochs (
+    tenant_id integer NOT NULL,
+    holder text NOT NULL,
+    epoch bigint NOT NULL,
+    raised_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY bpm.credential_epochs FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.credential_epochs OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.credential_epochs IS 'Access tokens of a subject or session with a lower epoch have ended; a row goes when none of them can live any more.';
+
+CREATE SEQUENCE bpm.credential_epochs_epoch_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE bpm.credential_epochs_epoch_seq OWNER TO bpm_owner;
 
 CREATE TABLE bpm.day_marks (
     zone text NOT NULL,
@@ -974,19 +1028,21 @@ ALTER TABLE bpm.rules ALTER COLUMN rule_no ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-CREATE TABLE bpm.sites (
+CREATE TABLE bpm.sessions (
     tenant_id integer NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
-    name text NOT NULL,
-    region text,
-    zone text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    version integer DEFAULT 1 NOT NULL
+    user_id uuid NOT NULL,
+    handle_digest bytea NOT NULL,
+    secret_digest bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
 );
 
-ALTER TABLE ONLY bpm.sites FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY bpm.sessions FORCE ROW LEVEL SECURITY;
 
-ALTER TABLE bpm.sites OWNER TO bpm_owner;
+ALTER TABLE bpm.sessions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.sessions IS 'A family of refresh tokens: all of one session have its handle, and the secret of the newest one alone is good.';
 
 CREATE TABLE bpm.tenures (
     tenant_id integer NOT NULL,
@@ -1047,6 +1103,17 @@ CREATE VIEW bpm.shown_alerts WITH (security_invoker='true') AS
      LEFT JOIN bpm.sites ON (((sites.tenant_id = tenures.tenant_id) AND (sites.id = tenures.site_id))));
 
 ALTER VIEW bpm.shown_alerts OWNER TO bpm_owner;
+
+CREATE TABLE bpm.sign_in_failures (
+    digest bytea NOT NULL,
+    failures integer NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    blocked_until timestamp with time zone NOT NULL
+);
+
+ALTER TABLE bpm.sign_in_failures OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.sign_in_failures IS 'By the hash of tenant and login, whether or not there are such: the answer must not tell.';
 
 CREATE TABLE bpm.silences (
     tenant_id integer NOT NULL,
@@ -1208,6 +1275,36 @@ ALTER TABLE bpm.tickets OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.tickets IS 'Unused tickets by their hash, with what the token said that they were asked with.';
 
+CREATE TABLE bpm.users (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    login text NOT NULL,
+    state text DEFAULT 'invited'::text NOT NULL,
+    roles text[] NOT NULL,
+    all_sites boolean NOT NULL,
+    password_hash text,
+    has_password boolean GENERATED ALWAYS AS ((password_hash IS NOT NULL)) STORED NOT NULL,
+    invitation_digest bytea,
+    invitation_expires_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    purge_at timestamp with time zone,
+    version integer DEFAULT 1 NOT NULL,
+    CONSTRAINT users_check CHECK (((state = 'deleted'::text) = (purge_at IS NOT NULL))),
+    CONSTRAINT users_check1 CHECK (((invitation_digest IS NULL) = (invitation_expires_at IS NULL))),
+    CONSTRAINT users_check2 CHECK (((state <> 'active'::text) OR (password_hash IS NOT NULL))),
+    CONSTRAINT users_state_check CHECK ((state = ANY (ARRAY['invited'::text, 'active'::text, 'suspended'::text, 'deleted'::text])))
+);
+
+ALTER TABLE ONLY bpm.users FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.users OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.users.login IS 'Login name or e-mail address in small letters; taken until the user is purged.';
+
+COMMENT ON COLUMN bpm.users.all_sites IS 'Whether the user is not limited to the sites of user_sites.';
+
+COMMENT ON COLUMN bpm.users.purge_at IS 'When nothing but the id is left of a deleted user, in the audit log.';
+
 CREATE TABLE bpm.window_marks (
     partition_no integer NOT NULL,
     counted_before timestamp with time zone NOT NULL
@@ -1274,6 +1371,9 @@ ALTER TABLE ONLY bpm.corrections
 
 ALTER TABLE ONLY bpm.corrections
     ADD CONSTRAINT corrections_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.credential_epochs
+    ADD CONSTRAINT credential_epochs_pkey PRIMARY KEY (tenant_id, holder);
 
 ALTER TABLE ONLY bpm.day_marks
     ADD CONSTRAINT day_marks_pkey PRIMARY KEY (zone);
@@ -1380,6 +1480,15 @@ ALTER TABLE ONLY bpm.rules
 ALTER TABLE ONLY bpm.rules
     ADD CONSTRAINT rules_tenant_id_rule_no_key UNIQUE (tenant_id, rule_no);
 
+ALTER TABLE ONLY bpm.sessions
+    ADD CONSTRAINT sessions_handle_digest_key UNIQUE (handle_digest);
+
+ALTER TABLE ONLY bpm.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.sign_in_failures
+    ADD CONSTRAINT sign_in_failures_pkey PRIMARY KEY (digest);
+
 ALTER TABLE ONLY bpm.silences
     ADD CONSTRAINT silences_pkey PRIMARY KEY (tenant_id, id);
 
@@ -1415,6 +1524,15 @@ ALTER TABLE ONLY bpm.tenures
 
 ALTER TABLE ONLY bpm.tickets
     ADD CONSTRAINT tickets_pkey PRIMARY KEY (tenant_id, digest);
+
+ALTER TABLE ONLY bpm.user_sites
+    ADD CONSTRAINT user_sites_pkey PRIMARY KEY (tenant_id, user_id, site_id);
+
+ALTER TABLE ONLY bpm.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.users
+    ADD CONSTRAINT users_tenant_id_login_key UNIQUE (tenant_id, login);
 
 ALTER TABLE ONLY bpm.window_marks
     ADD CONSTRAINT window_marks_pkey PRIMARY KEY (partition_no);
@@ -1464,6 +1582,8 @@ CREATE UNIQUE INDEX channels_name ON bpm.channels USING btree (tenant_id, name) 
 
 CREATE INDEX corrections_unfinished ON bpm.corrections USING btree (correction_no) WHERE (status <> 'done'::text);
 
+CREATE INDEX credential_epochs_raised ON bpm.credential_epochs USING btree (raised_at);
+
 CREATE INDEX deliveries_attempted ON bpm.deliveries USING btree (tenant_id, attempted_at) WHERE (attempted_at IS NOT NULL);
 
 CREATE UNIQUE INDEX deliveries_digest ON bpm.deliveries USING btree (tenant_id, channel_id, quiet_until) WHERE collecting;
@@ -1502,6 +1622,12 @@ CREATE UNIQUE INDEX rule_transitions_log ON bpm.rule_transitions USING btree (pa
 
 CREATE INDEX rule_transitions_of_alert ON bpm.rule_transitions USING btree (tenant_id, rule_no, rule_version, subject_pack, subject_source, onset);
 
+CREATE INDEX sessions_expired ON bpm.sessions USING btree (expires_at);
+
+CREATE INDEX sessions_of_user ON bpm.sessions USING btree (tenant_id, user_id, created_at);
+
+CREATE INDEX sign_in_failures_last ON bpm.sign_in_failures USING btree (last_at);
+
 CREATE INDEX submissions_arrived ON bpm.submissions USING btree (arrived_at);
 
 CREATE INDEX superseded_readings_batch ON bpm.superseded_readings USING btree (batch_no);
@@ -1521,6 +1647,12 @@ COMMENT ON INDEX bpm.tenures_one_open IS 'A pack has one holder at a time, of wh
 CREATE UNIQUE INDEX tickets_digest ON bpm.tickets USING btree (digest);
 
 CREATE INDEX tickets_expired ON bpm.tickets USING btree (tenant_id, expires_at);
+
+CREATE INDEX user_sites_by_site ON bpm.user_sites USING btree (tenant_id, site_id);
+
+CREATE INDEX users_by_invitation ON bpm.users USING btree (invitation_digest);
+
+CREATE INDEX users_to_purge ON bpm.users USING btree (purge_at) WHERE (purge_at IS NOT NULL);
 
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.guard_audit_log();
 
@@ -1578,6 +1710,9 @@ ALTER TABLE ONLY bpm.corrections
 
 ALTER TABLE ONLY bpm.corrections
     ADD CONSTRAINT corrections_tenant_id_pack_id_fkey FOREIGN KEY (tenant_id, pack_id) REFERENCES bpm.packs(tenant_id, pack_id);
+
+ALTER TABLE ONLY bpm.credential_epochs
+    ADD CONSTRAINT credential_epochs_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.days_to_fold
     ADD CONSTRAINT days_to_fold_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1651,6 +1786,12 @@ ALTER TABLE ONLY bpm.rules
 ALTER TABLE ONLY bpm.rules
     ADD CONSTRAINT rules_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
 
+ALTER TABLE ONLY bpm.sessions
+    ADD CONSTRAINT sessions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.sessions
+    ADD CONSTRAINT sessions_tenant_id_user_id_fkey FOREIGN KEY (tenant_id, user_id) REFERENCES bpm.users(tenant_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY bpm.silences
     ADD CONSTRAINT silences_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -1690,6 +1831,18 @@ ALTER TABLE ONLY bpm.tenures
 ALTER TABLE ONLY bpm.tickets
     ADD CONSTRAINT tickets_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE ONLY bpm.user_sites
+    ADD CONSTRAINT user_sites_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.user_sites
+    ADD CONSTRAINT user_sites_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
+
+ALTER TABLE ONLY bpm.user_sites
+    ADD CONSTRAINT user_sites_tenant_id_user_id_fkey FOREIGN KEY (tenant_id, user_id) REFERENCES bpm.users(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY bpm.users
+    ADD CONSTRAINT users_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.window_marks
     ADD CONSTRAINT window_marks_partition_no_fkey FOREIGN KEY (partition_no) REFERENCES bpm.partitions(partition_no);
 
@@ -1711,6 +1864,8 @@ ALTER TABLE bpm.channels ENABLE ROW LEVEL SECURITY;
 ALTER TABLE bpm.closed_changes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.corrections ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.credential_epochs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.days_to_fold ENABLE ROW LEVEL SECURITY;
 
@@ -1748,6 +1903,8 @@ ALTER TABLE bpm.rule_versions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.rules ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.sessions ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.silences ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.sites ENABLE ROW LEVEL SECURITY;
@@ -1771,6 +1928,8 @@ CREATE POLICY tenant ON bpm.channels TO bpm_app USING ((tenant_id = ( SELECT (NU
 CREATE POLICY tenant ON bpm.closed_changes TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.corrections TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.credential_epochs TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.days_to_fold TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -1808,6 +1967,8 @@ CREATE POLICY tenant ON bpm.rule_versions TO bpm_app USING ((tenant_id = ( SELEC
 
 CREATE POLICY tenant ON bpm.rules TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.sessions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.silences TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.sites TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
@@ -1822,6 +1983,10 @@ CREATE POLICY tenant ON bpm.tenures TO bpm_app USING ((tenant_id = ( SELECT (NUL
 
 CREATE POLICY tenant ON bpm.tickets TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.user_sites TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.users TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.window_notes TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 ALTER TABLE bpm.tenants ENABLE ROW LEVEL SECURITY;
@@ -1829,6 +1994,10 @@ ALTER TABLE bpm.tenants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE bpm.tenures ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.tickets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.user_sites ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.users ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.window_notes ENABLE ROW LEVEL SECURITY;
 
@@ -1841,6 +2010,12 @@ GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone
 
 REVOKE ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.sites TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.user_sites TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.user_sites TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.alert_actions TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.alert_actions TO bpm_ingest;
@@ -1885,6 +2060,12 @@ GRANT SELECT,INSERT ON TABLE bpm.corrections TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.corrections TO bpm_ingest;
 
 GRANT USAGE ON SEQUENCE bpm.corrections_correction_no_seq TO bpm_ingest;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.credential_epochs TO bpm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.credential_epochs TO bpm_ingest;
+
+GRANT USAGE ON SEQUENCE bpm.credential_epochs_epoch_seq TO bpm_app;
+GRANT USAGE ON SEQUENCE bpm.credential_epochs_epoch_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.day_marks TO bpm_ingest;
 
@@ -1971,14 +2152,26 @@ GRANT UPDATE(version) ON TABLE bpm.rules TO bpm_app;
 
 GRANT USAGE ON SEQUENCE bpm.rules_rule_no_seq TO bpm_ingest;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
-GRANT SELECT,INSERT ON TABLE bpm.sites TO bpm_ingest;
+GRANT DELETE ON TABLE bpm.sessions TO bpm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.sessions TO bpm_ingest;
+
+GRANT SELECT(tenant_id) ON TABLE bpm.sessions TO bpm_app;
+
+GRANT SELECT(id) ON TABLE bpm.sessions TO bpm_app;
+
+GRANT SELECT(user_id) ON TABLE bpm.sessions TO bpm_app;
+
+GRANT SELECT(created_at) ON TABLE bpm.sessions TO bpm_app;
+
+GRANT SELECT(expires_at) ON TABLE bpm.sessions TO bpm_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.shown_alerts TO bpm_app;
 GRANT SELECT ON TABLE bpm.shown_alerts TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.sign_in_failures TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_ingest;
@@ -2008,6 +2201,32 @@ GRANT USAGE ON SEQUENCE bpm.tenures_tenure_no_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.tickets TO bpm_app;
 GRANT SELECT,DELETE ON TABLE bpm.tickets TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.users TO bpm_ingest;
+
+GRANT SELECT(tenant_id),INSERT(tenant_id) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(id) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(login),INSERT(login),UPDATE(login) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(state),UPDATE(state) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(roles),INSERT(roles),UPDATE(roles) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(all_sites),INSERT(all_sites),UPDATE(all_sites) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(has_password) ON TABLE bpm.users TO bpm_app;
+
+GRANT INSERT(invitation_digest),UPDATE(invitation_digest) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(invitation_expires_at),INSERT(invitation_expires_at),UPDATE(invitation_expires_at) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(created_at),INSERT(created_at) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(purge_at),UPDATE(purge_at) ON TABLE bpm.users TO bpm_app;
+
+GRANT SELECT(version),UPDATE(version) ON TABLE bpm.users TO bpm_app;
 
 GRANT SELECT ON TABLE bpm.window_marks TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.window_marks TO bpm_ingest;

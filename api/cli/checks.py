@@ -289,7 +289,8 @@ def check_secrets(settings: Settings) -> Iterator[Finding]:
         return
     try:
         make_verifier(settings, time.time)
-        yield Finding("tokens", State.OK, f"issued by {settings.token_issuer}")
+        others = "" if settings.token_issuer is None else f", and by {settings.token_issuer}"
+        yield Finding("tokens", State.OK, f"issued here{others}")
     except SettingsRefusedError as error:
         yield Finding("tokens", State.FAILURE, error.detail, "see docs/reference/settings.md")
     if make_sealer(settings).has_keys:

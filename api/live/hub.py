@@ -75,6 +75,12 @@ class Hub:
         for feed in self._feeds.values():
             feed.call_all()
 
+    def recheck(self, tenants: set[TenantId]) -> None:
+        """Let the subscriptions of these tenants look whether their credentials still hold."""
+        for tenant in tenants:
+            if (feed := self._feeds.get(tenant)) is not None:
+                feed.call_all()
+
     async def stop(self) -> None:
         """End reading."""
         if self._task is not None:

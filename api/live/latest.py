@@ -30,23 +30,29 @@ class LatestWanted:
 
 @dataclass(frozen=True, slots=True)
 class LatestPace:
-    """heartbeat_s: after so long without a frame comes a heartbeat. members_s: who is in a group may be this old."""
+    """heartbeat_s: after so long without a frame comes a heartbeat. members_s: who is in a group may be this old.
+
+    check_s: so often it is looked whether the credential still holds, however slow the frames are.
+    """
 
     heartbeat_s: float
     members_s: float
+    check_s: float
 
 
 @dataclass(slots=True, eq=False)
 class LatestStream:
     """What one client gets. Each frame is read as its actor, so that a pack that was given away shows no more.
 
-    monotonic_s: the clock of the pace. ends_at_s: when the credential ends, by that clock.
+    monotonic_s: the clock of the pace. ends_at_s: when the credential ends, by that clock. require_valid: raises when
+    it has ended before.
     """
 
     call: Call
     wanted: LatestWanted
     pace: LatestPace
     ends_at_s: float
+    require_valid: Callable[[], None]
     monotonic_s: Callable[[], float]
     _number: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))
     _seen: tuple[Int64Array, Int32Array] = _NOTHING
@@ -63,8 +69,7 @@ class LatestStream:
         read_s = told_s = self.monotonic_s()
         yield Frame("snapshot", None, self._data(shown, np.arange(len(shown.packs)), unknown=shown.unknown))
         while True:
-            await asyncio.sleep(max(0.0, min(self.wanted.period_s, self.ends_at_s - self.monotonic_s())))
-            self._check()
+            await self._pause()
             now_s = self.monotonic_s()
             if await self._moved() or now_s - read_s >= self.pace.members_s:
                 before, shown, read_s = shown, await self._read(), now_s
@@ -77,9 +82,18 @@ class LatestStream:
                 told_s = now_s
                 yield Frame("heartbeat", None, None)
 
+    async def _pause(self) -> None:
+        """Wait for the next frame's time, or for the end of the credential."""
+        due_s = self.monotonic_s() + self.wanted.period_s
+        while (left_s := min(due_s, self.ends_at_s) - self.monotonic_s()) > 0:
+            await asyncio.sleep(min(left_s, self.pace.check_s))
+            self._check()
+        self._check()
+
     def _check(self) -> None:
         if self.monotonic_s() >= self.ends_at_s:
             raise UnauthenticatedError("the credential has ended")
+        self.require_valid()
         decision = decide(self.call.actor, Action.TELEMETRY_READ)
         if not decision.allowed:
             raise ForbiddenError(decision.reason)
@@ -94,7 +108,7 @@ class LatestStream:
 
     async def _read(self) -> LatestOfPacks:
         # Taken before: what the writer changes while the store is read is seen at the next look.
-        await self.call.engine.require_near(self.call.actor)
+        await self.call.engine.require_near(self.call.actor.tenant_name)
         seen = await self._remembered()
         if self.wanted.group is not None:
             found = await of_group(self.call, self.wanted.group)

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Header, Query, Request, WebSocket, WebSocketDisconnect
 from starlette.responses import Response
 
+from api.auth import Claims
 from api.bootstrap import Engine
 from api.call import Call
 from api.errors import may_answer
@@ -57,7 +58,7 @@ async def alert_stream(
     wanted = schemas.AlertFilter(
         sites=asked.site, severities=asked.severity, rules=asked.rule, packs=asked.pack
     )
-    subscribed = service.subscription(engine, call.actor, claims.expires_at_s, wanted, call.request_id)
+    subscribed = service.subscription(engine, call.actor, claims, wanted, call.request_id)
     held = contextlib.AsyncExitStack()
     held.enter_context(engine.seats.taken(call.actor.tenant_id))
     frames = subscribed.frames(asked.cursor if last_event_id is None else last_event_id)
@@ -71,8 +72,8 @@ async def alerts_live(
     """Alerts over a WebSocket, after a first frame with a ticket."""
     engine: Engine = socket.app.state.engine
 
-    def frames(live: LiveSocket, actor: Actor, ends_at_s: float, asked: schemas.Subscribe) -> Frames:
-        subscribed = service.subscription(engine, actor, ends_at_s, asked.filter, live.request_id, live)
+    def frames(live: LiveSocket, actor: Actor, claims: Claims, asked: schemas.Subscribe) -> Frames:
+        subscribed = service.subscription(engine, actor, claims, asked.filter, live.request_id, live)
         return subscribed.frames(asked.cursor)
 
     await _serve(socket, engine, allowed, schemas.Subscribe, frames)
@@ -85,8 +86,8 @@ async def telemetry_live(
     """Latest values of packs over a WebSocket, after a first frame with a ticket."""
     engine: Engine = socket.app.state.engine
 
-    def frames(live: LiveSocket, actor: Actor, ends_at_s: float, asked: schemas.Watch) -> Frames:
-        return service.watch(engine, actor, ends_at_s, asked, live.request_id).frames()
+    def frames(live: LiveSocket, actor: Actor, claims: Claims, asked: schemas.Watch) -> Frames:
+        return service.watch(engine, actor, claims, asked, live.request_id).frames()
 
     await _serve(socket, engine, allowed, schemas.Watch, frames)
 
@@ -96,7 +97,7 @@ async def _serve(
     engine: Engine,
     allowed: AllowedInFrame,
     shape: type[Asked],
-    frames_of: Callable[[LiveSocket, Actor, float, Asked], Frames],
+    frames_of: Callable[[LiveSocket, Actor, Claims, Asked], Frames],
 ) -> None:
     if not service.is_welcome(engine, socket.headers):
         await socket.send_denial_response(Response(status_code=HTTP_FORBIDDEN))
@@ -116,7 +117,7 @@ async def _serve(
             actor = await engine.actor_of_claims(claims)
         allowed.check(actor)
         with engine.seats.taken(actor.tenant_id):
-            frames = frames_of(live, actor, claims.expires_at_s, asked)
+            frames = frames_of(live, actor, claims, asked)
             async with contextlib.aclosing(frames):
                 await live.send_all(frames)
     except WebSocketDisconnect:

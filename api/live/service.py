@@ -17,7 +17,7 @@ from api.live.subscription import Pace, Sink, Subscription
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms
 from domain.errors import InvalidRequestError, UnauthenticatedError
 from domain.measures import MEASURE_NAMES
-from domain.tenancy import Actor, Role
+from domain.tenancy import Actor
 from storage import tickets as stored
 
 Row = dict[str, Any]
@@ -31,16 +31,8 @@ async def make_ticket(call: Call, claims: Claims) -> Row:
     now = from_ms(engine.clock.now_ms())
     expires_at = from_ms(engine.clock.now_ms() + int(engine.settings.ticket_life_s * MILLISECONDS_PER_SECOND))
     ticket = secrets.token_urlsafe(_TICKET_BYTES)
-    said = {
-        "subject": claims.subject,
-        "tenant_name": claims.tenant_name,
-        "roles": sorted(claims.roles),
-        "sites": None if claims.sites is None else sorted(claims.sites),
-        "device_pack": claims.device_pack,
-        "expires_at_s": claims.expires_at_s,
-    }
     async with call.transaction() as transaction:
-        await stored.keep(transaction, ticket, said, now, expires_at)
+        await stored.keep(transaction, ticket, claims.as_json(), now, expires_at)
     return {"ticket": ticket, "expires_at": expires_at}
 
 
@@ -49,15 +41,7 @@ async def claims_of_ticket(engine: Engine, ticket: str) -> Claims:
     said = await stored.use(engine.directory, ticket, from_ms(engine.clock.now_ms()))
     if said is None:
         raise UnauthenticatedError("the ticket is unknown, was used, or has expired")
-    sites = said["sites"]
-    return Claims(
-        subject=said["subject"],
-        tenant_name=said["tenant_name"],
-        roles=frozenset(Role(role) for role in said["roles"]),
-        sites=None if sites is None else frozenset(sites),
-        device_pack=said["device_pack"],
-        expires_at_s=said["expires_at_s"],
-    )
+    return Claims.from_json(said)
 
 
 def is_welcome(engine: Engine, headers: Headers) -> bool:
@@ -75,7 +59,7 @@ def is_welcome(engine: Engine, headers: Headers) -> bool:
         return False
 
 
-def watch(engine: Engine, actor: Actor, ends_at_s: float, asked: Watch, request_id: str) -> LatestStream:
+def watch(engine: Engine, actor: Actor, claims: Claims, asked: Watch, request_id: str) -> LatestStream:
     """A client's stream of latest values. Raises InvalidRequestError when it is too fast."""
     settings = engine.settings
     if asked.rate_hz > settings.live_rate_hz_max:
@@ -93,8 +77,9 @@ def watch(engine: Engine, actor: Actor, ends_at_s: float, asked: Watch, request_
             measures=measures,
             period_s=1 / asked.rate_hz,
         ),
-        pace=LatestPace(settings.live_heartbeat_s, settings.live_members_s),
-        ends_at_s=time.monotonic() + ends_at_s - time.time(),
+        pace=LatestPace(settings.live_heartbeat_s, settings.live_members_s, settings.revocation_poll_s),
+        ends_at_s=time.monotonic() + claims.expires_at_s - time.time(),
+        require_valid=lambda: engine.identity.revocations.require_valid(actor.tenant_id, claims),
         monotonic_s=time.monotonic,
     )
 
@@ -102,7 +87,7 @@ def watch(engine: Engine, actor: Actor, ends_at_s: float, asked: Watch, request_
 def subscription(
     engine: Engine,
     actor: Actor,
-    ends_at_s: float,
+    claims: Claims,
     wanted: AlertFilter,
     request_id: str,
     sink: Sink | None = None,
@@ -117,7 +102,8 @@ def subscription(
     )
     return Subscription(
         audience=Audience(actor, chosen),
-        ends_at_s=ends_at_s,
+        ends_at_s=claims.expires_at_s,
+        require_valid=lambda: engine.identity.revocations.require_valid(actor.tenant_id, claims),
         hub=engine.hub,
         transactions=engine.transactions,
         pace=Pace(settings.live_heartbeat_s, settings.live_snapshot_alerts),

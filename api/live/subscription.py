@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,12 +46,13 @@ def _now_s() -> float:
 class Subscription:
     """What one client gets.
 
-    ends_at_s: when its credential ends. sink: through it the hub writes to the client itself, as long as the client
-    keeps up.
+    ends_at_s: when its credential ends. require_valid: raises when it has ended before. sink: through it the hub
+    writes to the client itself, as long as the client keeps up.
     """
 
     audience: Audience
     ends_at_s: float
+    require_valid: Callable[[], None]
     hub: Hub
     transactions: Transactions
     pace: Pace
@@ -113,6 +114,7 @@ class Subscription:
             raise reason
         if self.hub.now_s() >= self.ends_at_s:
             raise UnauthenticatedError("the credential has ended")
+        self.require_valid()
         self.audience.check()
 
     def _takes(self, event: AlertEvent) -> bool:

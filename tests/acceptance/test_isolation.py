@@ -148,6 +148,47 @@ def silence(reason: str) -> Sent:
     return {"kind": "mute", "from": FROM, "to": "2001-01-01T00:00:00Z", "reason": reason}
 
 
+PASSWORD = "four words are better"
+
+
+def new_user(holding: Holding) -> Sent:
+    return {"login": new_name(holding), "roles": ["analyst"]}
+
+
+def invitation(holding: Holding) -> Sent:
+    """An invitation that nobody has accepted, with a password."""
+    invited = holding.admin.post("/v1/users", json=new_user(holding)).raise_for_status().json()
+    return {"invitation": invited["invitation"], "password": PASSWORD}
+
+
+def refresh_token(holding: Holding) -> Sent:
+    """The refresh token of a user who has just accepted an invitation."""
+    accepted = holding.admin.post("/v1/auth/invitation", json=invitation(holding)).raise_for_status()
+    return {"refresh_token": accepted.json()["refresh_token"]}
+
+
+def password_of_user(holding: Holding) -> Sent:
+    """A user's tenant, login and password."""
+    new = new_user(holding)
+    invited = holding.admin.post("/v1/users", json=new).raise_for_status().json()
+    chosen = {"invitation": invited["invitation"], "password": PASSWORD}
+    holding.admin.post("/v1/auth/invitation", json=chosen).raise_for_status()
+    return {"tenant": holding.tenant, "login": new["login"], "password": PASSWORD}
+
+
+def resume_again(holding: Holding) -> Sent:
+    """Brings a user back whom the call before may have suspended or deleted."""
+    holding.admin.post(f"/v1/users/{holding.ids['spareuser']}/resume").raise_for_status()
+    return {}
+
+
+def suspend_again(holding: Holding) -> Sent:
+    """The same, and suspends it."""
+    resume_again(holding)
+    holding.admin.post(f"/v1/users/{holding.ids['spareuser']}/suspend").raise_for_status()
+    return {}
+
+
 ROUTES: dict[tuple[str, str], Call] = {
     ("POST", "/v1/telemetry"): Call(Action.TELEMETRY_WRITE, 200, lambda _: {"json": reading(OWN_VOLTAGE_V)}),
     ("GET", "/v1/receipts/{id}"): Call(Action.RECEIPT_READ, of="receipt"),
@@ -308,6 +349,24 @@ ROUTES: dict[tuple[str, str], Call] = {
         Action.SITE_WRITE, sent=edit("site", lambda _: {"region": "north"}), of="site"
     ),
     ("GET", "/v1/audit"): Call(Action.AUDIT_READ),
+    ("POST", "/v1/users"): Call(Action.USER_WRITE, 201, lambda of: {"json": new_user(of)}),
+    ("GET", "/v1/users"): Call(Action.USER_READ),
+    ("GET", "/v1/users/{id}"): Call(Action.USER_READ, of="user"),
+    ("PATCH", "/v1/users/{id}"): Call(
+        Action.USER_WRITE, sent=edit("user", lambda _: {"roles": ["analyst"]}), of="user"
+    ),
+    ("POST", "/v1/users/{id}/invite"): Call(Action.USER_WRITE, of="user"),
+    ("POST", "/v1/users/{id}/suspend"): Call(Action.USER_WRITE, 200, resume_again, of="spareuser"),
+    ("POST", "/v1/users/{id}/resume"): Call(Action.USER_WRITE, 200, suspend_again, of="spareuser"),
+    ("DELETE", "/v1/users/{id}"): Call(Action.USER_WRITE, 200, resume_again, of="spareuser"),
+    ("POST", "/v1/revocations"): Call(
+        Action.USER_WRITE, 204, lambda of: {"json": {"subject": f"nobody-of-{of.tenant}"}}
+    ),
+    ("POST", "/v1/auth/token"): Call(None, 200, lambda of: {"json": password_of_user(of)}),
+    ("POST", "/v1/auth/invitation"): Call(None, 200, lambda of: {"json": invitation(of)}),
+    ("POST", "/v1/auth/refresh"): Call(None, 200, lambda of: {"json": refresh_token(of)}),
+    ("POST", "/v1/auth/revoke"): Call(None, 204, lambda of: {"json": refresh_token(of)}),
+    ("GET", "/.well-known/jwks.json"): Call(None),
     ("GET", "/v1/me/permissions"): Call(Action.OWN_PERMISSIONS_READ),
     ("GET", "/healthz"): Call(None),
     ("GET", "/readyz"): Call(None),
@@ -346,6 +405,9 @@ def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding
         answer = holding.admin.post(f"/v1/{subject}s", json=values)
         assert answer.status_code == 201, answer.text
         holding.ids[subject] = answer.json()["id"]
+    for subject, login in (("user", f"{marker}@example.com"), ("spareuser", f"{marker}-spare")):
+        invited = holding.admin.post("/v1/users", json={"login": login, "roles": ["analyst"]})
+        holding.ids[subject] = invited.raise_for_status().json()["id"]
     save_again(holding)
     make_spare_channel(holding)
     tested = holding.admin.post(f"/v1/channels/{holding.ids['sparechannel']}/test")

@@ -168,14 +168,20 @@ def test_unknown_key_id_is_refused(issuer: Issuer, kid: Any) -> None:
     assert_refused(issuer.answer(f"{signed}.{base64url(issuer.key.sign(signed.encode()))}"))
 
 
-def test_key_that_the_token_brings_along_is_not_used(issuer: Issuer) -> None:
-    brought = {
-        "jwk": OKPAlgorithm.to_jwk(STRANGER.public_key(), as_dict=True),
-        "jku": "http://127.0.0.1:9/keys",
-        "x5u": "http://127.0.0.1:9/certificate",
-    }
-    assert_refused(issuer.answer(issuer.token(issuer.claims(), STRANGER, **brought)))
-    assert issuer.answer(issuer.token(issuer.claims(), **brought)).status_code == 200
+BROUGHT: dict[str, Any] = {
+    "jwk": OKPAlgorithm.to_jwk(STRANGER.public_key(), as_dict=True),
+    "jku": "http://127.0.0.1:9/keys",
+    "x5u": "http://127.0.0.1:9/certificate",
+    "x5c": ["MIIB"],
+}
+
+
+@pytest.mark.parametrize("key", [STRANGER, None], ids=["a stranger's key", "our key"])
+@pytest.mark.parametrize("header", BROUGHT)
+def test_token_that_brings_a_key_along_is_refused(
+    issuer: Issuer, header: str, key: Ed25519PrivateKey | None
+) -> None:
+    assert_refused(issuer.answer(issuer.token(issuer.claims(), key, **{header: BROUGHT[header]})))
 
 
 def test_changed_payload_or_signature_is_refused(issuer: Issuer) -> None:
@@ -212,7 +218,7 @@ def test_refusals_do_not_tell_what_was_wrong(issuer: Issuer) -> None:
         issuer.token(issuer.claims(aud="others")),
         issuer.token(issuer.claims(), kid="unknown"),
     ]
-    assert {issuer.answer(token).json()["detail"] for token in wrong} == {"the token is not valid"}
+    assert {issuer.answer(token).json()["detail"] for token in wrong} == {auth.NOT_VALID}
 
 
 def test_token_without_roles_is_known_but_may_do_nothing(issuer: Issuer) -> None:
@@ -223,15 +229,28 @@ def test_token_without_roles_is_known_but_may_do_nothing(issuer: Issuer) -> None
 def test_remembered_token_ends_with_its_life() -> None:
     now = [time.time()]
     key = Ed25519PrivateKey.generate()
-    verifier = auth.TokenVerifier({"k": key.public_key()}, ISSUER, "bpm", 30, 900, lambda: now[0])
+    trusted = {"k": auth.TrustedKey(key.public_key(), ISSUER, 900)}
+    verifier = auth.TokenVerifier(trusted.get, "bpm", 30, lambda: now[0])
     token = production_token(key, "k", iat=int(now[0]) - 900, exp=int(now[0]) - 20)
     assert verifier.verify(token).tenant_name == "acme"
     assert verifier.verify(token).tenant_name == "acme"
     now[0] += 11
-    verified_again: list[str] = []
-    verifier._verify = verified_again.append  # type: ignore[method-assign,assignment]
+    asked: list[str] = []
+    verify = verifier._verify
+    verifier._verify = lambda given: (asked.append(given), verify(given))[1]  # type: ignore[method-assign,func-returns-value]
     verifier.verify(token)
-    assert verified_again == [token]
+    assert asked == [token]
+
+
+def test_remembered_token_ends_with_its_key() -> None:
+    key = Ed25519PrivateKey.generate()
+    trusted = {"k": auth.TrustedKey(key.public_key(), ISSUER, 900)}
+    verifier = auth.TokenVerifier(trusted.get, "bpm", 30, time.time)
+    token = production_token(key, "k")
+    assert verifier.verify(token).tenant_name == "acme"
+    trusted.clear()
+    with pytest.raises(UnauthenticatedError):
+        verifier.verify(token)
 
 
 def production_token(key: Ed25519PrivateKey, kid: str, **changed: Any) -> str:
@@ -281,13 +300,18 @@ def test_production_refuses_the_development_issuer_and_its_long_lives(tmp_path: 
             verifier.verify(production_token(key, "k", **changed))
 
 
-def test_production_does_not_start_without_an_issuer_and_keys_of_its_own(tmp_path: Path) -> None:
+def test_production_does_not_start_with_half_an_issuer_or_that_of_development(tmp_path: Path) -> None:
     file = key_set(tmp_path / "keys.json", k=STRANGER.public_key())
-    for given in ({}, {"token_issuer": ISSUER}, {"token_jwks_file": file}):
+    for given in ({"token_issuer": ISSUER}, {"token_jwks_file": file}):
         with pytest.raises(SettingsRefusedError, match="BPM_TOKEN_ISSUER and BPM_TOKEN_JWKS_FILE"):
             production(tmp_path, **given)
     with pytest.raises(SettingsRefusedError, match="development issuer is refused"):
         production(tmp_path, token_issuer=DEVELOPMENT_ISSUER, token_jwks_file=file)
+    for name in (DEVELOPMENT_ISSUER, ISSUER):
+        with pytest.raises(SettingsRefusedError, match="a name of its own"):
+            production(tmp_path, token_issuer=ISSUER, token_jwks_file=file, own_issuer=name)
+    with pytest.raises(SettingsRefusedError, match="a name of its own"):
+        production(tmp_path, own_issuer=DEVELOPMENT_ISSUER)
     assert not (tmp_path / "development-signing-key.pem").exists()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.policy import Action, decide, sees_only_own_batches
+from domain.policy import Action, decide, may_grant, sees_only_own_batches
 from domain.tenancy import Actor, Role, TenantId
 
 LOOKS = {
@@ -35,6 +35,8 @@ GRANTED = {
         "channel:read",
         "channel:write",
         "audit:read",
+        "user:read",
+        "user:write",
     },
     "operator": READS
     | RULES
@@ -113,6 +115,8 @@ def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
         "channel:read",
         "channel:write",
         "audit:read",
+        "user:read",
+        "user:write",
     }
 
 
@@ -133,6 +137,22 @@ def test_limited_actor_sees_its_sites_and_nothing_without_a_site() -> None:
 def test_unlimited_actor_sees_every_site_and_what_has_none() -> None:
     assert actor("analyst").sees_site("A")
     assert actor("analyst").sees_site(None)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_nobody_grants_more_than_it_may_do_itself(role: Role) -> None:
+    others = role is not Role.PLATFORM_ADMIN
+    assert may_grant(actor("tenant_admin"), [role]).allowed is others
+    own = GRANTED["operator"]
+    assert may_grant(actor("operator"), [role, Role.OPERATOR]).allowed is (others and GRANTED[role] <= own)
+
+
+def test_limited_administrator_grants_no_role_without_limits() -> None:
+    refused = may_grant(actor("tenant_admin", sites=frozenset({"A"})), [Role.TENANT_ADMIN])
+    assert (refused.allowed, refused.reason) == (
+        False,
+        "role tenant_admin grants audit:read, which the credential may not do itself",
+    )
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,23 @@ OF_TENANTS = {
     "deliveries",
     "delivery_events",
     "tickets",
+    "users",
+    "user_sites",
+    "sessions",
+    "credential_epochs",
     "submissions",
     "alert_clearances",
 }
 APP_DOES_NOT_READ = {"alert_clearances"}
-APP_DELETES_FROM = {"quarantine", "key_aliases", "pack_groups", "pack_group_members", "tickets"}
+APP_DELETES_FROM = {
+    "quarantine",
+    "key_aliases",
+    "pack_groups",
+    "pack_group_members",
+    "tickets",
+    "user_sites",
+    "sessions",
+}
 GUESSED = "00000000-0000-4000-8000-000000000000"
 
 
@@ -114,6 +126,10 @@ def tenants(api: RunningApi) -> dict[str, int]:
             live = {"pack": "P", "ts": datetime.now(UTC).isoformat(), "temperature_c": 60}
             client.post("/v1/telemetry", json=live).raise_for_status()
             client.post("/v1/tickets").raise_for_status()
+            user = {"login": "u", "roles": ["analyst"], "sites": ["S"]}
+            invited = client.post("/v1/users", json=user).raise_for_status().json()
+            chosen = {"invitation": invited["invitation"], "password": "four words are better"}
+            client.post("/v1/auth/invitation", json=chosen).raise_for_status()
             (alert,) = client.get("/v1/alerts").json()["items"]
             client.post(f"/v1/alerts/{alert['id']}/acknowledge").raise_for_status()
     assert api.engine.counter.wait_until_counted(60)
@@ -232,12 +248,28 @@ def test_app_reads_no_partition_directly(api: RunningApi, tenants: dict[str, int
         "dispatch_positions",
         "alert_topic_positions",
         "source_positions",
+        "sign_in_failures",
         *APP_DOES_NOT_READ,
     ],
 )
 def test_app_reads_nothing_that_is_not_for_it(api: RunningApi, table: str) -> None:
     with as_app(api.access) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(f"SELECT 1 FROM {table}")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "users.password_hash",
+        "users.invitation_digest",
+        "sessions.handle_digest",
+        "sessions.secret_digest",
+    ],
+)
+def test_app_reads_no_hash_of_a_secret(api: RunningApi, column: str) -> None:
+    table, _, name = column.partition(".")
+    with as_app(api.access) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(f"SELECT {name} FROM {table}")
 
 
 def test_app_reads_of_partitions_only_which_there_are(api: RunningApi) -> None:

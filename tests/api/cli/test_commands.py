@@ -103,15 +103,16 @@ def test_refusals_say_why_and_have_their_exit_code(
     assert said in done.stderr
 
 
-def test_production_without_an_issuer_is_refused(reachable_folder: Path) -> None:
+def test_production_with_an_issuer_but_without_its_keys_is_refused(reachable_folder: Path) -> None:
     environment = os.environ | {
         "BPM_DATA_DIR": str(reachable_folder / "production"),
         "BPM_PORT": str(free_port()),
         "BPM_POSTGRES_SHARED_BUFFERS_MB": "64",
+        "BPM_TOKEN_ISSUER": "https://issuer.example",
     }
     done = subprocess.run([*BPM, "up"], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
-    assert "BPM_TOKEN_ISSUER" in done.stderr
+    assert "BPM_TOKEN_JWKS_FILE" in done.stderr
 
 
 def test_documentation_needs_no_internet(installation: Installation) -> None:

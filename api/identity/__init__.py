@@ -1,0 +1,1 @@
+"""Who is signed in: keys, access tokens, passwords, and what has ended before its time."""

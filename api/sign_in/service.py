@@ -1,0 +1,122 @@
+"""Use cases of signing in."""
+
+import logging
+from datetime import datetime
+from math import ceil
+from typing import Any
+
+from api.bootstrap import Engine
+from api.identity.issuing import Bearer
+from domain.clock import from_ms
+from domain.errors import InvalidRequestError, SignInBlockedError, UnauthenticatedError
+from domain.users import login_of, password_of, require_strength, subject_of
+from storage.sessions import ReusedError, Session
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+_WRONG = "tenant, login or password is wrong, or the user can't sign in now"
+_NO_SESSION = "the refresh token is unknown, was used, or has ended"
+_NO_INVITATION = "the invitation is unknown, was used, or has expired"
+
+
+async def sign_in(engine: Engine, tenant: str, login: str, password: str) -> Row:
+    """Tokens of a new session.
+
+    Raises UnauthenticatedError, the same and after as long for whatever is wrong, SignInBlockedError after too many
+    failures, BusyError, TenantElsewhereError.
+    """
+    identity, now = engine.identity, _now(engine)
+    try:
+        known_as = login_of(login)
+    except InvalidRequestError as error:
+        raise UnauthenticatedError(_WRONG) from error
+    async with identity.passwords.turn() as turn:
+        wait_s = await identity.failures.begin(tenant, known_as, now)
+        if wait_s is not None:
+            raise SignInBlockedError(
+                "too many sign-ins failed for this login", retry_after_s=max(1, ceil(wait_s))
+            )
+        user = await identity.sign_ins.find(tenant, known_as)
+        kept = None if user is None else user.password_hash
+        given = password_of(password)
+        if not await turn.matches(kept, given) or user is None or kept is None:
+            raise UnauthenticatedError(_WRONG)
+        await engine.require_near(tenant)
+        rehashed = await turn.hash(given) if turn.is_outdated(kept) else None
+        session = await identity.sign_ins.begin(user, now, rehashed)
+        if session is None:
+            raise UnauthenticatedError(_WRONG)
+        await identity.failures.forget(tenant, known_as)
+    return _tokens(engine, session)
+
+
+async def accept(
+    engine: Engine, invitation: str, password: str, *, request_id: str, client_address: str | None
+) -> Row:
+    """Tokens of the first session of a user who was invited and chose a password.
+
+    Raises UnauthenticatedError for the invitation, InvalidRequestError for the password, BusyError, UnavailableError.
+    """
+    identity, now = engine.identity, _now(engine)
+    user = await identity.sign_ins.invited(invitation, now)
+    if user is None:
+        raise UnauthenticatedError(_NO_INVITATION)
+    chosen = password_of(password)
+    require_strength(chosen, user.login, engine.settings.password_characters_min)
+    await engine.require_settled(user.tenant)
+    async with identity.passwords.turn() as turn:
+        hashed = await turn.hash(chosen)
+        session = await identity.sign_ins.accept(
+            user, invitation, hashed, now, request_id=request_id, client_address=client_address
+        )
+    if session is None:
+        raise UnauthenticatedError(_NO_INVITATION)
+    await identity.revocations.look_now()
+    return _tokens(engine, session)
+
+
+async def refresh(engine: Engine, refresh_token: str) -> Row:
+    """Tokens of the same session. Raises UnauthenticatedError, TenantElsewhereError."""
+    identity = engine.identity
+    try:
+        session = await identity.sign_ins.refresh(refresh_token, _now(engine))
+    except ReusedError as error:
+        log.warning("a refresh token was used twice; its session has ended")
+        await identity.revocations.look_now()
+        raise UnauthenticatedError(_NO_SESSION) from error
+    if session is None:
+        raise UnauthenticatedError(_NO_SESSION)
+    await engine.require_near(session.tenant)
+    return _tokens(engine, session)
+
+
+async def end(engine: Engine, refresh_token: str) -> None:
+    """End the session of a refresh token; nothing is said when there is none (RFC 7009)."""
+    if await engine.identity.sign_ins.end(refresh_token, _now(engine)):
+        await engine.identity.revocations.look_now()
+
+
+def _tokens(engine: Engine, session: Session) -> Row:
+    bearer = Bearer(
+        tenant=session.tenant,
+        subject=subject_of(session.user_id),
+        roles=session.roles,
+        sites=session.sites,
+        epoch=session.epoch,
+        session=str(session.id),
+        name=session.login,
+    )
+    token, life_s = engine.identity.issuer.issue(bearer)
+    return {
+        "access_token": token,
+        "token_type": "Bearer",
+        "expires_in": life_s,
+        "refresh_token": session.refresh_token,
+        "refresh_expires_at": session.expires_at.isoformat(),
+    }
+
+
+def _now(engine: Engine) -> datetime:
+    return from_ms(engine.clock.now_ms())

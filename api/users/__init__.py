@@ -1,0 +1,1 @@
+"""Users of a tenant: invited, suspended, deleted; and the end of credentials."""
