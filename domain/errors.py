@@ -177,6 +177,18 @@ class DiskLowError(BpmError):
     code = "disk_low"
 
 
+class ExportRefusedError(BpmError):
+    """The export can't be made there."""
+
+    code = "export_refused"
+
+
+class ExportFailedError(BpmError):
+    """The export could not be made."""
+
+    code = "export_failed"
+
+
 class BackupRefusedError(BpmError):
     """The backup can't be made there, or can't be used."""
 

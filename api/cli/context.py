@@ -21,6 +21,7 @@ from api.settings import Settings
 from domain.errors import (
     BackupFailedError,
     BpmError,
+    ExportFailedError,
     KafkaUnreachableError,
     MoveFailedError,
     SettingUnreadableError,
@@ -160,7 +161,7 @@ def exit_with(error: Exception) -> int:
     """Say what went wrong, to people; returns the exit code."""
     import psycopg
 
-    if isinstance(error, (BackupFailedError, KafkaUnreachableError, MoveFailedError)):
+    if isinstance(error, (BackupFailedError, ExportFailedError, KafkaUnreachableError, MoveFailedError)):
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
         return Exit.FAILED
     if isinstance(error, BpmError):

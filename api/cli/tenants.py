@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -109,6 +110,37 @@ def undelete(name: Name, *, json_output: Json = False) -> None:
     from storage.tenants import undelete as do
 
     _done(name, lambda conninfo, _: do(conninfo, name), json_output=json_output)
+
+
+@commands.command("export", epilog=examples("bpm tenant export acme --to acme-2026-11"))
+def export(
+    name: Name,
+    to: Annotated[Path, typer.Option("--to", metavar="DIRECTORY", help="A new directory.")],
+    *,
+    json_output: Json = False,
+) -> None:
+    """Write all that a tenant has into open files: records as NDJSON, readings and windows as Parquet by month.
+
+    One snapshot of the database, which goes on meanwhile. The directory appears when the export is whole; its
+    manifest.json has the rows and the SHA-256 of each file. Secrets are left out. Exit code 3 when the directory is
+    there, 1 when it can't be written.
+    """
+    from api.version import VERSION
+    from storage.database import INGEST_ROLE
+    from storage.exporting import export_tenant
+
+    def told(table: str, rows: int) -> None:
+        console.print(f"{rows:>15,} {table}", markup=False)
+
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        conninfo = access.as_role(INGEST_ROLE, settings)
+        done = export_tenant(conninfo, name, to, VERSION, told)
+    if json_output:
+        rows = {table: sum(one.rows for one in files) for table, files in done.tables.items()}
+        context.print_json({"tenant": name, "directory": str(to.absolute()), "rows": rows})
+        return
+    console.print(f"{to} has all of {name}: {done.rows:,} rows.", markup=False)
 
 
 def _done(name: str, do: Callable[[str, Settings], "Changed"], *, json_output: bool) -> None:

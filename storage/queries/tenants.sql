@@ -31,3 +31,9 @@ RETURNING erased_from
 UPDATE tenants SET
     deletion_asked_at = NULL, erased_from = NULL, rules_version = rules_version + (rules_version > 0)::int
 WHERE tenant_id = %(tenant)s
+
+-- name: described_columns
+SELECT
+    attname AS name, format_type(atttypid, atttypmod) AS type, col_description(attrelid, attnum) AS comment
+FROM pg_attribute WHERE attrelid = to_regclass('bpm.' || %(table)s) AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum
