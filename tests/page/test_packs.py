@@ -70,7 +70,7 @@ def test_search_that_takes_long_waits_for_a_word_and_goes_on(large: str, window:
         )
         opened.page.get_by_role("button", name="Search on").click()
         opened.page.get_by_role("link", name="P-599").wait_for()
-        wait_for_foot(opened, "^1 packs$")
+        wait_for_foot(opened, "^1 pack$")
         assert opened.page.get_by_role("button", name="Search on").count() == 0
 
 

@@ -15,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from api.auth import development_token
 from api.disk import Look
+from domain.policy import GRANTS, Action
 from domain.tenancy import Role
 from tests.page.conftest import Window, WindowOf
 from tests.page.fleet import HOT, reading
@@ -285,6 +286,18 @@ def test_rule_is_switched_tried_and_made(fleet_client: httpx.Client, fleet: str,
         assert opened.all_complaints() == []
 
 
+@pytest.mark.parametrize("role", [Role.FLEET_MANAGER, Role.TECHNICIAN, Role.READ_ONLY])
+def test_buttons_are_there_for_what_the_policy_grants(role: Role, fleet: str, window: WindowOf) -> None:
+    with window(fleet, role=role) as opened:
+        opened.go("#/rules", "tbody tr")
+        has_switch = opened.page.get_by_role("switch").count() > 0
+        assert has_switch == (Action.RULE_WRITE in GRANTS[role])
+        opened.go("?1#/alerts", ".alert")
+        has_button = opened.page.get_by_role("button", name="Acknowledge hot on NX-0").count() > 0
+        assert has_button == (Action.ALERT_WRITE in GRANTS[role])
+        assert opened.all_complaints() == []
+
+
 def test_quarantine_is_tried_again_and_discarded(api: RunningApi, window: WindowOf) -> None:
     name = api.tenant("set-aside")
     with api.client(name) as client, window(name) as opened:
@@ -332,6 +345,7 @@ def test_development_sign_in_comes_to_the_view_that_was_asked_for(fleet: str, wi
         opened.go("#/packs?search=NX-5", ".sign-in form")
         assert Axe().run(opened.page).violations_count == 0
         opened.page.get_by_label("Tenant").select_option(fleet)
+        assert opened.page.get_by_label("Role").input_value() == "tenant_admin"
         opened.page.get_by_label("Role").select_option("analyst")
         opened.page.get_by_role("button", name="Sign in").first.click()
         opened.page.get_by_role("link", name="NX-5").wait_for()

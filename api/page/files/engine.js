@@ -1,6 +1,6 @@
 // What the engine says of itself to anybody who asks: whether readings are accepted, and for how long its disk lasts.
 
-import { ask, claims, mayWrite } from "./session.js";
+import { ask, claims, may } from "./session.js";
 import { poll } from "./live.js";
 import { h } from "./elements.js";
 import { bytes, count } from "./format.js";
@@ -46,7 +46,7 @@ function troubleOf({ code, reason, disk }) {
     return { level: "error", text };
   }
   if (code !== null) return { level: "error", text: `Readings are not accepted: ${reason}.` };
-  if (!isShort(disk) || !mayWrite()) return null;
+  if (!isShort(disk) || !may("rule:write")) return null;
   return { level: "", text: `The engine's disk will be full in ${days(disk.days_until_full)} at the pace of now. Then readings are refused.` };
 }
 

@@ -2,7 +2,7 @@
 
 import { h, loading, failed, select } from "./elements.js";
 import { choice, choose, setVocabulary, zone } from "./format.js";
-import { ask, claims, end, token, watch, whenEnded } from "./session.js";
+import { ask, claims, end, learn, token, watch, whenEnded } from "./session.js";
 import { setPlotly } from "./plot.js";
 import { showEngine, watchEngine } from "./engine.js";
 import { signIn } from "./views/sign-in.js";
@@ -66,8 +66,9 @@ async function show({ moved = false } = {}) {
   document.title = `${rest || view.title} · BPM-OS`;
   main.replaceChildren(loading(view.title.toLowerCase()));
   try {
-    const module = await view.load();
+    const [module] = await Promise.all([view.load(), learn(signal)]);
     if (signal.aborted) return;
+    showEngine();
     const content = h("div", { class: "view" });
     main.replaceChildren(content);
     module.show(content, { signal, parameters, rest, keep });

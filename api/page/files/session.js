@@ -3,6 +3,7 @@
 const KEY = "bpm.token";
 let onEnded = () => {};
 let timer = null;
+let granted = { token: null, actions: new Set() };
 
 export class Problem extends Error {
   constructor(status, body, retry_after_s) {
@@ -37,8 +38,16 @@ function claimsOf(token) {
 export const token = () => sessionStorage.getItem(KEY);
 export const claims = () => (token() ? claimsOf(token()) : null);
 
-/** Whether the roles let somebody change rules, alerts and quarantine; the engine asks its policy all the same. */
-export const mayWrite = () => (claims()?.roles ?? []).some((role) => role === "tenant_admin" || role === "operator");
+/** Learn what the engine's policy lets the holder of the token do; asked once a token. Throws as `ask` does. */
+export async function learn(signal) {
+  const asking = token();
+  if (asking === granted.token) return;
+  const { permissions } = await ask("/v1/me/permissions", { signal });
+  granted = { token: asking, actions: new Set(permissions.filter((one) => one.allowed).map((one) => one.action)) };
+}
+
+/** Whether the policy grants an action, such as rule:write; the engine asks it all the same. */
+export const may = (action) => granted.token === token() && granted.actions.has(action);
 
 /** Be told when the session ends; the argument is true when it expired. */
 export function whenEnded(callback) {

@@ -1,6 +1,6 @@
 // Open alerts as they happen, and what people do with them.
 
-import { ask, isAbort, mayWrite } from "../session.js";
+import { ask, isAbort, may } from "../session.js";
 import { socket } from "../live.js";
 import { empty, failed, field, h, heading, loading, select, severity, speak } from "../elements.js";
 import { inUnit, time } from "../format.js";
@@ -176,7 +176,7 @@ function card(first, put, sort, signal) {
       const past = more.querySelector(".history");
       const lines = happened(detail);
       if (past) past.replaceWith(lines);
-      else more.replaceChildren(lines, ...(mayWrite() ? forms(act) : []));
+      else more.replaceChildren(lines, ...(may("alert:write") ? forms(act) : []));
     } catch (error) {
       if (!isAbort(error)) more.replaceChildren(failed(error, history));
     }
@@ -198,7 +198,7 @@ function summary(alert, isOpen, toggle, acknowledge) {
       alert.assigned_to ? h("span", { class: "quiet" }, `with ${alert.assigned_to}`) : null,
       alert.acknowledged_by
         ? h("span", { class: "quiet acknowledged" }, `acknowledged by ${alert.acknowledged_by}`)
-        : mayWrite() ? h("button", { type: "button", class: "small", onclick: acknowledge, "aria-label": `Acknowledge ${alert.rule} on ${alert.pack ?? "all"}` }, "Acknowledge") : null,
+        : may("alert:write") ? h("button", { type: "button", class: "small", onclick: acknowledge, "aria-label": `Acknowledge ${alert.rule} on ${alert.pack ?? "all"}` }, "Acknowledge") : null,
       h("button", { type: "button", class: "small", "aria-expanded": String(isOpen), onclick: toggle, "aria-label": `Details of ${alert.rule} on ${alert.pack ?? "all"}` }, isOpen ? "Less" : "More")),
   ].filter(Boolean);
 }

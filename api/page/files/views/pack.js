@@ -1,7 +1,7 @@
 // One pack: its latest values as they change, a trend with alerts marked and where today's rules would have raised one,
 // windows, quarantine, and who held it.
 
-import { ask, claims, isAbort } from "../session.js";
+import { ask, isAbort, may } from "../session.js";
 import { socket } from "../live.js";
 import { empty, failed, field, h, heading, loading, section, select, severity, table } from "../elements.js";
 import { age, count, converted, inUnit, measureNames, number, plural, shortName, time, unit, zone } from "../format.js";
@@ -291,8 +291,8 @@ function showAlerts(element, raised) {
 }
 
 async function setAside(pack, element, signal) {
-  if (claims().sites) {
-    element.replaceChildren(empty("Not for you", "What was set aside is shown to those who see all sites."));
+  if (!may("quarantine:read")) {
+    element.replaceChildren(empty("Not for you", "What was set aside is shown to those who may read it, and see all sites."));
     return;
   }
   try {

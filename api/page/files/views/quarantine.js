@@ -1,6 +1,6 @@
 // What was set aside: filtered, judged again after what was wrong has been put right, or let go of.
 
-import { ask, isAbort, mayWrite } from "../session.js";
+import { ask, isAbort, may } from "../session.js";
 import { empty, failed, field, h, heading, loading, select, settled, speak, table } from "../elements.js";
 import { count, engineUnit, inUnit, measureNames, quarantineReasons, time } from "../format.js";
 
@@ -24,7 +24,7 @@ export function show(content, { signal, parameters, keep }) {
     read();
   });
   const told = h("div", { role: "status" });
-  const redrive = mayWrite() ? h("div", { class: "actions" },
+  const redrive = may("quarantine:write") ? h("div", { class: "actions" },
     h("button", { type: "button", onclick: () => again(true) }, "Try a re-drive"),
     h("button", { type: "button", onclick: () => again(false) }, "Re-drive all that match")) : null;
   const body = h("div", {}, loading("quarantine"));
@@ -90,7 +90,7 @@ export function show(content, { signal, parameters, keep }) {
       { title: "Last", cell: (item) => h("span", { class: "nowrap" }, time(item.last_at)) },
       { title: "As it came", cell: (item) => h("details", { class: "raw" }, h("summary", {}, item.form), h("pre", { tabindex: "0" }, item.raw)) },
     ];
-    if (mayWrite()) {
+    if (may("quarantine:write")) {
       columns.push({
         title: "Do",
         cell: (item) => h("span", { class: "actions tight" },

@@ -1,6 +1,6 @@
 // Rules: which there are, switching them, and new ones from a template, tried on stored readings before they count.
 
-import { ask, isAbort, mayWrite } from "../session.js";
+import { ask, isAbort, may } from "../session.js";
 import { empty, failed, field, h, heading, loading, select, severity, speak, table } from "../elements.js";
 import { converted, engineUnit, fromShown, inUnit, plural, shortName, shownUnit, time, toShown, unit } from "../format.js";
 import { axis, colour, draw, marks } from "../plot.js";
@@ -17,7 +17,7 @@ export function show(content, { signal }) {
   const stored = h("div", {});
   const maker = h("div", {});
   content.append(heading("Rules"), list, stored, maker);
-  if (mayWrite()) maker.append(fromTemplate(read, signal));
+  if (may("rule:write")) maker.append(fromTemplate(read, signal));
 
   async function read() {
     try {
@@ -47,7 +47,7 @@ export function show(content, { signal }) {
 
 function drawList(element, rules, { read, tryOut }, signal) {
   if (rules.length === 0) {
-    element.replaceChildren(empty("No rules yet", mayWrite() ? "Begin with a template below: its limits are those of makers' data sheets." : ""));
+    element.replaceChildren(empty("No rules yet", may("rule:write") ? "Begin with a template below: its limits are those of makers' data sheets." : ""));
     return;
   }
   async function change(rule, enabled) {
@@ -68,7 +68,7 @@ function drawList(element, rules, { read, tryOut }, signal) {
     { title: "Raises when", cell: (rule) => inWords(rule.condition) },
     { title: "Holds for", cell: (rule) => scopeInWords(rule.scope) },
     { title: "Since", cell: (rule) => h("span", { class: "nowrap" }, time(rule.effective_from)) },
-    { title: "On", cell: (rule) => (mayWrite()
+    { title: "On", cell: (rule) => (may("rule:write")
       ? h("button", { type: "button", class: "small switch", role: "switch", "aria-checked": String(rule.enabled), "aria-label": rule.name, "data-rule": rule.id, onclick: () => change(rule, !rule.enabled) }, rule.enabled ? "on" : "off")
       : rule.enabled ? "on" : "off") },
     { title: "Past", cell: (rule) => h("button", { type: "button", class: "small", "aria-label": `Preview ${rule.name}`, onclick: () => tryOut(rule) }, "preview") },

@@ -26,7 +26,7 @@ function byTenant(development, done, fails) {
       h("button", { type: "button", onclick: () => location.reload() }, "Look again"));
   }
   const tenant = select(development.tenants.map((name) => [name, name]), development.tenants[0]);
-  const role = select(development.roles.map((name) => [name, name.replaceAll("_", " ")]), development.roles[0]);
+  const role = select(development.roles.map((name) => [name, name.replaceAll("_", " ")]), "tenant_admin");
   return h("form", {
     onsubmit: async (event) => {
       event.preventDefault();
