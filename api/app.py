@@ -1,17 +1,14 @@
 """The ASGI application of an engine."""
 
-import re
-import time
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import iter_route_contexts
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
+from starlette.types import Lifespan
 
 from api import errors, openapi
 from api.aggregates.routes import routes as aggregates
@@ -21,12 +18,12 @@ from api.bootstrap import Engine
 from api.channels.routes import routes as channels
 from api.corrections.routes import routes as corrections
 from api.deliveries.routes import routes as deliveries
+from api.edge import middleware_of
 from api.groups.routes import routes as groups
 from api.key_aliases.routes import routes as key_aliases
 from api.live.routes import routes as live
 from api.live_aggregates.routes import routes as live_aggregates
 from api.me.routes import routes as me
-from api.metrics import Metrics
 from api.models.routes import routes as models
 from api.operation.routes import ASSETS_PATH
 from api.operation.routes import routes as operation
@@ -53,40 +50,6 @@ OPEN_ROUTES: Final[dict[str, str]] = {
 }
 """The routes under /v1 that anybody may ask, each with the reason why the policy isn't asked."""
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")
-
-
-class RequestObserver:
-    """Gives every request an id, which its answer names, and measures it."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = dict(scope["headers"]).get(b"x-request-id", b"")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
-        scope["request_id"] = request_id.decode()
-        began_s = time.perf_counter()
-        status = 500
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_id)
-        finally:
-            route = scope.get("route")
-            path = route.path if isinstance(route, APIRoute) else "none"
-            self._metrics.observe(scope["method"], path, status, time.perf_counter() - began_s)
-
 
 def create_app(engine: Engine) -> FastAPI:
     """The application; it runs the engine between start-up and shutdown."""
@@ -96,7 +59,7 @@ def create_app(engine: Engine) -> FastAPI:
         async with engine.running():
             yield
 
-    app = described_app(lifespan, (Middleware(RequestObserver, metrics=engine.metrics),))
+    app = described_app(lifespan, middleware_of(engine))
     app.state.engine = engine
     return app
 

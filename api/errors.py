@@ -23,6 +23,7 @@ STATUS: dict[type[errors.BpmError], int] = {
     errors.TenantDeletingError: 403,
     errors.NotFoundError: 404,
     errors.NotAcceptableError: 406,
+    errors.RequestTimeoutError: 408,
     errors.ConflictError: 409,
     errors.ArchivedError: 409,
     errors.InFlightError: 409,
@@ -36,12 +37,16 @@ STATUS: dict[type[errors.BpmError], int] = {
     errors.PreconditionRequiredError: 428,
     errors.BusyError: 429,
     errors.SignInBlockedError: 429,
+    errors.RateLimitedError: 429,
     errors.UnavailableError: 503,
     errors.TenantMovingError: 503,
     errors.DiskLowError: 507,
 }
 
 MEDIA_TYPE = "application/problem+json"
+
+POLICY_OF_DATA = "default-src 'none'; frame-ancestors 'none'"
+"""The Content-Security-Policy of what is no page."""
 
 
 def may_answer(*kinds: type[errors.BpmError]) -> dict[int | str, dict[str, Any]]:
@@ -76,7 +81,7 @@ def problem(
         "request_id": request.scope.get("request_id", ""),
     } | {name: value for name, value in facts.items() if value is not None}
     # What doesn't exist now may exist a moment later.
-    told = {"Cache-Control": "no-store"} | (headers or {})
+    told = {"Cache-Control": "no-store", "Content-Security-Policy": POLICY_OF_DATA} | (headers or {})
     return Response(orjson.dumps(body), status, told, MEDIA_TYPE)
 
 
@@ -87,8 +92,12 @@ async def on_bpm_error(request: Request, error: Exception) -> Response:
     headers = {}
     if "retry_after_s" in facts:
         headers["Retry-After"] = str(facts.pop("retry_after_s"))
+    headers |= facts.pop("headers", {})
     if status == 401:  # noqa: PLR2004 - the status itself
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.RequestTimeoutError):
+        # What is left of the request would be taken for the next one.
+        headers["Connection"] = "close"
     # A full disk is logged once when it begins: a line for each request would fill it further. A move is no error.
     if status >= 500 and not isinstance(error, (errors.DiskLowError, errors.TenantMovingError)):  # noqa: PLR2004 - the class of server errors
         log.error("%s: %s", error.code, error.detail)
@@ -153,7 +162,10 @@ async def on_database_error(request: Request, error: Exception) -> Response:
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
     log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
-    return problem(request, 500, "internal", "The engine failed", "an unexpected error; it has been logged")
+    detail = "an unexpected error; it has been logged"
+    # Starlette sends this answer past all middleware.
+    headers = {"X-Request-Id": str(request.scope.get("request_id", ""))}
+    return problem(request, 500, "internal", "The engine failed", detail, headers)
 
 
 def install(app: FastAPI) -> None:

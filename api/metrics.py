@@ -37,6 +37,12 @@ class Metrics:
             ["kind", "result"],
             registry=self._registry,
         )
+        self._refused = Counter(
+            "bpm_refused_total",
+            "Requests and connections that were refused or cut, by the setting that limits them",
+            ["limit"],
+            registry=self._registry,
+        )
         self._oldest_due = Gauge(
             "bpm_delivery_oldest_due_seconds",
             "For how long the delivery that waits longest has been due; 0 when none waits",
@@ -88,6 +94,10 @@ class Metrics:
         """Count what a look through quarantine dropped."""
         self._dropped.labels("age").inc(dropped.aged)
         self._dropped.labels("too_many").inc(dropped.over)
+
+    def count_refused(self, limit: str) -> None:
+        """Count what was refused or cut at a limit, by the name of its setting."""
+        self._refused.labels(limit).inc()
 
     def count_attempt(self, kind: ChannelKind, result: str) -> None:
         """Count an attempt to deliver."""

@@ -17,8 +17,8 @@ from api.yaml_text import YAML
 Described = dict[str, Any]
 
 _INTERNAL: Final = 500
-_ALWAYS: Final = (401, 403, 421, 422, 503)
-_WITH_BODY: Final = (400, 413, 415)
+_ALWAYS: Final = (401, 403, 421, 422, 429, 503)
+_WITH_BODY: Final = (400, 408, 413, 415)
 _WITH_IF_MATCH: Final = (409, 412, 428)
 _WITH_KEY: Final = (409,)
 

@@ -1,5 +1,6 @@
 """What all routes share: strict requests, permission, paging, versions, formats."""
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -29,6 +30,7 @@ from domain.errors import (
     InvalidRequestError,
     NotAcceptableError,
     PreconditionRequiredError,
+    RequestTimeoutError,
     UnsupportedFormatError,
 )
 from domain.policy import Action, decide
@@ -108,17 +110,26 @@ def encoding_of(request: Request) -> str | None:
 
 
 async def read_as_sent(request: Request, bytes_max: int) -> bytes:
-    """The request's body, encoded as it may be. Raises BodyTooLargeError as soon as it passes the limit."""
+    """The request's body, encoded as it may be.
+
+    Raises BodyTooLargeError as soon as it passes the limit, RequestTimeoutError when it takes too long to come.
+    """
     declared = request.headers.get("content-length", "0")
     chunks: list[bytes] = []
     size = int(declared) if declared.isdigit() else 0
     if size <= bytes_max:
         size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > bytes_max:
-                break
-            chunks.append(chunk)
+        limit_s = engine_of(request).settings.body_s_max
+        try:
+            async with asyncio.timeout(limit_s):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > bytes_max:
+                        break
+                    chunks.append(chunk)
+        except TimeoutError as error:
+            engine_of(request).metrics.count_refused("body_s_max")
+            raise RequestTimeoutError("the body did not arrive in time", limit=limit_s) from error
     if size > bytes_max:
         raise BodyTooLargeError(f"the body is larger than {bytes_max} bytes", limit=bytes_max)
     return b"".join(chunks)

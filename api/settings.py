@@ -2,15 +2,17 @@
 
 import re
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEVELOPMENT_ISSUER = "bpm-development"
 
 _BROKER = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 _BROKERS = re.compile(rf"{_BROKER}(?:,{_BROKER})*")
 
 
@@ -48,9 +50,63 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     data_dir: Path = Field(Path("var"), description="folder of everything that the engine keeps itself")
 
+    tls_certificate_file: Path | None = Field(
+        None, description="certificate with its chain, PEM: the API is served by TLS 1.2 or later alone"
+    )
+    tls_key_file: Path | None = Field(None, description="its private key, PEM")
+    proxies_trusted: Listed = Field(
+        (),
+        description="addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; of"
+        " others nothing is",
+    )
+    hosts_allowed: Listed = Field(
+        (),
+        description="names by which the API may be asked for, such as `api.example.org`; else 400; all if none",
+    )
+    cors_origins: Listed = Field(
+        (),
+        description="origins of pages elsewhere that may use the API, such as `https://fleet.example.org`; without"
+        " cookies",
+    )
+
+    @field_validator("proxies_trusted")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"{proxy} is neither an address nor a network") from error
+        return proxies
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if _ORIGIN.fullmatch(origin) is None:
+                raise ValueError(f"{origin} is no origin, such as https://fleet.example.org; * is refused")
+        return origins
+
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL 15 or later to use instead of the embedded one"
     )
+
+    database_url_file: Path | None = Field(
+        None, description="file with that address, instead of BPM_DATABASE_URL"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_files(cls, given: dict[str, object]) -> dict[str, object]:
+        """Secrets that stand in files of their own, as orchestrators hand them over."""
+        if path := given.get("database_url_file"):
+            if given.get("database_url"):
+                raise ValueError("set BPM_DATABASE_URL or BPM_DATABASE_URL_FILE, not both")
+            try:
+                return given | {"database_url": Path(str(path)).read_text(encoding="utf-8").strip()}
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"BPM_DATABASE_URL_FILE can't be read: {type(error).__name__}") from None
+        return given
 
     @field_validator("database_url")
     @classmethod
@@ -279,6 +335,23 @@ class Settings(BaseSettings):
     )
     import_from_year: int = Field(1990, ge=1970, description="imports may begin here; else quarantined")
     clock_jump_s_max: int = Field(60, gt=0, description="a larger jump of the clock stops live ingest; 503")
+
+    connections_max: int = Field(
+        8000, gt=0, description="connections of a process, idle ones too; then 503 at once"
+    )
+    head_bytes_max: int = Field(
+        32_768, ge=4096, description="the line and the headers of a request; then 431"
+    )
+    head_s_max: float = Field(
+        10.0, gt=0, description="a request's line and headers come within; else 408, and the connection ends"
+    )
+    body_s_max: float = Field(
+        60.0, gt=0, description="a request's body comes within; else 408, and the connection ends"
+    )
+    request_s_max: float = Field(120.0, gt=0, description="an answer begins within; else 503")
+    answer_s_max: float = Field(
+        60.0, gt=0, description="a client that takes nothing of its answer for so long is cut off"
+    )
 
     lock_s_max: float = Field(5.0, gt=0, description="a statement waits so long for a lock; then 503")
     stop_s_max: float = Field(30.0, gt=0, description="wait for the last group when stopping")

@@ -39,6 +39,12 @@ class BodyTooLargeError(BpmError):
     code = "body_too_large"
 
 
+class RequestTimeoutError(BpmError):
+    """The request did not come in time."""
+
+    code = "request_timeout"
+
+
 class UnsupportedFormatError(BpmError):
     """The format of the body, or its encoding, is not one of those accepted."""
 
@@ -133,6 +139,12 @@ class SignInBlockedError(BpmError):
     """Too many sign-ins failed for this login; try again after `retry_after_s`."""
 
     code = "sign_in_blocked"
+
+
+class RateLimitedError(BpmError):
+    """Too many requests or readings came of late; try again after `retry_after_s`."""
+
+    code = "rate_limited"
 
 
 class TenantElsewhereError(BpmError):

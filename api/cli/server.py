@@ -14,7 +14,7 @@ from api.cli.context import SERVICE_LOGIN, Exit, console, embedded
 from api.cli.demo import DEMO_TENANT, simulated_fleet
 from api.cli.ports import require_port
 from api.cli.topics import migrate_topics
-from api.serving import web_server
+from api.serving import check_transport, web_server
 from api.settings import Environment, Settings
 from domain.errors import DatabaseRefusedError, SettingsRefusedError
 from storage.database import INGEST_ROLE
@@ -40,6 +40,7 @@ def serve(settings: Settings, *, demo: bool = False, make_topics: bool = False) 
         raise SettingsRefusedError("a demonstration is for development", field="BPM_ENV")
     # Before a database is made, and minutes are spent.
     require_port(settings)
+    check_transport(settings)
     if settings.env is Environment.PRODUCTION:
         make_verifier(settings, time.time)  # refuses wrong settings before anything is started
     else:

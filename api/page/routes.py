@@ -44,13 +44,8 @@ _POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-HEADERS: Final = {
-    "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+HEADERS: Final = {"Content-Security-Policy": _POLICY}
+"""Beside those of every answer."""
 _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 _KEEP: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _NEVER_KEEP: Final = {"Cache-Control": "no-store"}
