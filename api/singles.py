@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -15,19 +15,19 @@ from api.bootstrap import DatabaseAccess, body_limits, open_pools, time_limits
 from api.key_aliases.cache import AliasCache
 from api.packs.cache import PackCache
 from api.settings import Settings
-from api.telemetry.service import known_packs, marks_of
+from api.telemetry.judging import Arrival, batch_of, known_packs
 from domain.cells import Placement
 from domain.clock import AnchoredClock
-from domain.errors import MessageMisdirectedError, MessageUnreadableError, UnavailableError
-from domain.quarantine import ItemOrigin
+from domain.errors import BpmError, MessageMisdirectedError, MessageUnreadableError, UnavailableError
+from domain.key_aliases import KeyAliases
+from domain.quarantine import RawForm
 from domain.readings import IncomingBatch
-from domain.receipts import Mode
 from domain.tenancy import Actor, TenantState
-from ingest.bodies.native import decode_strictly, read_json
-from ingest.columns import CutItems, PacksOfItems
-from ingest.validate import Sender, judge
+from ingest.bodies.native import decode_each, read_objects
+from ingest.columns import CutItems, RawReadings
 from storage.registry import Registry, Tenant
 from storage.transactions import Transaction, Transactions
+from streams.singles import Readable
 
 SOURCE: Final = "topic"
 """What readings of the topic say of where they came from, and who registers packs that they name."""
@@ -56,18 +56,17 @@ class SinglesJudge:
         for pool in self._pools:
             await pool.close()
 
-    def read(self, value: bytes) -> None:
-        """Raises BodyUnreadableError or MessageUnreadableError when this isn't a JSON object."""
-        if not isinstance(decode_strictly(value), dict):
-            raise MessageUnreadableError("the message isn't a JSON object")
+    def read(self, values: Sequence[bytes]) -> Sequence[dict[str, Any] | BpmError]:
+        """The JSON object of each text, or why it is none."""
+        return [one if isinstance(one, dict | BpmError) else _no_object() for one in decode_each(values)]
 
-    async def batch(self, tenant: str, batch_id: UUID, values: Sequence[bytes]) -> IncomingBatch:
-        """The batch of some JSON objects, by their order.
+    async def batch(self, tenant: str, batch_id: UUID, readables: Sequence[Readable]) -> IncomingBatch:
+        """The batch of some messages, by their order.
 
         Raises UnavailableError while the store is away, MessageMisdirectedError for a tenant that isn't there.
         """
         try:
-            return await self._batch(await self._tenant(tenant), batch_id, b"[" + b",".join(values) + b"]")
+            return await self._batch(await self._tenant(tenant), batch_id, readables)
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise UnavailableError(
                 "the database is away", retry_after_s=self._settings.retry_after_s
@@ -90,41 +89,35 @@ class SinglesJudge:
         self._tenants[name] = (time.monotonic(), found)
         return found
 
-    async def _batch(self, tenant: Tenant, batch_id: UUID, body: bytes) -> IncomingBatch:
+    async def _batch(self, tenant: Tenant, batch_id: UUID, readables: Sequence[Readable]) -> IncomingBatch:
         settings = self._settings
         actor = Actor(SOURCE, tenant.tenant_id, tenant.name, frozenset())
         version = await self._registry.version(tenant.tenant_id)
         aliases = await self._aliases.of(tenant.tenant_id, version.version)
-        limits = body_limits(settings, settings.json_readings_max)
-        raw = await asyncio.to_thread(read_json, body, limits, aliases)
-        raw = replace(raw, raw_of=CutItems(raw.raw_of, settings.quarantine_raw_bytes_max))
+        raw = await asyncio.to_thread(self._columns, readables, aliases)
 
         def begin() -> AbstractAsyncContextManager[Transaction]:
             return self._transactions.begin(actor, str(batch_id))
 
-        packs = await known_packs(self._packs, begin, actor, version, raw.readable_pack_names())
-        arrived_at_ms = self._clock.now_ms()
-        bounds = replace(time_limits(settings), archived_before_ms=version.archived_before_ms)
-        judged = await asyncio.to_thread(
-            judge, raw, packs, Sender(tenant.tenant_id, None), Mode.LIVE, arrived_at_ms, bounds
-        )
-        return IncomingBatch(
+        arrival = Arrival(
             id=batch_id,
-            tenant_id=tenant.tenant_id,
-            subject=SOURCE,
+            actor=actor,
             source=SOURCE,
-            mode=Mode.LIVE,
             import_id=None,
-            arrived_at_ms=arrived_at_ms,
+            arrived_at_ms=self._clock.now_ms(),
+            body_bytes=sum(len(one.value) for one in readables),
             body_hash=None,
-            registry_version=version.version,
-            body_bytes=len(body),
-            received=raw.received,
-            readings=judged.readings,
-            quarantined=judged.quarantined,
-            ahead=judged.ahead,
-            ignored_keys=raw.ignored_keys,
-            raw_of=raw.raw_of,
-            marks=marks_of(packs),
-            origin=ItemOrigin(pack_of=PacksOfItems(raw.pack_names, raw.item_pack)),
+            form=RawForm.JSON,
         )
+        packs = await known_packs(self._packs, begin, actor, version, raw.readable_pack_names())
+        return await batch_of(arrival, raw, packs, version, time_limits(settings), asyncio.to_thread)
+
+    def _columns(self, readables: Sequence[Readable], aliases: KeyAliases) -> RawReadings:
+        settings = self._settings
+        limits = body_limits(settings, settings.singles_max)
+        raw = read_objects([one.object for one in readables], limits, aliases)
+        return replace(raw, raw_of=CutItems(raw.raw_of, settings.quarantine_raw_bytes_max))
+
+
+def _no_object() -> MessageUnreadableError:
+    return MessageUnreadableError("the message isn't a JSON object")

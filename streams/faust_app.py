@@ -3,14 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import faust
+from aiokafka import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP
+from faust.types import TP, EventT
+from faust.types.transports import SchedulingStrategyT
+from faust.types.tuples import ConsumerMessage
 from mode.supervisors import SupervisorStrategy
 from mode.types import ServiceT
 
@@ -23,8 +27,11 @@ from streams.topics import SINGLES, Header
 
 log = logging.getLogger(__name__)
 
+Record: TypeAlias = ConsumerRecord[bytes, bytes]
+
 _TURN_S: Final = 0.25
-_TAKE_S: Final = 0.005
+_RECORDS_OF_A_RUN_MAX: Final = 5_000
+_RUNS_WAITING_MAX: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,52 +123,59 @@ class WorkerApp:
 
         No exception leaves: it would acknowledge a message and go on with the next.
         """
-        await self._each(_taken(stream, self.limits.group_messages_max), self._commit)
-
-    async def _each(
-        self, groups: AsyncIterator[list[Any]], work: Callable[[list[Any]], Awaitable[None]]
-    ) -> None:
-        """Work on one group after another. What can't be worked on ends the process, before another is taken."""
-        async for events in groups:
-            try:
-                await work(events)
-            except BaseException as error:
-                if isinstance(error, asyncio.CancelledError):
-                    raise
-                log.critical("the worker ends: %s", getattr(error, "detail", error))
-                await self.app.crash(error)
-                await asyncio.Event().wait()
+        await self._each(stream, self.limits.group_messages_max, 0, self._commit)
 
     async def _gather(self, stream: faust.StreamT[bytes]) -> None:
         """Send single readings on; what is acknowledged here is in the topic of readings, or a dead letter."""
-        await self._each(_taken(stream, self.limits.singles_max, self.limits.singles_wait_s), self._pass_on)
+        await self._each(stream, self.limits.singles_max, self.limits.singles_wait_s, self._pass_on)
 
-    async def _pass_on(self, events: list[Any]) -> None:
+    async def _each(
+        self,
+        stream: faust.StreamT[bytes],
+        records_max: int,
+        wait_s: float,
+        work: Callable[[list[Record]], Awaitable[None]],
+    ) -> None:
+        """Work on one group of messages after another, each at most so large.
+
+        What can't be worked on ends the process, before another is taken.
+        """
+        consumer = cast("_Consumer", self.app.consumer)
+        async with aclosing(_gathered(stream, records_max, wait_s)) as gathered:
+            async for runs in gathered:
+                records = [record for run in runs for record in _records_of(run)]
+                try:
+                    for start in range(0, len(records), records_max):
+                        await work(records[start : start + records_max])
+                except Exception as error:  # noqa: BLE001 - none may leave
+                    log.critical("the worker ends: %s", getattr(error, "detail", error))
+                    await self.app.crash(error)
+                    await asyncio.Event().wait()
+                consumer.done[runs[0].message.tp] = records[-1].offset + 1
+                for run in runs:
+                    await stream.ack(run)
+
+    async def _pass_on(self, records: list[Record]) -> None:
         singles = [
-            Single(
-                event.message.offset,
-                tenant_in(_headers(event.message.headers), Header.TENANT),
-                event.message.value or b"",
-            )
-            for event in events
+            Single(one.offset, tenant_in(one.headers, Header.TENANT), one.value or b"") for one in records
         ]
-        await self._send_on(events[0].message.partition, singles)
+        await self._send_on(records[0].partition, singles)
 
-    async def _commit(self, events: list[Any]) -> None:
-        number = events[0].message.partition
+    async def _commit(self, records: list[Record]) -> None:
+        number = records[0].partition
         worker = self.partitions[number]
-        messages = {event.message.offset: event.message for event in events}
+        messages = {one.offset: one.value or b"" for one in records}
         end = self.app.consumer.highwater(TP(self.topic, number))
         worker.log_end = max(worker.log_end, end or 0, max(messages) + 1)
         loop = asyncio.get_running_loop()
 
         def aside(position: int, error: Exception) -> None:
             """From the owner's thread."""
-            put = self._put_aside(number, position, messages[position].value, error)
+            put = self._put_aside(number, position, messages[position], error)
             asyncio.run_coroutine_threadsafe(put, loop).result()
 
         def commit() -> None:
-            worker.commit([_read(message.value, position) for position, message in messages.items()], aside)
+            worker.commit([_read(message, position) for position, message in messages.items()], aside)
 
         await worker.in_thread(commit)
 
@@ -213,16 +227,33 @@ def _read(message: bytes, position: int) -> Delivered | Unreadable:
         return Unreadable(position, error)
 
 
-def _headers(given: Any) -> list[tuple[str, bytes]]:
-    return list(given.items() if isinstance(given, Mapping) else given or ())
+def _records_of(event: EventT[bytes]) -> list[Record]:
+    return cast(_Run, event.message).records
 
 
-async def _taken(
-    stream: faust.StreamT[bytes], messages_max: int, wait_s: float = _TAKE_S
-) -> AsyncIterator[list[Any]]:
-    """What has come in, in groups."""
-    async for events in stream.take_events(messages_max, within=wait_s):  # type: ignore[attr-defined]
-        yield list(events)
+async def _gathered(
+    stream: faust.StreamT[bytes], records_max: int, wait_s: float
+) -> AsyncGenerator[list[EventT[bytes]], None]:
+    """Runs of a partition's messages, as they come, or as many as come in so long a wait after the first."""
+    events = aiter(cast("faust.Stream[bytes]", stream).noack().events())
+    ahead: asyncio.Future[EventT[bytes]] | None = None
+    try:
+        while True:
+            runs = [await (ahead or anext(events))]
+            ahead, until_s = None, time.monotonic() + wait_s
+            count = len(_records_of(runs[0]))
+            while count < records_max and (left_s := until_s - time.monotonic()) > 0:
+                ahead = ahead or asyncio.ensure_future(anext(events))
+                if not (await asyncio.wait({ahead}, timeout=left_s))[0]:
+                    break
+                runs.append(ahead.result())
+                ahead, count = None, count + len(_records_of(runs[-1]))
+            yield runs
+    except StopAsyncIteration:
+        return
+    finally:
+        if ahead is not None:
+            ahead.cancel()
 
 
 def _app(worker: WorkerApp, bootstrap: str, group: str, folder: Path, limits: WorkerLimits) -> faust.App:
@@ -239,13 +270,14 @@ def _app(worker: WorkerApp, bootstrap: str, group: str, folder: Path, limits: Wo
         table_standby_replicas=0,
         consumer_auto_offset_reset="earliest",
         stream_wait_empty=True,
-        stream_buffer_maxsize=64,
+        stream_buffer_maxsize=_RUNS_WAITING_MAX,
         broker_session_timeout=limits.session_s,
         broker_heartbeat_interval=max(0.3, limits.session_s / 6),
         broker_rebalance_timeout=max(10.0, 2 * limits.session_s),
         broker_request_timeout=max(30.0, 3 * limits.session_s),
         broker_commit_interval=0.5,
-        broker_max_poll_records=256,
+        broker_max_poll_records=_RECORDS_OF_A_RUN_MAX,
+        ConsumerScheduler=_InRuns,
         worker_redirect_stdouts=False,
     )
     app.worker = worker
@@ -270,11 +302,57 @@ class _App(faust.App):
         return _Transport(self.conf.broker_consumer, self)
 
 
+class _Run(ConsumerMessage):
+    """Messages of a partition that follow one another, as one message of Faust, which spends 100 µs on each."""
+
+    __slots__ = ("records",)
+    records: list[Record]
+
+
+class _InRuns(SchedulingStrategyT):
+    """What was fetched of a partition stays together."""
+
+    @classmethod
+    def map_from_records(cls, records: Mapping[TP, list[Record]]) -> Mapping[TP, list[Record]]:
+        return records
+
+    def iterate(self, records: Mapping[TP, list[Record]]) -> Iterator[tuple[TP, list[Record]]]:
+        return iter(records.items())
+
+    def records_iterator(self, index: Mapping[TP, list[Record]]) -> Iterator[tuple[TP, list[Record]]]:
+        return iter(index.items())
+
+
 class _Consumer(driver.Consumer):
     """Goes on where the store says (E11): the only place where a position that is set is kept."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.done: dict[TP, int] = {}
+        """Behind the last message that was worked on, since the partition was assigned."""
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        """A run's. record: the messages of one, as the scheduler gives them."""
+        last = record[-1]
+        run = _Run(
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, None, None, b"", None,
+            tp=tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+        run.records = record
+        return run
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """What Kafka is told of a partition: what its agent says, not Faust's sums of single messages."""
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return self.done.get(tp)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Gaps between the last messages of runs are no gaps."""
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         worker: WorkerApp = self.app.worker  # type: ignore[attr-defined]
+        self.done.clear()
         found = dict(await super().seek_to_committed())
         mine = {tp.partition: tp for tp in self.assignment() if tp.topic == worker.topic}
         positions = await worker.take_over(list(mine))

@@ -9,7 +9,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from aiokafka.errors import KafkaError
@@ -35,18 +35,27 @@ class Single:
     value: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A message that is a JSON object of a tenant."""
+
+    position: int
+    value: bytes
+    object: dict[str, Any]
+
+
 class Judge(Protocol):
     """Makes a batch of readings of one tenant."""
 
-    async def batch(self, tenant: str, batch_id: uuid.UUID, values: Sequence[bytes]) -> IncomingBatch:
-        """The batch of some JSON objects, by their order.
+    async def batch(self, tenant: str, batch_id: uuid.UUID, readables: Sequence[Readable]) -> IncomingBatch:
+        """The batch of some messages, by their order.
 
         Raises UnavailableError while the store is away, MessageMisdirectedError for a tenant that isn't there.
         """
         ...
 
-    def read(self, value: bytes) -> None:
-        """Raises BpmError when this isn't a JSON object."""
+    def read(self, values: Sequence[bytes]) -> Sequence[dict[str, Any] | BpmError]:
+        """The JSON object of each text, or why it is none."""
         ...
 
 
@@ -79,27 +88,25 @@ class Singles:
         Those of a source reach each partition of readings in their order, and one message after another: on this the
         owner relies when it drops what it has. Tries until it works.
         """
-        by_tenant: dict[str, list[Single]] = {}
-        for single in singles:
-            try:
-                by_tenant.setdefault(self._tenant_of(single), []).append(single)
-            except BpmError as error:
-                await self._aside(partition, single, error)
+        by_tenant: dict[str, list[Readable]] = {}
+        read = await asyncio.to_thread(self._judge.read, [one.value for one in singles])
+        for single, found in zip(singles, read, strict=True):
+            if isinstance(found, BpmError):
+                await self._aside(partition, single, found)
+            elif not single.tenant:
+                await self._aside(partition, single, _nameless())
+            else:
+                one = Readable(single.position, single.value, found)
+                by_tenant.setdefault(single.tenant, []).append(one)
         for tenant, of_tenant in by_tenant.items():
             for group in self._groups(of_tenant):
                 await self._send_on(partition, tenant, group)
 
-    def _tenant_of(self, single: Single) -> str:
-        self._judge.read(single.value)
-        if not single.tenant:
-            raise MessageUnreadableError("the message doesn't say which tenant it is for", field="bpm-tenant")
-        return single.tenant
-
-    def _groups(self, singles: Sequence[Single]) -> Iterator[list[Single]]:
+    def _groups(self, readables: Sequence[Readable]) -> Iterator[list[Readable]]:
         """So many at once that each partition of readings gets one message of them."""
-        group: list[Single] = []
+        group: list[Readable] = []
         size = 0
-        for single in singles:
+        for single in readables:
             too_large = size + len(single.value) > self._limits.raw_bytes_max
             if group and (too_large or len(group) == self._limits.readings_max):
                 yield group
@@ -109,7 +116,7 @@ class Singles:
         if group:
             yield group
 
-    async def _send_on(self, partition: int, tenant: str, group: Sequence[Single]) -> None:
+    async def _send_on(self, partition: int, tenant: str, group: Sequence[Readable]) -> None:
         tries = 0
         while True:
             try:
@@ -128,7 +135,7 @@ class Singles:
             await asyncio.sleep(_RETRY_S)
 
     async def _one_by_one(
-        self, partition: int, tenant: str, group: Sequence[Single], error: Exception
+        self, partition: int, tenant: str, group: Sequence[Readable], error: Exception
     ) -> None:
         """Send on what can be, and put the others aside."""
         if len(group) == 1:
@@ -137,12 +144,12 @@ class Singles:
         for single in group:
             await self._send_on(partition, tenant, [single])
 
-    async def _try_to_send_on(self, partition: int, tenant: str, group: Sequence[Single]) -> None:
+    async def _try_to_send_on(self, partition: int, tenant: str, group: Sequence[Readable]) -> None:
         source = f"{self._topic}:{partition}:{tenant}"
         batch_id = uuid.uuid5(
             uuid.NAMESPACE_URL, f"urn:bpm:{source}:{group[0].position}-{group[-1].position}"
         )
-        batch = await self._judge.batch(tenant, batch_id, [one.value for one in group])
+        batch = await self._judge.batch(tenant, batch_id, group)
         positions = np.array([one.position for one in group], np.int64)
         batch = replace(batch, sent_on=SentOn(source, positions))
         messages = await asyncio.to_thread(self._messages, batch)
@@ -155,7 +162,7 @@ class Singles:
             raise ValueError("a partition would get two messages of one group")
         return [(one.partition_no, encode(one.batch)) for one in cuts]
 
-    async def _aside(self, partition: int, single: Single, error: Exception) -> None:
+    async def _aside(self, partition: int, single: Single | Readable, error: Exception) -> None:
         while True:
             try:
                 await self._put_aside(partition, single.position, single.value, error)
@@ -164,6 +171,10 @@ class Singles:
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
+
+
+def _nameless() -> MessageUnreadableError:
+    return MessageUnreadableError("the message doesn't say which tenant it is for", field="bpm-tenant")
 
 
 def tenant_in(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:

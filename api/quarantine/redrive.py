@@ -14,7 +14,8 @@ from api.call import Call
 from api.quarantine.schemas import Redrive
 from api.quarantine.service import require_whole_tenant
 from api.ranges import require_range
-from api.telemetry.service import commit, known_packs, marks_of, require_clock, settled_version
+from api.telemetry.judging import known_packs, marks_of
+from api.telemetry.service import commit, require_clock, settled_version
 from domain.clock import to_ms
 from domain.errors import BodyUnreadableError, ConflictError, InFlightError, UnavailableError
 from domain.measures import MEASURES

@@ -2,16 +2,16 @@
 
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from api.call import Call
 from api.idempotency import id_under_key
-from api.packs.cache import PackCache
 from api.telemetry.bodies import Body, BodyShape, decode, off_loop
+from api.telemetry.judging import Arrival, batch_of, known_packs
 from domain.errors import (
     ForbiddenError,
     InvalidRequestError,
@@ -20,18 +20,13 @@ from domain.errors import (
     UnavailableError,
 )
 from domain.key_aliases import KeyAliases
-from domain.packs import KnownPack
 from domain.policy import Action, decide, sees_only_own_batches
-from domain.quarantine import ItemOrigin
-from domain.readings import IncomingBatch, PackMarks
-from domain.receipts import Mode, Receipt
-from domain.tenancy import Actor, Role
-from ingest.columns import CutItems, PacksOfItems, RawReadings
-from ingest.validate import Sender, judge
-from storage import packs as stored_packs
+from domain.readings import IncomingBatch
+from domain.receipts import Receipt
+from domain.tenancy import Actor
+from ingest.columns import CutItems, RawReadings
 from storage import telemetry as stored
 from storage.registry import RegistryVersion
-from storage.transactions import Transaction
 
 _JUDGE_TRIES_MAX = 10
 
@@ -133,42 +128,20 @@ async def _judged(
     batch_id: UUID,
     arrived_at_ms: int,
 ) -> IncomingBatch:
-    mode = Mode.LIVE if body.import_id is None else Mode.IMPORT
     packs = await known_packs(
         call.engine.packs, call.transaction, call.actor, version, raw.readable_pack_names()
     )
-    own_device = call.actor.device_pack is not None and Role.DEVICE in call.actor.roles
-    sender = Sender(call.actor.tenant_id, call.actor.device_pack if own_device else None)
-    limits = replace(call.engine.time_limits, archived_before_ms=version.archived_before_ms)
-    judged = await off_loop(body, judge, raw, packs, sender, mode, arrived_at_ms, limits)
-    body_hash = None if body.idempotency_key is None else await off_loop(body, _hash_of, body)
-    sites = call.actor.sites
-    return IncomingBatch(
+    arrival = Arrival(
         id=batch_id,
-        tenant_id=call.actor.tenant_id,
-        subject=call.actor.subject,
+        actor=call.actor,
         source="http" if body.import_id is None else f"import {body.import_id}",
-        mode=mode,
         import_id=body.import_id,
         arrived_at_ms=arrived_at_ms,
-        body_hash=body_hash,
-        registry_version=version.version,
         body_bytes=len(body.content),
-        received=raw.received,
-        readings=judged.readings,
-        quarantined=judged.quarantined,
-        ahead=judged.ahead,
-        ignored_keys=raw.ignored_keys,
-        raw_of=raw.raw_of,
-        marks=marks_of(packs),
-        origin=ItemOrigin(
-            body.form,
-            pack_limit=call.actor.device_pack,
-            own_device=own_device,
-            site_limit=None if sites is None else tuple(sorted(sites)),
-            pack_of=PacksOfItems(raw.pack_names, raw.item_pack),
-        ),
+        body_hash=None if body.idempotency_key is None else await off_loop(body, _hash_of, body),
+        form=body.form,
     )
+    return await batch_of(arrival, raw, packs, version, call.engine.time_limits, partial(off_loop, body))
 
 
 def _hash_of(body: Body) -> bytes:
@@ -178,44 +151,6 @@ def _hash_of(body: Body) -> bytes:
         digest.update(f"{body.shape} {body.pack}\n".encode())
     digest.update(body.content)
     return digest.digest()
-
-
-def marks_of(packs: Mapping[str, KnownPack]) -> PackMarks:
-    """Which packs are meant by their numbers."""
-    return PackMarks.of({pack.number: pack.mark for pack in packs.values()})
-
-
-async def known_packs(
-    cache: PackCache,
-    begin: Callable[[], AbstractAsyncContextManager[Transaction]],
-    actor: Actor,
-    version: RegistryVersion,
-    names: tuple[str, ...],
-    *,
-    register: bool = True,
-) -> dict[str, KnownPack]:
-    """The packs that an actor may report for; unknown ones register themselves where the tenant allows it.
-
-    begin: a transaction in which they do.
-    """
-    packs = await cache.lookup(actor.tenant_id, version.version, names)
-    unknown = [name for name in names if name and name not in packs]
-    unlimited = actor.sites is None and actor.device_pack is None
-    if unknown and register and version.register_unknown_packs and unlimited:
-        async with begin() as transaction:
-            await stored_packs.register(transaction, [stored_packs.NewPack(name) for name in unknown])
-        packs = await cache.lookup(actor.tenant_id, version.version, names)
-    return {name: pack for name, pack in packs.items() if _may_report(actor, name, pack)}
-
-
-def _may_report(actor: Actor, name: str, pack: KnownPack) -> bool:
-    if actor.device_pack is not None and name != actor.device_pack:
-        return False
-    # From the last on, because a body may name thousands of packs, and nearly all are still the tenant's.
-    for tenure in reversed(pack.tenures):
-        if tenure.tenant_id == actor.tenant_id:
-            return actor.sees_site(tenure.site)
-    return False
 
 
 async def create_import(call: Call, source: str, expected: int | None) -> dict[str, Any]:

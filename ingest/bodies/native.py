@@ -49,6 +49,27 @@ def decode_strictly(body: bytes) -> Any:
     return decoded
 
 
+def decode_each(texts: Sequence[bytes]) -> list[Any]:
+    """What each of some texts says, read by itself as `decode_strictly` reads it, or its BodyUnreadableError."""
+    try:
+        # Each by itself, because two halves of an object would be one when they were joined.
+        decoded = list(map(_DECODER.decode, texts))
+        together = b",".join(texts)
+        together.decode()
+        if _only_dicts(decoded) and members_of(together) == sum(map(len, decoded)):
+            return decoded
+    except (RecursionError, msgspec.DecodeError, ValueError):
+        pass
+    return [_decoded_or_error(text) for text in texts]
+
+
+def _decoded_or_error(text: bytes) -> Any:
+    try:
+        return decode_strictly(text)
+    except BodyUnreadableError as error:
+        return error
+
+
 def _decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
     try:
         body.decode()
@@ -108,6 +129,26 @@ class DecodedItems:
 def _decode_items(body: bytes) -> list[Any]:
     decoded = _DECODER.decode(body)
     return decoded if isinstance(decoded, list) else [decoded]
+
+
+class _Kept:
+    """Decoded items, which are all that is left of a body."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+
+    def __call__(self, index: int) -> str:
+        return raw_json(self._items[index])
+
+    def release(self) -> None:
+        """Nothing that could be decoded again."""
+
+
+def read_objects(
+    objects: Sequence[dict[str, Any]], limits: BodyLimits, aliases: KeyAliases = NO_ALIASES
+) -> RawReadings:
+    """The readings of decoded objects. Raises BodyTooLargeError."""
+    return read_items(objects, limits, _Kept(objects), aliases)
 
 
 def read_items(

@@ -55,7 +55,7 @@ def adopt_new_topic(access: DatabaseAccess, bootstrap: str, partitions: int, cop
 
 @dataclass(slots=True)
 class Worker:
-    """`bpm worker` as a process of its own. tree: the code that it runs."""
+    """`bpm worker` as a process of its own. tree: the code that it runs. log_before: length of the log as it began."""
 
     access: DatabaseAccess
     bootstrap: str
@@ -64,6 +64,7 @@ class Worker:
     tree: Path = ROOT
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    log_before: int = field(default=0, init=False)
 
     @property
     def log(self) -> Path:
@@ -79,6 +80,7 @@ class Worker:
     def start(self) -> None:
         """Begin; `wait_ready` waits until partitions are worked on."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.log_before = self.log.stat().st_size if self.log.exists() else 0
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BPM_")}
         environment |= {
             "BPM_ENV": "development",
@@ -103,7 +105,8 @@ class Worker:
     def wait_ready(self) -> None:
         """Return once it has been assigned its partitions. Raises TimeoutError with the end of its log."""
         deadline_s = time.monotonic() + READY_S_MAX
-        while b"Worker ready" not in self.log.read_bytes():
+        # What those before it wrote doesn't say that this one is ready.
+        while b"Worker ready" not in self.log.read_bytes()[self.log_before :]:
             if time.monotonic() > deadline_s or not self.running:
                 raise TimeoutError(self.log.read_text()[-4000:])
             time.sleep(0.05)
