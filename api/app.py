@@ -18,6 +18,7 @@ from api.bootstrap import Engine
 from api.channels.routes import routes as channels
 from api.corrections.routes import routes as corrections
 from api.deliveries.routes import routes as deliveries
+from api.devices.routes import routes as devices
 from api.edge import middleware_of
 from api.groups.routes import routes as groups
 from api.key_aliases.routes import routes as key_aliases
@@ -31,8 +32,10 @@ from api.packs.routes import routes as packs
 from api.page.routes import FILES_PATH, PageFiles
 from api.page.routes import routes as page
 from api.quarantine.routes import routes as quarantine
+from api.roles.routes import routes as roles
 from api.routing import Allowed, AllowedInFrame
 from api.rules.routes import routes as rules
+from api.service_accounts.routes import routes as service_accounts
 from api.sign_in.routes import routes as auth
 from api.sign_in.routes import well_known
 from api.silences.routes import routes as silences
@@ -103,6 +106,9 @@ def described_app(
         auth,
         well_known,
         me,
+        roles,
+        service_accounts,
+        devices,
         operation,
         page,
     ):

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from api.identity.keys import KeyRing
 from api.settings import DEVELOPMENT_ISSUER, Environment, Settings
 from domain.errors import SettingsRefusedError, UnauthenticatedError
-from domain.tenancy import Role
 
 ALGORITHM: Final = "EdDSA"
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - a media type
@@ -34,21 +33,25 @@ _CLAIM_CHARACTERS_MAX: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says.
+    """What a credential says.
 
+    roles: names, of which the tenant may have made some, or that there aren't at all. With sites, regions or both it is
+    limited: to these sites and to those of these regions. key_id: of an API key; None for a token.
     epoch: that of its subject when it was issued; None for tokens of others, which know no epochs.
     session: in which its refresh token belongs with it; None for tokens without one.
     """
 
     subject: str
     tenant_name: str
-    roles: frozenset[Role]
+    roles: frozenset[str]
     sites: frozenset[str] | None
     device_pack: str | None
     expires_at_s: int
     issued_at_s: int
     epoch: int | None = None
     session: str | None = None
+    regions: frozenset[str] | None = None
+    key_id: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
@@ -62,22 +65,26 @@ class Claims:
             "issued_at_s": self.issued_at_s,
             "epoch": self.epoch,
             "session": self.session,
+            "regions": None if self.regions is None else sorted(self.regions),
+            "key_id": self.key_id,
         }
 
     @staticmethod
     def from_json(said: dict[str, Any]) -> "Claims":
         """The claims that `as_json` has written."""
-        sites = said["sites"]
+        sites, regions = said["sites"], said["regions"]
         return Claims(
             subject=said["subject"],
             tenant_name=said["tenant_name"],
-            roles=frozenset(Role(role) for role in said["roles"]),
+            roles=frozenset(said["roles"]),
             sites=None if sites is None else frozenset(sites),
             device_pack=said["device_pack"],
             expires_at_s=said["expires_at_s"],
             issued_at_s=said["issued_at_s"],
             epoch=said["epoch"],
             session=said["session"],
+            regions=None if regions is None else frozenset(regions),
+            key_id=said["key_id"],
         )
 
 
@@ -191,20 +198,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _claims(payload: dict[str, Any]) -> Claims:
-    sites, pack = payload.get("sites"), payload.get("pack")
+    sites, regions, pack = payload.get("sites"), payload.get("regions"), payload.get("pack")
     epoch, session = payload.get("epoch"), payload.get("sid")
     if epoch is not None and type(epoch) is not int:
         raise TypeError("epoch is no whole number")
     return Claims(
         subject=_text(payload["sub"]),
         tenant_name=_text(payload["tenant"]),
-        roles=frozenset(Role(role) for role in texts_in(payload.get("roles", []))),
+        roles=frozenset(texts_in(payload.get("roles", []))),
         sites=None if sites is None else frozenset(texts_in(sites)),
         device_pack=None if pack is None else _text(pack),
         expires_at_s=payload["exp"],
         issued_at_s=payload["iat"],
         epoch=epoch,
         session=None if session is None else _text(session),
+        regions=None if regions is None else frozenset(texts_in(regions)),
     )
 
 
@@ -306,10 +314,11 @@ def development_key(data_dir: Path, *, create: bool) -> Ed25519PrivateKey:
 def development_token(
     settings: Settings,
     tenant: str,
-    role: Role,
+    role: str,
     now_s: float,
     *,
     sites: list[str] | None = None,
+    regions: list[str] | None = None,
     pack: str | None = None,
 ) -> str:
     """A token of the development issuer. Raises SettingsRefusedError in production."""
@@ -317,7 +326,7 @@ def development_token(
         raise SettingsRefusedError("development tokens are refused in production", field="BPM_ENV")
     key = development_key(settings.data_dir, create=settings.env is Environment.DEVELOPMENT)
     # Each limit makes another subject, because limited credentials see their own subject's receipts alone.
-    limited_to = [*(sites or []), *([] if pack is None else [pack])]
+    limited_to = [*(sites or []), *(regions or []), *([] if pack is None else [pack])]
     payload: dict[str, Any] = {
         "iss": DEVELOPMENT_ISSUER,
         "aud": settings.token_audience,
@@ -330,6 +339,8 @@ def development_token(
     }
     if sites is not None:
         payload["sites"] = sites
+    if regions is not None:
+        payload["regions"] = regions
     if pack is not None:
         payload["pack"] = pack
     return jwt.encode(payload, key, ALGORITHM, {"kid": DEVELOPMENT_KEY_ID, "typ": TOKEN_TYPE})

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,10 +22,13 @@ from api.metrics import Metrics
 from api.packs.cache import PackCache
 from api.page.sign_in import DevelopmentSignIn
 from api.quarantine.sweeping import Sweeper
+from api.rights import RightsCache
 from api.runner import Runner
+from api.service_accounts.keys import KeyVerifier
 from api.settings import Environment, Settings
 from api.settling import Settler
 from api.topic import make_topic_runner
+from domain import api_keys
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
 from domain.errors import SettingsRefusedError, UnauthenticatedError
 from domain.tenancy import PARTITION_ZERO, Actor
@@ -66,6 +69,8 @@ class Engine:
     clock: AnchoredClock
     identity: Identity
     registry: Registry
+    rights: RightsCache
+    keys: KeyVerifier
     packs: PackCache
     answers: AnswerCache
     aliases: AliasCache
@@ -87,23 +92,49 @@ class Engine:
 
     async def actor_of(self, authorization: str | None) -> Actor:
         """The caller behind an Authorization header. Raises UnauthenticatedError."""
-        return await self.actor_of_claims(self.claims_of(authorization))
+        return await self.actor_of_claims(await self.claims_of(authorization))
 
-    def claims_of(self, authorization: str | None) -> Claims:
-        """What the token of an Authorization header says. Raises UnauthenticatedError."""
+    async def claims_of(self, authorization: str | None) -> Claims:
+        """What the token or API key of an Authorization header says. Raises UnauthenticatedError."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise UnauthenticatedError("send Authorization: Bearer with an access token")
-        return self.identity.verifier.verify(token.strip())
+            raise UnauthenticatedError("send Authorization: Bearer with an access token or an API key")
+        token = token.strip()
+        if token.startswith(api_keys.PREFIX):
+            return await self.keys.verify(token)
+        return self.identity.verifier.verify(token)
+
+    async def require_valid(self, claims: Claims) -> None:
+        """Raises UnauthenticatedError when the API key that said this can't be used any more."""
+        if claims.key_id is not None:
+            await self.keys.require_valid(claims.key_id)
 
     async def actor_of_claims(self, claims: Claims) -> Actor:
         """The caller that a verified token names. Raises UnauthenticatedError, and what `Place.require_near` does."""
         tenant = await self._tenant(claims.tenant_name)
         tenant.place.require_near(tenant.name)
         self.identity.revocations.require_valid(tenant.tenant_id, claims)
-        return Actor(
-            claims.subject, tenant.tenant_id, tenant.name, claims.roles, claims.sites, claims.device_pack
+        return await self.rights.actor_of(tenant, claims)
+
+    async def actor_with(
+        self,
+        actor: Actor,
+        roles: Iterable[str],
+        sites: Iterable[str] | None = None,
+        regions: Iterable[str] | None = None,
+    ) -> Actor:
+        """One of the same tenant who holds other roles within other limits."""
+        claims = Claims(
+            subject=actor.subject,
+            tenant_name=actor.tenant_name,
+            roles=frozenset(roles),
+            sites=None if sites is None else frozenset(sites),
+            device_pack=None,
+            expires_at_s=0,
+            issued_at_s=0,
+            regions=None if regions is None else frozenset(regions),
         )
+        return await self.rights.actor_of(await self._tenant(actor.tenant_name), claims)
 
     async def require_settled(self, tenant_name: str) -> None:
         """Raises UnavailableError while the tenant is on its way to another cell."""
@@ -271,6 +302,10 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         clock=clock,
         identity=identity,
         registry=registry,
+        rights=RightsCache(registry, settings.tenant_cache_s, time.monotonic),
+        keys=KeyVerifier(
+            directory, settings.api_key_cache_s, settings.api_key_used_s, time.monotonic, time.time
+        ),
         packs=PackCache(registry),
         answers=AnswerCache(settings.answers_kept_bytes_max),
         aliases=AliasCache(registry),

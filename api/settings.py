@@ -292,6 +292,26 @@ class Settings(BaseSettings):
     )
     tenant_cache_s: float = Field(5.0, ge=0, description="a tenant's settings may be this old")
 
+    roles_max: int = Field(100, ge=0, description="roles that a tenant may make; then 409")
+
+    service_accounts_max: int = Field(1000, ge=0, description="service accounts of a tenant; then 409")
+    devices_max: int = Field(100_000, ge=0, description="devices of a tenant; then 409")
+    api_keys_max: int = Field(
+        10, gt=0, description="keys in use of a service account or a device; then 409, until one is revoked"
+    )
+    account_grace_days: float = Field(
+        30.0,
+        ge=0,
+        description="how long a deleted service account or device can be restored; then it is gone",
+    )
+    api_key_cache_s: float = Field(
+        20.0,
+        ge=0,
+        le=30,
+        description="what is known of an API key may be this old; a live stream is ended within twice that",
+    )
+    api_key_used_s: float = Field(300.0, gt=0, description="how often the use of an API key is noted")
+
     disk_low_bytes: int = Field(
         1 << 30,
         ge=0,

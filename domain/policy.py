@@ -1,10 +1,11 @@
 """Who may do what: one function, asked by every route, bridge, export and job."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from domain.errors import ForbiddenError
 from domain.tenancy import Actor, Role
 
 
@@ -39,6 +40,12 @@ class Action(StrEnum):
     AUDIT_READ = "audit:read"
     USER_READ = "user:read"
     USER_WRITE = "user:write"
+    ROLE_READ = "role:read"
+    ROLE_WRITE = "role:write"
+    SERVICE_ACCOUNT_READ = "service-account:read"
+    SERVICE_ACCOUNT_WRITE = "service-account:write"
+    DEVICE_READ = "device:read"
+    DEVICE_WRITE = "device:write"
     OWN_PERMISSIONS_READ = "own-permissions:read"
 
     @property
@@ -95,6 +102,8 @@ ROLES: Final[dict[Role, RoleMeaning]] = {
             Action.SILENCE_WRITE,
             Action.CHANNEL_READ,
             Action.CHANNEL_WRITE,
+            Action.DEVICE_READ,
+            Action.DEVICE_WRITE,
         },
     ),
     Role.OPERATOR: RoleMeaning(
@@ -112,6 +121,8 @@ ROLES: Final[dict[Role, RoleMeaning]] = {
             Action.CHANNEL_READ,
             Action.ALERT_WRITE,
             Action.SILENCE_WRITE,
+            Action.DEVICE_READ,
+            Action.DEVICE_WRITE,
         },
     ),
     Role.QUALITY: RoleMeaning(
@@ -131,8 +142,8 @@ ROLES: Final[dict[Role, RoleMeaning]] = {
         "moves packs between sites, and groups them", _LOOKS | {Action.PACK_WRITE, Action.GROUP_WRITE}
     ),
     Role.TECHNICIAN: RoleMeaning(
-        "works on packs: acknowledges, comments and clears alerts, silences what is in maintenance",
-        _READS | {Action.ALERT_WRITE, Action.SILENCE_WRITE},
+        "works on packs: their alerts, silences while they are in maintenance, the devices that send for them",
+        _READS | {Action.ALERT_WRITE, Action.SILENCE_WRITE, Action.DEVICE_READ, Action.DEVICE_WRITE},
     ),
     Role.PLANNER: RoleMeaning("reads the fleet; there is nothing to plan yet", _LOOKS),
     Role.PURCHASER: RoleMeaning(
@@ -141,7 +152,15 @@ ROLES: Final[dict[Role, RoleMeaning]] = {
     ),
     Role.APPROVER: RoleMeaning("reads the fleet and corrections; there is nothing to approve yet", _READS),
     Role.AUDITOR: RoleMeaning(
-        "reads all of the tenant, and who changed what", _READS | {Action.AUDIT_READ, Action.CHANNEL_READ}
+        "reads all of the tenant, and who changed what",
+        _READS
+        | {
+            Action.AUDIT_READ,
+            Action.CHANNEL_READ,
+            Action.ROLE_READ,
+            Action.SERVICE_ACCOUNT_READ,
+            Action.DEVICE_READ,
+        },
     ),
     Role.ANALYST: RoleMeaning("reads the fleet, and how its readings came to be what they are", _READS),
     Role.READ_ONLY: RoleMeaning("reads the fleet", _LOOKS),
@@ -175,12 +194,18 @@ BEYOND_SITES: Final = frozenset(
         Action.AUDIT_READ,
         Action.USER_READ,
         Action.USER_WRITE,
+        Action.ROLE_READ,
+        Action.ROLE_WRITE,
+        Action.SERVICE_ACCOUNT_READ,
+        Action.SERVICE_ACCOUNT_WRITE,
+        Action.DEVICE_READ,
+        Action.DEVICE_WRITE,
     }
 )
 """Actions that reach all sites of a tenant: a model's limits and key aliases judge every site's readings, what was set
 aside may name any pack, a batch that is corrected may hold readings of every site, rules, silences and saved groups
-hold packs of every site, the audit log tells of all changes, and users may be given any site. A credential that is
-limited to sites is refused them.
+hold packs of every site, the audit log tells of all changes, roles and accounts are held everywhere, and users may be
+given any site. A credential that is limited to sites is refused them.
 """
 
 
@@ -192,19 +217,64 @@ class Decision:
     reason: str
 
 
-def decide(actor: Actor, action: Action) -> Decision:
-    """Whether one of the actor's roles grants the action, and its site limits leave it.
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What an action is done to: something at a site, or of a pack; None for what is at none, or of none."""
 
-    Otherwise site limits are a matter of what the actor sees (`Actor.sees_site`): what it doesn't see, it isn't
-    refused but told to be absent, like another tenant's records.
+    site: str | None = None
+    pack: str | None = None
+
+
+def decide(actor: Actor, action: Action, resource: Resource | None = None) -> Decision:
+    """Whether one of the actor's roles grants the action, and its limits leave it, for a resource where one is given.
+
+    Routes ask without a resource: what an actor's limits hide from it, it isn't refused but told to be absent, like
+    another tenant's records (`Actor.sees_site`).
     """
-    for role in sorted(actor.roles):
-        if action in GRANTS[role]:
-            if actor.sites is not None and action in BEYOND_SITES:
-                return Decision(False, f"{action} reaches all sites; the credential is limited to some")
-            return Decision(True, f"role {role} grants {action}")
-    held = ", ".join(sorted(actor.roles)) or "none"
-    return Decision(False, f"{action} is granted by none of the roles held ({held})")
+    granting = _granting_role(actor, action)
+    if granting is None:
+        return Decision(False, _refusal(actor, action))
+    if actor.sites is not None and action in BEYOND_SITES:
+        return Decision(False, f"{action} reaches all sites; the credential is limited to some")
+    if resource is not None and not actor.sees_site(resource.site):
+        place = "no site" if resource.site is None else f"the site {resource.site}"
+        return Decision(
+            False, f"the credential is limited to other sites; what is at {place} is answered as absent"
+        )
+    if resource is not None and sends_for_own_pack_only(actor) and action is Action.TELEMETRY_WRITE:
+        own = actor.device_pack
+        if resource.pack != own:
+            return Decision(False, f"the credential is that of the pack {own}, and sends for no other")
+    return Decision(True, f"role {granting} grants {action}")
+
+
+def _granting_role(actor: Actor, action: Action) -> str | None:
+    """The first by name of the actor's roles that grants the action."""
+    granting = [str(role) for role in actor.roles if action in GRANTS[role]]
+    granting += [role.name for role in actor.custom_roles if action in role.actions]
+    return min(granting, default=None)
+
+
+def _refusal(actor: Actor, action: Action) -> str:
+    known = sorted({*actor.roles, *(role.name for role in actor.custom_roles)})
+    reason = f"{action} is granted by none of the roles held ({', '.join(known) or 'none'})"
+    if actor.unknown_roles:
+        reason += f"; the tenant has no role {', '.join(sorted(actor.unknown_roles))}"
+    return reason
+
+
+def require_may_hand_on(actor: Actor, actions: Iterable[str]) -> None:
+    """Raises ForbiddenError unless the actor may do all of the actions itself: nobody hands on what it doesn't hold."""
+    # What the policy has no more, a role may still name; it grants nothing.
+    for action in sorted({*actions} & {*Action}):
+        decision = decide(actor, Action(action))
+        if not decision.allowed:
+            raise ForbiddenError(f"what you may not do yourself can't be granted: {decision.reason}")
+
+
+def sends_for_own_pack_only(actor: Actor) -> bool:
+    """Whether the credential is a device's that may send the readings of its own pack alone."""
+    return actor.device_pack is not None and Role.DEVICE in actor.roles
 
 
 def may_grant(actor: Actor, roles: Collection[Role]) -> Decision:
@@ -226,4 +296,5 @@ def sees_only_own_batches(actor: Actor) -> bool:
 
     So it is for devices, and for credentials limited to sites: a batch may hold readings of every site.
     """
-    return actor.sites is not None or actor.device_pack is not None or actor.roles == {Role.DEVICE}
+    only_device = actor.roles == {Role.DEVICE} and not actor.custom_roles
+    return actor.sites is not None or actor.device_pack is not None or only_device

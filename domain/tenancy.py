@@ -14,6 +14,9 @@ PackNumber = NewType("PackNumber", int)
 TENANT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """The names that tenants may have; the database checks the same."""
 
+ROLE_NAME: Final = TENANT_NAME
+"""The names that a tenant's own roles may have, beside those of `Role`; the database checks the same."""
+
 PARTITION_ZERO: Final = 0
 """The only partition of the embedded runner."""
 
@@ -64,11 +67,20 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CustomRole:
+    """A role that a tenant made: its name, and the names of the actions that it grants."""
+
+    name: str
+    actions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
     """An authenticated caller.
 
     `sites` is None when the credential is not limited to certain sites, else their names.
     `device_pack` is the external id of the pack whose own device this is, or None.
+    `unknown_roles` are named by the credential, but are neither built in nor the tenant's; they grant nothing.
     """
 
     subject: str
@@ -77,6 +89,13 @@ class Actor:
     roles: frozenset[Role]
     sites: frozenset[str] | None = None
     device_pack: str | None = None
+    custom_roles: frozenset[CustomRole] = frozenset()
+    unknown_roles: frozenset[str] = frozenset()
+
+    @property
+    def role_names(self) -> list[str]:
+        """All roles that the credential names, in their order."""
+        return sorted({*self.roles, *(role.name for role in self.custom_roles), *self.unknown_roles})
 
     def sees_site(self, site: str | None) -> bool:
         """Whether the credential's site limits let it see what stands at `site`."""

@@ -89,6 +89,14 @@ class Records:
         await transaction.audit(f"{self.subject}.changed", self.subject, str(record_id), before, row)
         return row
 
+    async def delete(self, transaction: Transaction, record_id: UUID) -> None:
+        """Forget the record, where records are deleted. Raises NotFoundError."""
+        before = await transaction.one(f"{self.subject}.lock", {"id": record_id})
+        if before is None:
+            raise NotFoundError(f"no such record in {self.subject}")
+        await transaction.rows(f"{self.subject}.delete", {"id": record_id})
+        await transaction.audit(f"{self.subject}.deleted", self.subject, str(record_id), before, None)
+
     async def known(self, transaction: Transaction, names: set[str]) -> set[str]:
         """Those of the names that are taken."""
         rows = await transaction.rows(f"{self.subject}.by_name", {"given": sorted(names)})

@@ -1,6 +1,6 @@
 """Tenants and packs as ingest sees them: across row-level security, always with the tenant named."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from domain.cells import HERE, Place, Placement
 from domain.errors import ConflictError, NotFoundError
 from domain.key_aliases import KeyAlias, KeyAliases, usable_aliases
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
-from domain.tenancy import PackNumber, TenantId, TenantState
+from domain.tenancy import CustomRole, PackNumber, TenantId, TenantState
 from storage.database import query
 from storage.transactions import Pool
 
@@ -23,6 +23,14 @@ class Tenant:
     tenant_id: TenantId
     name: str
     place: Place = HERE
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What credentials of a tenant may name: its own roles, and its regions with the names of their sites."""
+
+    roles: Mapping[str, CustomRole]
+    regions: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,13 @@ class Registry:
         return RegistryVersion(
             row["registry_version"], row["register_unknown_packs"], row["archived_before_ms"], _place(row)
         )
+
+    async def rights(self, tenant_id: TenantId) -> Rights:
+        """The tenant's own roles, and its sites by region."""
+        rows = await self._rows("registry.rights", {"tenant_id": tenant_id})
+        roles = {row["name"]: CustomRole(row["name"], frozenset(row["holds"])) for row in rows if row["role"]}
+        regions = {row["name"]: frozenset(row["holds"]) for row in rows if not row["role"]}
+        return Rights(roles, regions)
 
     async def import_exists(self, tenant_id: TenantId, import_id: UUID, only_subject: str | None) -> bool:
         """Whether there is such an import, begun by this subject; None means by anybody in the tenant."""

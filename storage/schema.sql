@@ -300,6 +300,35 @@ ALTER TABLE bpm.alerts ALTER COLUMN alert_no ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE bpm.api_keys (
+    tenant_id integer NOT NULL,
+    key_id text NOT NULL,
+    account_id uuid NOT NULL,
+    key_hash bytea NOT NULL,
+    name text NOT NULL,
+    roles text[],
+    site_ids uuid[],
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT api_keys_key_hash_check CHECK ((length(key_hash) = 32)),
+    CONSTRAINT api_keys_key_id_check CHECK ((key_id ~ '^[0-9A-Za-z]{12}$'::text))
+);
+
+ALTER TABLE ONLY bpm.api_keys FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.api_keys OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.api_keys.key_id IS 'Random, about 71 bits: one of its own, whatever the tenant.';
+
+COMMENT ON COLUMN bpm.api_keys.key_hash IS 'SHA-256 of the whole key; its secret has 256 random bits.';
+
+COMMENT ON COLUMN bpm.api_keys.roles IS 'Narrower than those of its account; NULL for all of them. So are sites.';
+
+COMMENT ON COLUMN bpm.api_keys.last_used_at IS 'Coarse: written at most once in BPM_API_KEY_USED_S.';
+
 CREATE TABLE bpm.audit_log (
     tenant_id integer NOT NULL,
     id bigint NOT NULL,
@@ -960,6 +989,23 @@ COMMENT ON TABLE bpm.readings IS 'Rows of one pack and time carry different meas
 
 COMMENT ON COLUMN bpm.readings.item_no IS 'Position of the reading in its batch: rules take a pack''s readings in order of arrival.';
 
+CREATE TABLE bpm.roles (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    actions text[] NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    CONSTRAINT roles_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+);
+
+ALTER TABLE ONLY bpm.roles FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.roles OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.roles.actions IS 'Names of actions of the policy. One that the policy has no more grants nothing.';
+
 CREATE TABLE bpm.rule_states (
     rule_no integer NOT NULL,
     pack_id integer NOT NULL,
@@ -1027,6 +1073,34 @@ ALTER TABLE bpm.rules ALTER COLUMN rule_no ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE bpm.service_accounts (
+    tenant_id integer NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    roles text[] NOT NULL,
+    site_ids uuid[],
+    regions text[],
+    pack_id integer,
+    state text DEFAULT 'active'::text NOT NULL,
+    deleted_at timestamp with time zone,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    CONSTRAINT service_accounts_check CHECK (((kind = 'device'::text) = (pack_id IS NOT NULL))),
+    CONSTRAINT service_accounts_kind_check CHECK ((kind = ANY (ARRAY['service'::text, 'device'::text]))),
+    CONSTRAINT service_accounts_state_check CHECK ((state = ANY (ARRAY['active'::text, 'suspended'::text])))
+);
+
+ALTER TABLE ONLY bpm.service_accounts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.service_accounts OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.service_accounts IS 'Who calls without being a person. A device sends the readings of its own pack alone.';
+
+COMMENT ON COLUMN bpm.service_accounts.deleted_at IS 'From then on its keys are refused; until its grace has passed it can be restored.';
 
 CREATE TABLE bpm.sessions (
     tenant_id integer NOT NULL,
@@ -1348,6 +1422,9 @@ ALTER TABLE ONLY bpm.alerts
 ALTER TABLE ONLY bpm.alerts
     ADD CONSTRAINT alerts_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY bpm.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (tenant_id, key_id);
+
 ALTER TABLE ONLY bpm.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (tenant_id, id);
 
@@ -1459,6 +1536,12 @@ ALTER TABLE ONLY bpm.quarantine
 ALTER TABLE ONLY bpm.quarters
     ADD CONSTRAINT quarters_pkey PRIMARY KEY (pack_id, starts, tenure_no);
 
+ALTER TABLE ONLY bpm.roles
+    ADD CONSTRAINT roles_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.roles
+    ADD CONSTRAINT roles_tenant_id_name_key UNIQUE (tenant_id, name);
+
 ALTER TABLE ONLY bpm.rule_states
     ADD CONSTRAINT rule_states_pkey PRIMARY KEY (rule_no, pack_id, source);
 
@@ -1479,6 +1562,12 @@ ALTER TABLE ONLY bpm.rules
 
 ALTER TABLE ONLY bpm.rules
     ADD CONSTRAINT rules_tenant_id_rule_no_key UNIQUE (tenant_id, rule_no);
+
+ALTER TABLE ONLY bpm.service_accounts
+    ADD CONSTRAINT service_accounts_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY bpm.service_accounts
+    ADD CONSTRAINT service_accounts_tenant_id_kind_name_key UNIQUE (tenant_id, kind, name);
 
 ALTER TABLE ONLY bpm.sessions
     ADD CONSTRAINT sessions_handle_digest_key UNIQUE (handle_digest);
@@ -1566,6 +1655,10 @@ CREATE INDEX alerts_open ON bpm.alerts USING btree (tenant_id, alert_no DESC) WH
 
 CREATE INDEX alerts_raised ON bpm.alerts USING btree (tenant_id, raised_at DESC, alert_no DESC);
 
+CREATE INDEX api_keys_by_id ON bpm.api_keys USING btree (key_id);
+
+CREATE INDEX api_keys_of_account ON bpm.api_keys USING btree (tenant_id, account_id, key_id);
+
 CREATE INDEX audit_log_at ON bpm.audit_log USING brin (at);
 
 CREATE INDEX batches_arrived ON bpm.batches USING brin (arrived_at);
@@ -1622,6 +1715,8 @@ CREATE UNIQUE INDEX rule_transitions_log ON bpm.rule_transitions USING btree (pa
 
 CREATE INDEX rule_transitions_of_alert ON bpm.rule_transitions USING btree (tenant_id, rule_no, rule_version, subject_pack, subject_source, onset);
 
+CREATE INDEX service_accounts_deleted ON bpm.service_accounts USING btree (tenant_id, deleted_at) WHERE (deleted_at IS NOT NULL);
+
 CREATE INDEX sessions_expired ON bpm.sessions USING btree (expires_at);
 
 CREATE INDEX sessions_of_user ON bpm.sessions USING btree (tenant_id, user_id, created_at);
@@ -1677,6 +1772,12 @@ ALTER TABLE ONLY bpm.alert_topic_positions
 
 ALTER TABLE ONLY bpm.alerts
     ADD CONSTRAINT alerts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.api_keys
+    ADD CONSTRAINT api_keys_tenant_id_account_id_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES bpm.service_accounts(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY bpm.api_keys
+    ADD CONSTRAINT api_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.audit_log
     ADD CONSTRAINT audit_log_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1765,6 +1866,9 @@ ALTER TABLE ONLY bpm.partition_reports
 ALTER TABLE ONLY bpm.quarantine
     ADD CONSTRAINT quarantine_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE ONLY bpm.roles
+    ADD CONSTRAINT roles_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.rule_states
     ADD CONSTRAINT rule_states_rule_no_fkey FOREIGN KEY (rule_no) REFERENCES bpm.rules(rule_no);
 
@@ -1785,6 +1889,12 @@ ALTER TABLE ONLY bpm.rules
 
 ALTER TABLE ONLY bpm.rules
     ADD CONSTRAINT rules_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
+
+ALTER TABLE ONLY bpm.service_accounts
+    ADD CONSTRAINT service_accounts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.service_accounts
+    ADD CONSTRAINT service_accounts_tenant_id_pack_id_fkey FOREIGN KEY (tenant_id, pack_id) REFERENCES bpm.packs(tenant_id, pack_id);
 
 ALTER TABLE ONLY bpm.sessions
     ADD CONSTRAINT sessions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -1855,6 +1965,8 @@ ALTER TABLE bpm.alert_clearances ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.alerts ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.api_keys ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.audit_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.batches ENABLE ROW LEVEL SECURITY;
@@ -1897,11 +2009,15 @@ ALTER TABLE bpm.quarters ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.readings ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.roles ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.rule_transitions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.rule_versions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.rules ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.service_accounts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.sessions ENABLE ROW LEVEL SECURITY;
 
@@ -1918,6 +2034,8 @@ CREATE POLICY tenant ON bpm.alert_actions TO bpm_app USING ((tenant_id = ( SELEC
 CREATE POLICY tenant ON bpm.alert_clearances TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.alerts TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.api_keys TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.audit_log TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -1961,11 +2079,15 @@ CREATE POLICY tenant ON bpm.quarters TO bpm_app USING ((tenant_id = ( SELECT (NU
 
 CREATE POLICY tenant ON bpm.readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.roles TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.rule_transitions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.rule_versions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.rules TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.service_accounts TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.sessions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -2034,6 +2156,32 @@ GRANT SELECT ON TABLE bpm.alert_events TO bpm_ingest;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.alert_topic_positions TO bpm_ingest;
 
 GRANT USAGE ON SEQUENCE bpm.alerts_alert_no_seq TO bpm_ingest;
+
+GRANT INSERT ON TABLE bpm.api_keys TO bpm_app;
+GRANT SELECT ON TABLE bpm.api_keys TO bpm_ingest;
+
+GRANT SELECT(tenant_id) ON TABLE bpm.api_keys TO bpm_app;
+
+GRANT SELECT(key_id) ON TABLE bpm.api_keys TO bpm_app;
+
+GRANT SELECT(account_id) ON TABLE bpm.api_keys TO bpm_app;
+
+GRANT SELECT(name) ON TABLE bpm.api_keys TO bpm_app;
+
+GRANT SELECT(roles) ON TABLE bpm.api_keys TO bpm_app;
+
+GRANT SELECT(site_ids) ON TABLE bpm.api_keys TO bpm_app;
+
+GRANT SELECT(expires_at) ON TABLE bpm.api_keys TO bpm_app;
+
+GRANT SELECT(revoked_at),UPDATE(revoked_at) ON TABLE bpm.api_keys TO bpm_app;
+
+GRANT SELECT(last_used_at) ON TABLE bpm.api_keys TO bpm_app;
+GRANT UPDATE(last_used_at) ON TABLE bpm.api_keys TO bpm_ingest;
+
+GRANT SELECT(created_by) ON TABLE bpm.api_keys TO bpm_app;
+
+GRANT SELECT(created_at) ON TABLE bpm.api_keys TO bpm_app;
 
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_ingest;
@@ -2138,6 +2286,15 @@ GRANT SELECT,INSERT,DELETE ON TABLE bpm.quarters TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.readings TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;
 
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.roles TO bpm_app;
+GRANT SELECT ON TABLE bpm.roles TO bpm_ingest;
+
+GRANT UPDATE(description) ON TABLE bpm.roles TO bpm_app;
+
+GRANT UPDATE(actions) ON TABLE bpm.roles TO bpm_app;
+
+GRANT UPDATE(version) ON TABLE bpm.roles TO bpm_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.rule_states TO bpm_ingest;
 
 GRANT SELECT,INSERT ON TABLE bpm.rule_versions TO bpm_app;
@@ -2151,6 +2308,25 @@ GRANT UPDATE(name) ON TABLE bpm.rules TO bpm_app;
 GRANT UPDATE(version) ON TABLE bpm.rules TO bpm_app;
 
 GRANT USAGE ON SEQUENCE bpm.rules_rule_no_seq TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.service_accounts TO bpm_app;
+GRANT SELECT ON TABLE bpm.service_accounts TO bpm_ingest;
+
+GRANT UPDATE(name) ON TABLE bpm.service_accounts TO bpm_app;
+
+GRANT UPDATE(description) ON TABLE bpm.service_accounts TO bpm_app;
+
+GRANT UPDATE(roles) ON TABLE bpm.service_accounts TO bpm_app;
+
+GRANT UPDATE(site_ids) ON TABLE bpm.service_accounts TO bpm_app;
+
+GRANT UPDATE(regions) ON TABLE bpm.service_accounts TO bpm_app;
+
+GRANT UPDATE(state) ON TABLE bpm.service_accounts TO bpm_app;
+
+GRANT UPDATE(deleted_at) ON TABLE bpm.service_accounts TO bpm_app;
+
+GRANT UPDATE(version) ON TABLE bpm.service_accounts TO bpm_app;
 
 GRANT DELETE ON TABLE bpm.sessions TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.sessions TO bpm_ingest;

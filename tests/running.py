@@ -54,8 +54,8 @@ class RunningApi:
         return name
 
     def token(self, tenant: str, role: Role | str = Role.TENANT_ADMIN, **claims: Any) -> str:
-        """A development token; `sites` and `pack` limit it."""
-        return development_token(self.engine.settings, tenant, Role(role), time.time(), **claims)
+        """A development token; `sites`, `regions` and `pack` limit it."""
+        return development_token(self.engine.settings, tenant, role, time.time(), **claims)
 
     def client(self, tenant: str, role: Role | str = Role.TENANT_ADMIN, **claims: Any) -> httpx.Client:
         """A client of a tenant's user; close it, or use it in a with."""

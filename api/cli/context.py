@@ -26,7 +26,6 @@ from domain.errors import (
     MoveFailedError,
     SettingUnreadableError,
 )
-from domain.tenancy import Role
 
 if TYPE_CHECKING:
     from api.bootstrap import DatabaseAccess
@@ -123,12 +122,18 @@ def reachable_database(settings: Settings) -> "DatabaseAccess | None":
 
 
 def development_token(
-    tenant: str, role: str, *, sites: list[str] | None = None, pack: str | None = None
+    tenant: str,
+    role: str,
+    *,
+    sites: list[str] | None = None,
+    regions: list[str] | None = None,
+    pack: str | None = None,
 ) -> str:
     """A token of the development issuer. Raises SettingsRefusedError in production."""
     from api import auth
 
-    return auth.development_token(read_settings(), tenant, Role(role), time.time(), sites=sites, pack=pack)
+    limits = {"sites": sites, "regions": regions}
+    return auth.development_token(read_settings(), tenant, role, time.time(), pack=pack, **limits)
 
 
 def moment(text: str, option: str) -> datetime:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from api.cli import context
+from api.cli.accounts import devices, service_accounts
 from api.cli.backups import backup, restore
 from api.cli.context import Exit, console, examples
 from api.cli.doctor import doctor
@@ -153,12 +154,15 @@ def token(
     tenant: Annotated[str, typer.Option(help="The tenant's name.")],
     role: Annotated[Role, typer.Option(help="What the token is for.")],
     site: Annotated[list[str] | None, typer.Option(help="Limit it to a site; may be repeated.")] = None,
+    region: Annotated[
+        list[str] | None, typer.Option(help="Limit it to the sites of a region; may be repeated.")
+    ] = None,
     pack: Annotated[
         str | None, typer.Option(help="For role device: the pack whose own device this is.")
     ] = None,
 ) -> None:
     """Print a development token, valid for 12 hours, alone on standard output."""
-    print(context.development_token(tenant, role, sites=site, pack=pack))  # noqa: T201 - the result
+    print(context.development_token(tenant, role, sites=site, regions=region, pack=pack))  # noqa: T201 - the result
 
 
 @pack_commands.command(
@@ -212,6 +216,8 @@ app.command(
 )(backup)
 app.command(rich_help_panel=KEEP, epilog=examples("bpm restore backups/monday --to var-restored"))(restore)
 app.add_typer(tenant_commands, name="tenant", rich_help_panel=KEEP)
+app.add_typer(service_accounts, name="service-account", rich_help_panel=KEEP)
+app.add_typer(devices, name="device", rich_help_panel=KEEP)
 app.add_typer(pack_commands, name="pack", rich_help_panel=KEEP)
 app.add_typer(clock_commands, name="clock", rich_help_panel=KEEP)
 app.command(

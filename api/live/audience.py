@@ -6,7 +6,7 @@ from uuid import UUID
 from api.live.frames import Facts
 from domain.errors import ForbiddenError
 from domain.policy import Action, decide
-from domain.tenancy import Actor, Role
+from domain.tenancy import Actor, CustomRole, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Filter:
         )
 
 
-AudienceKey = tuple[frozenset[Role], frozenset[str] | None, Filter]
+AudienceKey = tuple[frozenset[Role], frozenset[CustomRole], frozenset[str] | None, Filter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Audience:
     @property
     def key(self) -> AudienceKey:
         """All that decides what is shown, within a tenant."""
-        return self.actor.roles, self.actor.sites, self.wanted
+        return self.actor.roles, self.actor.custom_roles, self.actor.sites, self.wanted
 
     def check(self) -> None:
         """Raises ForbiddenError when the policy lets the actor see no alerts."""

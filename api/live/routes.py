@@ -33,7 +33,7 @@ Listener = Annotated[Call, Depends(Allowed(Action.ALERT_READ))]
 @routes.post("/tickets", status_code=HTTP_CREATED, response_model=schemas.Ticket)
 async def ticket(request: Request, call: Annotated[Call, Depends(Allowed(Action.TICKET_WRITE))]) -> Response:
     """Get a ticket with which one socket can be opened, once and soon. The socket ends with the access token."""
-    claims = call.engine.claims_of(request.headers.get("authorization"))
+    claims = await call.engine.claims_of(request.headers.get("authorization"))
     return answer(await service.make_ticket(call, claims), HTTP_CREATED)
 
 
@@ -54,7 +54,7 @@ async def alert_stream(
 ) -> Response:
     """Alerts as Server-Sent Events: the open ones, then what happens; or what came after the last event."""
     engine = call.engine
-    claims = engine.claims_of(request.headers.get("authorization"))
+    claims = await engine.claims_of(request.headers.get("authorization"))
     wanted = schemas.AlertFilter(
         sites=asked.site, severities=asked.severity, rules=asked.rule, packs=asked.pack
     )
@@ -62,6 +62,7 @@ async def alert_stream(
     held = contextlib.AsyncExitStack()
     held.enter_context(engine.seats.taken(call.actor.tenant_id))
     frames = subscribed.frames(asked.cursor if last_event_id is None else last_event_id)
+    frames = service.while_valid(engine, claims, frames)
     return await begin(frames, held, engine.settings.live_send_s_max)
 
 
@@ -117,7 +118,7 @@ async def _serve(
             actor = await engine.actor_of_claims(claims)
         allowed.check(actor)
         with engine.seats.taken(actor.tenant_id):
-            frames = frames_of(live, actor, claims, asked)
+            frames = service.while_valid(engine, claims, frames_of(live, actor, claims, asked))
             async with contextlib.aclosing(frames):
                 await live.send_all(frames)
     except WebSocketDisconnect:

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +11,9 @@ from starlette.datastructures import Headers
 from api.auth import Claims
 from api.bootstrap import Engine
 from api.call import Call
+from api.live import validity
 from api.live.audience import Audience, Filter
+from api.live.frames import Frame
 from api.live.latest import LatestPace, LatestStream, LatestWanted
 from api.live.schemas import AlertFilter, Watch
 from api.live.subscription import Pace, Sink, Subscription
@@ -23,6 +26,7 @@ from storage import tickets as stored
 Row = dict[str, Any]
 
 _TICKET_BYTES = 32
+_LOOK_S_MIN = 0.1
 
 
 async def make_ticket(call: Call, claims: Claims) -> Row:
@@ -41,7 +45,17 @@ async def claims_of_ticket(engine: Engine, ticket: str) -> Claims:
     said = await stored.use(engine.directory, ticket, from_ms(engine.clock.now_ms()))
     if said is None:
         raise UnauthenticatedError("the ticket is unknown, was used, or has expired")
-    return Claims.from_json(said)
+    claims = Claims.from_json(said)
+    await engine.require_valid(claims)
+    return claims
+
+
+def while_valid(engine: Engine, claims: Claims, frames: AsyncGenerator[Frame]) -> AsyncGenerator[Frame]:
+    """The frames as long as the API key holds with which they were asked for; a token ends by its time alone."""
+    if claims.key_id is None:
+        return frames
+    look_s = max(engine.settings.api_key_cache_s, _LOOK_S_MIN)
+    return validity.while_valid(frames, lambda: engine.require_valid(claims), look_s)
 
 
 def is_welcome(engine: Engine, headers: Headers) -> bool:

@@ -10,7 +10,6 @@ from api.call import Call
 from api.routing import Allowed, answer, router
 from domain.errors import InvalidRequestError
 from domain.policy import Action, decide
-from domain.tenancy import Role
 
 routes = router("me")
 
@@ -24,7 +23,7 @@ class Permission(BaseModel):
 class Permissions(BaseModel):
     subject: Annotated[str, Field(description="who you are: the `sub` of the token")]
     tenant: Annotated[str, Field(description="name of your tenant")]
-    roles: Annotated[list[Role], Field(description="what the credential is for")]
+    roles: Annotated[list[str], Field(description="what the credential is for")]
     sites: Annotated[list[str] | None, Field(description="sites to which it is limited; null for all")]
     pack: Annotated[str | None, Field(description="pack to whose own device it belongs; null for none")]
     permissions: Annotated[list[Permission], Field(description="a decision for each action")]
@@ -42,7 +41,7 @@ async def permissions(
         {
             "subject": actor.subject,
             "tenant": actor.tenant_name,
-            "roles": sorted(actor.roles),
+            "roles": actor.role_names,
             "sites": None if actor.sites is None else sorted(actor.sites),
             "pack": actor.device_pack,
             "permissions": [

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from api.packs.cache import PackCache
 from domain.packs import KnownPack
+from domain.policy import sends_for_own_pack_only
 from domain.quarantine import ItemOrigin, RawForm
 from domain.readings import IncomingBatch, PackMarks
 from domain.receipts import Mode
-from domain.tenancy import Actor, Role
+from domain.tenancy import Actor
 from ingest.columns import PacksOfItems, RawReadings
 from ingest.validate import Judged, Sender, TimeLimits, judge
 from storage import packs as stored_packs
@@ -47,7 +48,7 @@ async def batch_of(
     """The batch of some readings. packs: those that the actor may report for. off_loop: where to judge them."""
     actor = arrival.actor
     mode = Mode.LIVE if arrival.import_id is None else Mode.IMPORT
-    own_device = actor.device_pack is not None and Role.DEVICE in actor.roles
+    own_device = sends_for_own_pack_only(actor)
     judged = await off_loop(
         judge,
         raw,

@@ -1,6 +1,12 @@
 -- name: tenant
 SELECT tenant_id, name, placement, cell, cell_url, state FROM tenants WHERE name = %(name)s
 
+-- name: rights
+-- The tenant's own roles with their actions, and its regions with their sites.
+SELECT true AS role, name, actions AS holds FROM roles WHERE tenant_id = %(tenant_id)s
+UNION ALL
+SELECT false, region, array_agg(name) FROM sites WHERE tenant_id = %(tenant_id)s AND region IS NOT NULL GROUP BY region
+
 -- name: tenant_names
 SELECT name FROM tenants ORDER BY name LIMIT %(limit)s
 

@@ -121,6 +121,39 @@ def make_spare_channel(holding: Holding) -> Sent:
     return {}
 
 
+def make_spare_role(holding: Holding) -> Sent:
+    """Makes a role that the call before may have deleted."""
+    made = holding.admin.post("/v1/roles", json={"name": new_name(holding), "actions": ["pack:read"]})
+    holding.ids["sparerole"] = made.raise_for_status().json()["id"]
+    return {}
+
+
+def etag_of(holding: Holding, path: str) -> dict[str, str]:
+    return {"If-Match": holding.admin.get(path).headers["ETag"]}
+
+
+def not_deleted(holding: Holding, tag: str, name: str) -> Sent:
+    """Restores what the call before may have deleted."""
+    holding.admin.post(f"/v1/{tag}/{holding.ids[name]}/restore")
+    return {}
+
+
+def deleted(holding: Holding, tag: str, name: str) -> Sent:
+    """Deletes what the call before may have restored."""
+    holding.admin.delete(f"/v1/{tag}/{holding.ids[name]}").raise_for_status()
+    return {}
+
+
+def fresh_key(holding: Holding, tag: str, name: str) -> Sent:
+    """The only key in use of an account, made anew."""
+    path = f"/v1/{tag}/{holding.ids[name]}/keys"
+    for key in holding.admin.get(path, params={"limit": 1000}).json()["items"]:
+        if key["revoked_at"] is None:
+            holding.admin.delete(f"{path}/{key['id']}").raise_for_status()
+    made = holding.admin.post(path, json={"name": "first"}).raise_for_status()
+    return {"key": made.json()["id"]}
+
+
 def csv_of(text: str) -> Sent:
     return {"content": text.encode(), "headers": {"Content-Type": "text/csv"}, "params": {"dry_run": "true"}}
 
@@ -241,7 +274,13 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("GET", "/v1/aggregates"): Call(
         Action.TELEMETRY_READ,
         sent=lambda _: {
-            "params": {"pack": "P-1", "measure": "voltage_v", "step": "P1Y", "from": FROM, "to": TO}
+            "params": {
+                "pack": "P-1",
+                "measure": "voltage_v",
+                "step": "P1Y",
+                "from": EARLIER,
+                "to": moment(60),
+            }
         },
     ),
     ("GET", "/v1/aggregates/live"): Call(Action.TELEMETRY_READ),
@@ -367,6 +406,88 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("POST", "/v1/auth/refresh"): Call(None, 200, lambda of: {"json": refresh_token(of)}),
     ("POST", "/v1/auth/revoke"): Call(None, 204, lambda of: {"json": refresh_token(of)}),
     ("GET", "/.well-known/jwks.json"): Call(None),
+    ("POST", "/v1/roles"): Call(
+        Action.ROLE_WRITE, 201, lambda of: {"json": {"name": new_name(of), "actions": ["pack:read"]}}
+    ),
+    ("GET", "/v1/roles"): Call(Action.ROLE_READ),
+    ("GET", "/v1/roles/explain"): Call(
+        Action.ROLE_READ, sent=lambda _: {"params": {"action": "pack:read", "role": "analyst"}}
+    ),
+    ("GET", "/v1/roles/{id}"): Call(Action.ROLE_READ, of="role"),
+    ("PATCH", "/v1/roles/{id}"): Call(
+        Action.ROLE_WRITE, sent=edit("role", lambda _: {"actions": ["site:read"]}), of="role"
+    ),
+    ("DELETE", "/v1/roles/{id}"): Call(Action.ROLE_WRITE, 204, make_spare_role, of="sparerole"),
+    ("POST", "/v1/service-accounts"): Call(
+        Action.SERVICE_ACCOUNT_WRITE, 201, lambda of: {"json": {"name": new_name(of), "roles": ["analyst"]}}
+    ),
+    ("GET", "/v1/service-accounts"): Call(Action.SERVICE_ACCOUNT_READ),
+    ("GET", "/v1/service-accounts/{id}"): Call(Action.SERVICE_ACCOUNT_READ, of="serviceaccount"),
+    ("PATCH", "/v1/service-accounts/{id}"): Call(
+        Action.SERVICE_ACCOUNT_WRITE,
+        sent=lambda of: {
+            "json": {"description": "edited"},
+            "headers": etag_of(of, "/v1/service-accounts/" + of.ids["serviceaccount"]),
+        },
+        of="serviceaccount",
+    ),
+    ("DELETE", "/v1/service-accounts/{id}"): Call(
+        Action.SERVICE_ACCOUNT_WRITE,
+        204,
+        lambda of: not_deleted(of, "service-accounts", "spareserviceaccount"),
+        of="spareserviceaccount",
+    ),
+    ("POST", "/v1/service-accounts/{id}/restore"): Call(
+        Action.SERVICE_ACCOUNT_WRITE,
+        200,
+        lambda of: deleted(of, "service-accounts", "spareserviceaccount"),
+        of="spareserviceaccount",
+    ),
+    ("POST", "/v1/service-accounts/{id}/keys"): Call(
+        Action.SERVICE_ACCOUNT_WRITE,
+        201,
+        lambda of: fresh_key(of, "service-accounts", "serviceaccount") and {"json": {"name": "first"}},
+        of="serviceaccount",
+    ),
+    ("GET", "/v1/service-accounts/{id}/keys"): Call(Action.SERVICE_ACCOUNT_READ, of="serviceaccount"),
+    ("DELETE", "/v1/service-accounts/{id}/keys/{key}"): Call(
+        Action.SERVICE_ACCOUNT_WRITE,
+        204,
+        lambda of: fresh_key(of, "service-accounts", "serviceaccount"),
+        of="serviceaccount",
+    ),
+    ("POST", "/v1/devices"): Call(
+        Action.DEVICE_WRITE, 201, lambda of: {"json": {"pack": "P-1", "name": new_name(of)}}
+    ),
+    ("GET", "/v1/devices"): Call(Action.DEVICE_READ),
+    ("GET", "/v1/devices/{id}"): Call(Action.DEVICE_READ, of="device"),
+    ("PATCH", "/v1/devices/{id}"): Call(
+        Action.DEVICE_WRITE,
+        sent=lambda of: {
+            "json": {"description": "edited"},
+            "headers": etag_of(of, "/v1/devices/" + of.ids["device"]),
+        },
+        of="device",
+    ),
+    ("DELETE", "/v1/devices/{id}"): Call(
+        Action.DEVICE_WRITE, 204, lambda of: not_deleted(of, "devices", "sparedevice"), of="sparedevice"
+    ),
+    ("POST", "/v1/devices/{id}/restore"): Call(
+        Action.DEVICE_WRITE, 200, lambda of: deleted(of, "devices", "sparedevice"), of="sparedevice"
+    ),
+    ("POST", "/v1/devices/{id}/keys"): Call(
+        Action.DEVICE_WRITE,
+        201,
+        lambda of: fresh_key(of, "devices", "device") and {"json": {"name": "first"}},
+        of="device",
+    ),
+    ("GET", "/v1/devices/{id}/keys"): Call(Action.DEVICE_READ, of="device"),
+    ("DELETE", "/v1/devices/{id}/keys/{key}"): Call(
+        Action.DEVICE_WRITE, 204, lambda of: fresh_key(of, "devices", "device"), of="device"
+    ),
+    ("GET", "/v1/me/explain"): Call(
+        Action.OWN_PERMISSIONS_READ, sent=lambda _: {"params": {"action": "pack:read", "pack": "P-1"}}
+    ),
     ("GET", "/v1/me/permissions"): Call(Action.OWN_PERMISSIONS_READ),
     ("GET", "/healthz"): Call(None),
     ("GET", "/readyz"): Call(None),
@@ -382,7 +503,8 @@ def named(route: tuple[str, str]) -> str:
 
 def call_route(client: httpx.Client, route: tuple[str, str], id_: str, sent: Sent) -> httpx.Response:
     method, path = route
-    with client.stream(method, path.replace("{id}", id_), **sent) as answer:
+    url = path.replace("{id}", id_).replace("{key}", sent.get("key", ""))
+    with client.stream(method, url, **{name: sent[name] for name in sent if name != "key"}) as answer:
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
             answer.read()
             return answer
@@ -400,15 +522,23 @@ def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding
         "pack": {"pack": "P-1", "site": f"{marker}-site", "model": f"{marker}-model"},
         "group": {"name": f"{marker}-group", "description": marker, "packs": ["P-1"]},
         "channel": channel(f"{marker}-channel"),
+        "role": {"name": f"{marker}-role", "actions": ["pack:read"]},
     }
+    for spare in ("", "spare"):
+        made |= {
+            f"{spare}serviceaccount": {"name": f"{marker}-{spare}account", "roles": ["analyst"]},
+            f"{spare}device": {"pack": "P-1", "name": f"{marker}-{spare}device"},
+        }
     for subject, values in made.items():
-        answer = holding.admin.post(f"/v1/{subject}s", json=values)
+        plural = subject.removeprefix("spare").replace("serviceaccount", "service-account")
+        answer = holding.admin.post(f"/v1/{plural}s", json=values)
         assert answer.status_code == 201, answer.text
         holding.ids[subject] = answer.json()["id"]
     for subject, login in (("user", f"{marker}@example.com"), ("spareuser", f"{marker}-spare")):
         invited = holding.admin.post("/v1/users", json={"login": login, "roles": ["analyst"]})
         holding.ids[subject] = invited.raise_for_status().json()["id"]
     save_again(holding)
+    make_spare_role(holding)
     make_spare_channel(holding)
     tested = holding.admin.post(f"/v1/channels/{holding.ids['sparechannel']}/test")
     holding.ids["delivery"] = tested.raise_for_status().json()["id"]

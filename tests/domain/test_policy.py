@@ -2,8 +2,9 @@
 
 import pytest
 
-from domain.policy import Action, decide, may_grant, sees_only_own_batches
-from domain.tenancy import Actor, Role, TenantId
+from domain.errors import ForbiddenError
+from domain.policy import Action, Resource, decide, may_grant, require_may_hand_on, sees_only_own_batches
+from domain.tenancy import Actor, CustomRole, Role, TenantId
 
 LOOKS = {
     "telemetry:read",
@@ -37,6 +38,12 @@ GRANTED = {
         "audit:read",
         "user:read",
         "user:write",
+        "role:read",
+        "role:write",
+        "service-account:read",
+        "service-account:write",
+        "device:read",
+        "device:write",
     },
     "operator": READS
     | RULES
@@ -49,6 +56,8 @@ GRANTED = {
         "group:write",
         "model:write",
         "site:write",
+        "device:read",
+        "device:write",
     },
     "analyst": READS,
     "device": {"telemetry:write", "receipt:read", "own-permissions:read"},
@@ -59,14 +68,23 @@ GRANTED = {
         "pack:read",
         "own-permissions:read",
     },
-    "auditor": READS | {"audit:read", "channel:read"},
+    "auditor": READS | {"audit:read", "channel:read", "role:read", "service-account:read", "device:read"},
     "platform_admin": {"own-permissions:read"},
     "fleet_manager": READS
     | RULES
-    | {"pack:write", "group:write", "model:write", "site:write", "channel:read", "channel:write"},
+    | {
+        "pack:write",
+        "group:write",
+        "model:write",
+        "site:write",
+        "channel:read",
+        "channel:write",
+        "device:read",
+        "device:write",
+    },
     "quality": READS | RULES | {"quarantine:write", "correction:write", "model:write", "group:write"},
     "logistics": LOOKS | {"pack:write", "group:write"},
-    "technician": READS | {"alert:write", "silence:write"},
+    "technician": READS | {"alert:write", "silence:write", "device:read", "device:write"},
     "planner": LOOKS,
     "purchaser": {"pack:read", "group:read", "model:read", "site:read", "own-permissions:read"},
     "approver": READS,
@@ -117,6 +135,12 @@ def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
         "audit:read",
         "user:read",
         "user:write",
+        "role:read",
+        "role:write",
+        "service-account:read",
+        "service-account:write",
+        "device:read",
+        "device:write",
     }
 
 
@@ -153,6 +177,48 @@ def test_limited_administrator_grants_no_role_without_limits() -> None:
         False,
         "role tenant_admin grants audit:read, which the credential may not do itself",
     )
+
+
+def with_custom(*actions: str, roles: frozenset[Role] = frozenset()) -> Actor:
+    role = CustomRole("own", frozenset(actions))
+    return Actor("someone", TenantId(1), "acme", roles, custom_roles=frozenset({role}))
+
+
+def test_custom_role_grants_its_actions_beside_the_built_in_ones() -> None:
+    both = with_custom("pack:write", "no:such-action", roles=frozenset({Role.READ_ONLY}))
+    assert {action for action in Action if decide(both, action).allowed} == LOOKS | {"pack:write"}
+    assert decide(both, Action.PACK_WRITE).reason == "role own grants pack:write"
+
+
+def test_unknown_role_grants_nothing_and_is_named() -> None:
+    ghost = Actor("someone", TenantId(1), "acme", frozenset(), unknown_roles=frozenset({"ghost"}))
+    assert not any(decide(ghost, action).allowed for action in Action)
+    assert decide(ghost, Action.PACK_READ).reason.endswith("held (none); the tenant has no role ghost")
+
+
+def test_nobody_hands_on_what_it_does_not_hold() -> None:
+    require_may_hand_on(with_custom("pack:read", "pack:write"), ["pack:read"])
+    with pytest.raises(ForbiddenError, match="audit:read"):
+        require_may_hand_on(with_custom("pack:read"), ["pack:read", "audit:read"])
+    with pytest.raises(ForbiddenError, match="limited to some"):
+        require_may_hand_on(actor("tenant_admin", sites=frozenset({"A"})), ["audit:read"])
+
+
+@pytest.mark.parametrize(
+    ("resource", "is_allowed"),
+    [(Resource("A"), True), (Resource("A", "P"), True), (Resource("B"), False), (Resource(None, "P"), False)],
+)
+def test_resource_elsewhere_is_denied_to_a_limited_actor(resource: Resource, is_allowed: bool) -> None:
+    limited = actor("operator", sites=frozenset({"A"}))
+    assert decide(limited, Action.PACK_WRITE, resource).allowed is is_allowed
+    assert decide(actor("operator"), Action.PACK_WRITE, resource).allowed
+
+
+def test_device_of_a_pack_sends_for_it_alone() -> None:
+    device = actor("device", device_pack="P")
+    assert decide(device, Action.TELEMETRY_WRITE, Resource(pack="P")).allowed
+    other = decide(device, Action.TELEMETRY_WRITE, Resource(pack="Q"))
+    assert (other.allowed, "that of the pack P" in other.reason) == (False, True)
 
 
 @pytest.mark.parametrize(

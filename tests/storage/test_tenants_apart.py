@@ -57,6 +57,9 @@ OF_TENANTS = {
     "credential_epochs",
     "submissions",
     "alert_clearances",
+    "roles",
+    "service_accounts",
+    "api_keys",
 }
 APP_DOES_NOT_READ = {"alert_clearances"}
 APP_DELETES_FROM = {
@@ -67,6 +70,8 @@ APP_DELETES_FROM = {
     "tickets",
     "user_sites",
     "sessions",
+    "roles",
+    "service_accounts",
 }
 GUESSED = "00000000-0000-4000-8000-000000000000"
 
@@ -130,6 +135,10 @@ def tenants(api: RunningApi) -> dict[str, int]:
             invited = client.post("/v1/users", json=user).raise_for_status().json()
             chosen = {"invitation": invited["invitation"], "password": "four words are better"}
             client.post("/v1/auth/invitation", json=chosen).raise_for_status()
+            account = {"name": "a", "roles": ["analyst"]}
+            account_id = client.post("/v1/service-accounts", json=account).raise_for_status().json()["id"]
+            client.post(f"/v1/service-accounts/{account_id}/keys", json={"name": "k"}).raise_for_status()
+            client.post("/v1/roles", json={"name": "r", "actions": ["pack:read"]}).raise_for_status()
             (alert,) = client.get("/v1/alerts").json()["items"]
             client.post(f"/v1/alerts/{alert['id']}/acknowledge").raise_for_status()
     assert api.engine.counter.wait_until_counted(60)

@@ -1,0 +1,1 @@
+"""Devices that send the readings of their own pack."""

@@ -1,0 +1,1 @@
+"""Roles that tenants make, and what a set of roles may do."""

@@ -1,0 +1,1 @@
+"""Programs that call: service accounts, and the API keys of whoever is no person."""
