@@ -17,6 +17,7 @@ from api.cli.simulate import simulate
 from api.cli.status import status
 from api.cli.tail import tail_commands
 from api.cli.tenants import commands as tenant_commands
+from api.cli.users import key_commands, user_commands
 from domain.errors import SettingsRefusedError
 from domain.tenancy import TENANT_NAME, Role
 
@@ -218,6 +219,8 @@ app.command(rich_help_panel=KEEP, epilog=examples("bpm restore backups/monday --
 app.add_typer(tenant_commands, name="tenant", rich_help_panel=KEEP)
 app.add_typer(service_accounts, name="service-account", rich_help_panel=KEEP)
 app.add_typer(devices, name="device", rich_help_panel=KEEP)
+app.add_typer(user_commands, name="user", rich_help_panel=KEEP)
+app.add_typer(key_commands, name="key", rich_help_panel=KEEP)
 app.add_typer(pack_commands, name="pack", rich_help_panel=KEEP)
 app.add_typer(clock_commands, name="clock", rich_help_panel=KEEP)
 app.command(

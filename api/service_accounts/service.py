@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from api.call import Call
+from api.granting import require_may_give
 from api.service_accounts import schemas
 from api.settings import Settings
 from domain import api_keys
 from domain.clock import from_ms
-from domain.errors import ForbiddenError, InvalidRequestError
-from domain.policy import may_grant, require_may_hand_on
+from domain.errors import InvalidRequestError
 from storage.service_accounts import AccountKind, AccountLimits, Accounts, NewKey
 
 Row = dict[str, Any]
@@ -110,17 +110,8 @@ class AccountService:
 
         Who may keep devices hands out what a device may do: the readings of one pack.
         """
-        if self._kind is AccountKind.DEVICE:
-            return
-        holder = await call.engine.actor_with(call.actor, roles)
-        if holder.unknown_roles:
-            raise InvalidRequestError(
-                f"there is no role {', '.join(sorted(holder.unknown_roles))}", field="roles"
-            )
-        decision = may_grant(call.actor, holder.roles)
-        if not decision.allowed:
-            raise ForbiddenError(decision.reason)
-        require_may_hand_on(call.actor, {action for role in holder.custom_roles for action in role.actions})
+        if self._kind is not AccountKind.DEVICE:
+            await require_may_give(call, roles)
 
 
 def accounts_of(kind: AccountKind, settings: Settings, now: datetime) -> Accounts:

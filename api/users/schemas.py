@@ -6,7 +6,6 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.routing import Name, Strict
-from domain.tenancy import Role
 from domain.users import LOGIN_CHARACTERS_MAX, UserState
 
 Login = Annotated[
@@ -18,8 +17,13 @@ Login = Annotated[
     ),
 ]
 Roles = Annotated[
-    list[Annotated[Role, Field(strict=False)]],
-    Field(min_length=1, max_length=len(Role), description="what the user is for", examples=[["operator"]]),
+    list[Name],
+    Field(
+        min_length=1,
+        max_length=20,
+        description="what the user is for: built-in roles and the tenant's own",
+        examples=[["operator"]],
+    ),
 ]
 Sites = Annotated[
     list[Name] | None,

@@ -8,11 +8,10 @@ from uuid import UUID
 
 from api.bootstrap import Engine
 from api.call import Call
+from api.granting import require_may_give
 from api.users import schemas
 from domain.clock import from_ms
-from domain.errors import ForbiddenError, InvalidRequestError
-from domain.policy import may_grant
-from domain.tenancy import Role
+from domain.errors import InvalidRequestError
 from domain.users import login_of, subject_of, user_of
 from storage import users as stored
 from storage.sessions import digest
@@ -27,7 +26,7 @@ async def invite(call: Call, new: schemas.NewUser) -> Row:
 
     Raises ConflictError (login, number of users), NotFoundError (site), ForbiddenError (role), InvalidRequestError.
     """
-    _require_grantable(call, new.roles)
+    await require_may_give(call, new.roles)
     login, secret = login_of(new.login), secrets.token_urlsafe(_INVITATION_BYTES)
     async with call.transaction() as transaction:
         row = await stored.invite(
@@ -46,7 +45,7 @@ async def invite_again(call: Call, user_id: UUID) -> Row:
     """The user with a new invitation. Raises NotFoundError, ConflictError, ForbiddenError."""
     secret = secrets.token_urlsafe(_INVITATION_BYTES)
     async with call.transaction() as transaction:
-        _require_grantable(call, (await stored.get(transaction, user_id))["roles"])
+        await require_may_give(call, (await stored.get(transaction, user_id))["roles"])
         row = await stored.invite_again(transaction, user_id, _invitation(call.engine, secret))
     return shown(row) | {"invitation": secret}
 
@@ -70,7 +69,7 @@ async def change(call: Call, user_id: UUID, version: int, changes: schemas.UserC
     Raises NotFoundError, PreconditionFailedError, ConflictError, ForbiddenError (role), InvalidRequestError.
     """
     given = changes.model_fields_set
-    _require_grantable(call, changes.roles)
+    await require_may_give(call, changes.roles)
     wanted = stored.UserChange(
         login_of(changes.login) if "login" in given else None,
         _once(changes.roles, "roles") if "roles" in given else None,
@@ -92,7 +91,7 @@ async def suspend(call: Call, user_id: UUID) -> Row:
 async def resume(call: Call, user_id: UUID) -> Row:
     """The resumed user. Raises NotFoundError, ForbiddenError."""
     async with call.transaction() as transaction:
-        _require_grantable(call, (await stored.get(transaction, user_id))["roles"])
+        await require_may_give(call, (await stored.get(transaction, user_id))["roles"])
         row = await stored.resume(transaction, user_id)
     return await _told(call, row)
 
@@ -123,12 +122,6 @@ def shown(row: Row) -> Row:
 async def _told(call: Call, row: Row) -> Row:
     await call.engine.identity.revocations.look_now()
     return shown(row)
-
-
-def _require_grantable(call: Call, roles: Sequence[Role | str]) -> None:
-    decision = may_grant(call.actor, [Role(role) for role in roles])
-    if not decision.allowed:
-        raise ForbiddenError(decision.reason)
 
 
 def _once(values: Sequence[str], field: str) -> list[str]:

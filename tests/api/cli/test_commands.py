@@ -124,3 +124,53 @@ def test_documentation_needs_no_internet(installation: Installation) -> None:
             assert f"/docs/assets/{path}" in page
             assert client.get(f"/docs/assets/{path}").status_code == 200
         assert "/v1/telemetry" in json.loads(client.get("/openapi.json").text)["paths"]
+
+
+def test_user_is_invited_suspended_and_deleted_and_signs_in_meanwhile(installation: Installation) -> None:
+    in_process(installation, "tenant", "create", "staff")
+    of_staff = ("ann@example.com", "--tenant", "staff")
+    invited = in_process(installation, "user", "invite", *of_staff, "--role", "analyst")
+    assert (invited.exit_code, invited.stdout.count("\n")) == (0, 1), invited.stderr
+    chosen = {"invitation": invited.stdout.strip(), "password": "four words are better"}
+    with httpx.Client(base_url=installation.url, trust_env=False, timeout=60) as client:
+
+        def sign_in() -> int:
+            asked = {"tenant": "staff", "login": "ann@example.com", "password": "four words are better"}
+            return client.post("/v1/auth/token", json=asked).status_code
+
+        token = client.post("/v1/auth/invitation", json=chosen).raise_for_status().json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.get("/v1/packs", headers=headers).status_code == 200
+        assert sign_in() == 200
+        for command, state, status in (
+            ("suspend", "suspended", 401),
+            ("resume", "active", 200),
+            ("delete", "deleted", 401),
+        ):
+            done = in_process(installation, "user", command, *of_staff, "--json")
+            assert (done.exit_code, json.loads(done.stdout)["state"]) == (0, state), done.stderr
+            assert sign_in() == status
+        assert client.get("/v1/packs", headers=headers).status_code == 401
+    listed = json.loads(in_process(installation, "user", "list", "--tenant", "staff", "--json").stdout)[
+        "users"
+    ]
+    assert [(one["login"], one["state"]) for one in listed] == [("ann@example.com", "deleted")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["invite", "ann", "--tenant", "nobody", "--role", "analyst"], 1, "there is no tenant nobody"),
+        (["invite", "ann", "--tenant", "staff"], 2, "--role"),
+        (["invite", "two words", "--tenant", "staff", "--role", "analyst"], 1, "without spaces"),
+        (["suspend", "nobody", "--tenant", "staff"], 1, "no such user"),
+    ],
+)
+def test_wrong_user_commands_say_why(
+    installation: Installation, arguments: list[str], code: int, said: str
+) -> None:
+    in_process(installation, "tenant", "create", "staff")
+    done = in_process(installation, "user", *arguments)
+    told = str(done.exception) + done.stderr
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert said in told
