@@ -49,6 +49,7 @@ OPEN_ROUTES: Final[dict[str, str]] = {
     "/v1/auth/token": "who signs in has nothing yet but a password",
     "/v1/auth/invitation": "who is invited has nothing yet but the invitation",
     "/v1/auth/refresh": "the refresh token is the credential",
+    "/v1/auth/exchange": "the other issuer's token is the credential",
     "/v1/auth/revoke": "the refresh token is the credential, and only ends",
 }
 """The routes under /v1 that anybody may ask, each with the reason why the policy isn't asked."""

@@ -134,7 +134,7 @@ class TokenVerifier:
             header, payload = parts_of(token)
             if header.get("typ") != TOKEN_TYPE or header.get("alg") != ALGORITHM:
                 raise ValueError("the token is not an access token of this installation")
-            key_id = _text(header["kid"])
+            key_id = claim_text(header["kid"])
             trusted = self._trusted(key_id)
             if trusted is None:
                 raise KeyError(key_id)
@@ -203,21 +203,21 @@ def _claims(payload: dict[str, Any]) -> Claims:
     if epoch is not None and type(epoch) is not int:
         raise TypeError("epoch is no whole number")
     return Claims(
-        subject=_text(payload["sub"]),
-        tenant_name=_text(payload["tenant"]),
+        subject=claim_text(payload["sub"]),
+        tenant_name=claim_text(payload["tenant"]),
         roles=frozenset(texts_in(payload.get("roles", []))),
         sites=None if sites is None else frozenset(texts_in(sites)),
-        device_pack=None if pack is None else _text(pack),
+        device_pack=None if pack is None else claim_text(pack),
         expires_at_s=payload["exp"],
         issued_at_s=payload["iat"],
         epoch=epoch,
-        session=None if session is None else _text(session),
+        session=None if session is None else claim_text(session),
         regions=None if regions is None else frozenset(texts_in(regions)),
     )
 
 
-def _text(claim: object) -> str:
-    """The claim, which reaches the database. Raises ValueError unless it is printable text."""
+def claim_text(claim: object) -> str:
+    """A claim, which may reach the database. Raises ValueError unless it is printable text."""
     if not (isinstance(claim, str) and 0 < len(claim) <= _CLAIM_CHARACTERS_MAX and claim.isprintable()):
         raise ValueError("a claim is not printable text of an accepted length")
     return claim
@@ -227,7 +227,7 @@ def texts_in(claim: object) -> list[str]:
     """The texts of a claim that is a list. Raises TypeError, ValueError for another one."""
     if not isinstance(claim, list):
         raise TypeError("a claim is not a list")
-    return [_text(entry) for entry in claim]
+    return [claim_text(entry) for entry in claim]
 
 
 def make_verifier(

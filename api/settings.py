@@ -278,6 +278,21 @@ class Settings(BaseSettings):
     sign_in_logins_max: int = Field(
         100_000, gt=0, description="logins of which failures are remembered; beyond, the oldest are forgotten"
     )
+    oidc_issuers_file: Path | None = Field(
+        None,
+        description="other issuers (OpenID Connect) whose tokens are exchanged for ours, as TOML: issuer, audience,"
+        " algorithms, keys, and what their claims mean here",
+    )
+    oidc_token_age_s_max: float = Field(
+        3600.0, gt=0, description="their tokens are exchanged so long after they were issued; then 401"
+    )
+    oidc_keys_s: float = Field(300.0, gt=0, description="their keys are read again after so long")
+    oidc_keys_s_min: float = Field(
+        30.0, gt=0, description="and for a key that isn't known, at most once in so long"
+    )
+    oidc_keys_kept_s_max: float = Field(
+        3600.0, gt=0, description="keys that can't be read again are used for so long; then 503"
+    )
     token_leeway_s: int = Field(30, ge=0, le=60, description="tolerated difference of clocks")
     token_life_s_max: int = Field(900, gt=0, description="tokens of a longer life are refused")
     development_token_life_s: int = Field(43_200, gt=0, le=43_200, description="life of development tokens")

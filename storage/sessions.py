@@ -266,6 +266,14 @@ class BlockLimits:
     memory_s: float
 
 
+async def epoch_of_subject(pool: Pool, tenant_id: TenantId, subject: str) -> tuple[int, float | None]:
+    """The epoch of a subject's next access token, and the second in which it was raised, if it was lately."""
+    parameters = {"tenant_id": tenant_id, "holder": holder_of_subject(subject)}
+    async with pool.connection() as connection:
+        row = await (await connection.execute(query("epochs.of_holder"), parameters)).fetchone()
+    return (0, None) if row is None else (row["epoch"], row["raised_at_s"])
+
+
 class Failures:
     """Failed sign-ins by tenant and login, known or not."""
 

@@ -34,7 +34,10 @@ class HousekeepingLimits:
     def of(settings: Settings) -> "HousekeepingLimits":
         """Those of the settings."""
         longest_s = max(
-            settings.access_token_life_s, settings.token_life_s_max, settings.development_token_life_s
+            settings.access_token_life_s,
+            settings.token_life_s_max,
+            settings.development_token_life_s,
+            settings.oidc_token_age_s_max,
         )
         return HousekeepingLimits(
             longest_s + 2 * settings.token_leeway_s + _MARGIN_S,

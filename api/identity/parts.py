@@ -10,6 +10,7 @@ from api.auth import TokenVerifier, make_verifier
 from api.identity.housekeeping import Housekeeping, HousekeepingLimits
 from api.identity.issuing import Issuer
 from api.identity.keys import KeyRing, open_key_ring
+from api.identity.outside_issuers import OutsideIssuers, make_outside_issuers
 from api.identity.passwords import Passwords, make_passwords
 from api.identity.revocations import RevocationLimits, Revocations
 from api.settings import Settings
@@ -29,6 +30,7 @@ class Identity:
     ring: KeyRing
     verifier: TokenVerifier
     issuer: Issuer
+    outside_issuers: OutsideIssuers
     passwords: Passwords
     sign_ins: SignIns
     failures: Failures
@@ -62,6 +64,7 @@ def make_identity(settings: Settings, conninfo: str, directory: Pool, clock: Anc
         issuer=Issuer(
             ring, settings.own_issuer, settings.token_audience, settings.access_token_life_s, time.time
         ),
+        outside_issuers=make_outside_issuers(settings, time.time, time.monotonic),
         passwords=make_passwords(settings),
         sign_ins=SignIns(
             directory,

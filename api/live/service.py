@@ -51,7 +51,7 @@ async def claims_of_ticket(engine: Engine, ticket: str) -> Claims:
 
 
 def while_valid(engine: Engine, claims: Claims, frames: AsyncGenerator[Frame]) -> AsyncGenerator[Frame]:
-    """The frames as long as the API key holds with which they were asked for; a token ends by its time alone."""
+    """The frames as long as the API key holds with which they were asked for; of a token's end the streams know."""
     if claims.key_id is None:
         return frames
     look_s = max(engine.settings.api_key_cache_s, _LOOK_S_MIN)

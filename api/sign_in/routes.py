@@ -53,6 +53,12 @@ async def refresh(given: schemas.Refresh, engine: EngineOf) -> Response:
     return answer(await service.refresh(engine, given.refresh_token), headers=_NEVER_KEEP)
 
 
+@routes.post("/auth/exchange", response_model=schemas.ExchangedToken)
+async def exchange(given: schemas.Exchange, engine: EngineOf) -> Response:
+    """Exchange the token of another issuer, which this installation trusts, for an access token."""
+    return answer(await service.exchange(engine, given.subject_token), headers=_NEVER_KEEP)
+
+
 @routes.post("/auth/revoke", status_code=HTTP_NO_CONTENT)
 async def revoke(given: schemas.Refresh, engine: EngineOf) -> Response:
     """Sign out: the session of a refresh token ends, with its access tokens and live connections."""

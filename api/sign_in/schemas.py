@@ -1,11 +1,13 @@
 """Shapes of signing in."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.auth import TOKEN_CHARACTERS_MAX
 from api.routing import Name, Strict
 
+ISSUED_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a kind
 _PASSWORD_CHARACTERS_MAX = 256
 _REFRESH_TOKEN = "wq0Bv3cXk1yTz8m4n6b2Qw7dE5rF9tG1hJ3kL5zX7cV9bN1mA3sD5fG7hJ9k"  # noqa: S105 - an example
 
@@ -64,6 +66,26 @@ class Refresh(Strict):
     refresh_token: RefreshToken
 
 
+class Exchange(Strict):
+    """Another issuer's token (RFC 8693)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"subject_token": "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"}]}
+    )
+
+    subject_token: Annotated[
+        str, Field(min_length=1, max_length=TOKEN_CHARACTERS_MAX, description="the other issuer's token")
+    ]
+    subject_token_type: Annotated[
+        Literal[
+            "urn:ietf:params:oauth:token-type:jwt",
+            "urn:ietf:params:oauth:token-type:id_token",
+            "urn:ietf:params:oauth:token-type:access_token",
+        ],
+        Field(description="what kind of token it is; all are verified alike"),
+    ] = "urn:ietf:params:oauth:token-type:jwt"  # noqa: S105 - the name of a kind
+
+
 class AccessToken(BaseModel):
     access_token: Annotated[
         str, Field(description="for `Authorization: Bearer`", examples=["eyJhbGciOiJFZERTQSJ9.e30.c2ln"])
@@ -75,6 +97,12 @@ class AccessToken(BaseModel):
 class Tokens(AccessToken):
     refresh_token: RefreshToken
     refresh_expires_at: Annotated[str, Field(description="until when the refresh token can be used")]
+
+
+class ExchangedToken(AccessToken):
+    issued_token_type: Annotated[
+        str, Field(description="what kind of token it is", examples=[ISSUED_TOKEN_TYPE])
+    ]
 
 
 class JsonWebKey(BaseModel):

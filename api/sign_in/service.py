@@ -5,12 +5,14 @@ from datetime import datetime
 from math import ceil
 from typing import Any
 
+from api.auth import NOT_VALID
 from api.bootstrap import Engine
 from api.identity.issuing import Bearer
+from api.sign_in.schemas import ISSUED_TOKEN_TYPE
 from domain.clock import from_ms
 from domain.errors import InvalidRequestError, SignInBlockedError, UnauthenticatedError
 from domain.users import login_of, password_of, require_strength, subject_of
-from storage.sessions import ReusedError, Session
+from storage.sessions import ReusedError, Session, epoch_of_subject
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,34 @@ async def accept(
         raise UnauthenticatedError(_NO_INVITATION)
     await identity.revocations.look_now()
     return _tokens(engine, session)
+
+
+async def exchange(engine: Engine, token: str) -> Row:
+    """An access token for another issuer's token. Raises UnauthenticatedError, UnavailableError, TenantElsewhereError.
+
+    It ends with the other one at the latest, and there is no refresh token: the other issuer is asked again.
+    """
+    claims = await engine.identity.outside_issuers.verify(token)
+    actor = await engine.actor_of_claims(claims)
+    epoch, raised_at_s = await epoch_of_subject(engine.directory, actor.tenant_id, claims.subject)
+    # Asked together with the epoch: else what is revoked just now would get the epoch of afterwards.
+    if raised_at_s is not None and claims.issued_at_s <= raised_at_s + engine.settings.token_leeway_s:
+        raise UnauthenticatedError(NOT_VALID)
+    bearer = Bearer(
+        tenant=claims.tenant_name,
+        subject=claims.subject,
+        roles=sorted(claims.roles),
+        sites=None if claims.sites is None else sorted(claims.sites),
+        epoch=epoch,
+        ends_at_s=claims.expires_at_s,
+    )
+    issued, life_s = engine.identity.issuer.issue(bearer)
+    return {
+        "access_token": issued,
+        "token_type": "Bearer",
+        "expires_in": life_s,
+        "issued_token_type": ISSUED_TOKEN_TYPE,
+    }
 
 
 async def refresh(engine: Engine, refresh_token: str) -> Row:

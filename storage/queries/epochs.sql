@@ -9,7 +9,8 @@ WITH raised AS (
 SELECT epoch, pg_notify('bpm_credentials', '') FROM raised
 
 -- name: of_holder
-SELECT epoch FROM credential_epochs WHERE tenant_id = %(tenant_id)s AND holder = %(holder)s
+SELECT epoch, extract(epoch FROM raised_at)::float8 AS raised_at_s FROM credential_epochs
+WHERE tenant_id = %(tenant_id)s AND holder = %(holder)s
 
 -- name: all
 SELECT tenant_id, holder, epoch, extract(epoch FROM raised_at)::float8 AS raised_at_s FROM credential_epochs

@@ -404,6 +404,8 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("POST", "/v1/auth/token"): Call(None, 200, lambda of: {"json": password_of_user(of)}),
     ("POST", "/v1/auth/invitation"): Call(None, 200, lambda of: {"json": invitation(of)}),
     ("POST", "/v1/auth/refresh"): Call(None, 200, lambda of: {"json": refresh_token(of)}),
+    # No other issuer is trusted here; tests/api/test_exchange.py has those.
+    ("POST", "/v1/auth/exchange"): Call(None, 401, lambda _: {"json": {"subject_token": "a.b.c"}}),
     ("POST", "/v1/auth/revoke"): Call(None, 204, lambda of: {"json": refresh_token(of)}),
     ("GET", "/.well-known/jwks.json"): Call(None),
     ("POST", "/v1/roles"): Call(

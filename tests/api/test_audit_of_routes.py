@@ -17,6 +17,7 @@ NO_ENTRY = {
     ("POST", "/v1/telemetry/thingsboard/gateway"): "its receipt says who sent what",
     ("POST", "/v1/tickets"): "it holds for half a minute",
     ("POST", "/v1/auth/token"): "signing in changes no record",
+    ("POST", "/v1/auth/exchange"): "it changes no record",
     ("POST", "/v1/auth/refresh"): "it changes no record",
     ("POST", "/v1/auth/revoke"): "it changes no record",
     ("POST", "/v1/packs/latest"): "it changes nothing",
