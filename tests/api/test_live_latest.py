@@ -88,12 +88,13 @@ def test_slow_pace_brings_the_last_value_and_passes_over_those_before(client: ht
     send(client, "P-1", voltage_v=350)
     with watching(client, packs=["P-1"], measures=["voltage_v"], rate_hz=1) as socket:
         received(socket, "snapshot")
+        began_s = time.monotonic()
         for voltage_v in range(351, 361):
             send(client, "P-1", voltage_v=voltage_v)
         seen = [values_of(received(socket, "telemetry"), "voltage_v")["P-1"]]
         while seen[-1] != 360:
             seen.append(values_of(received(socket, "telemetry"), "voltage_v")["P-1"])
-    assert len(seen) <= 3
+    assert len(seen) <= 2 + (time.monotonic() - began_s), "one a second, however long the ten take"
 
 
 def test_pack_that_is_registered_later_is_seen(client: httpx.Client) -> None:
@@ -164,13 +165,14 @@ def test_store_is_not_read_while_nothing_changes(
     monkeypatch.setattr("api.live.latest.of_packs", counted)
     with watching(client, packs=["P-1"], measures=["voltage_v"]) as socket:
         received(socket, "snapshot")
+        began_s = time.monotonic()
         for _ in range(2):
             received(socket, "heartbeat")
-        idle = len(reads)
+        idle, watched_s = len(reads), time.monotonic() - began_s
         send(client, "P-1", voltage_v=351)
         assert values_of(received(socket, "telemetry"), "voltage_v") == {"P-1": 351}
-    # Ten looks a second for a second: the first read, one more for the newcomers, and one each 0.2 s for members.
-    assert idle <= 2 + 1 / brisk.engine.settings.live_members_s + 2
+    # Ten looks a second: the first read, one more for the newcomers, and one each 0.2 s for members.
+    assert idle <= 4 + watched_s / brisk.engine.settings.live_members_s
 
 
 def test_value_that_is_corrected_or_deleted_is_told(client: httpx.Client) -> None:
