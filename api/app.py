@@ -35,6 +35,7 @@ from api.quarantine.routes import routes as quarantine
 from api.roles.routes import routes as roles
 from api.routing import Allowed, AllowedInFrame
 from api.rules.routes import routes as rules
+from api.security_events.routes import routes as security_events
 from api.service_accounts.routes import routes as service_accounts
 from api.sign_in.routes import routes as auth
 from api.sign_in.routes import well_known
@@ -103,6 +104,7 @@ def described_app(
         channels,
         deliveries,
         audit,
+        security_events,
         users,
         auth,
         well_known,

@@ -22,8 +22,10 @@ from api.metrics import Metrics
 from api.packs.cache import PackCache
 from api.page.sign_in import DevelopmentSignIn
 from api.quarantine.sweeping import Sweeper
+from api.rates import Rate, RateKind, RateLimiter
 from api.rights import RightsCache
 from api.runner import Runner
+from api.security_events.recorder import RecorderLimits, SecurityRecorder
 from api.service_accounts.keys import KeyVerifier
 from api.settings import Environment, Settings
 from api.settling import Settler
@@ -31,6 +33,7 @@ from api.topic import make_topic_runner
 from domain import api_keys
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
 from domain.errors import SettingsRefusedError, UnauthenticatedError
+from domain.security import SecurityKind
 from domain.tenancy import PARTITION_ZERO, Actor
 from ingest.columns import BodyLimits
 from ingest.validate import TimeLimits
@@ -42,6 +45,7 @@ from storage.migrate import migrate
 from storage.partition import PartitionStore
 from storage.quarantine import SweepLimits
 from storage.registry import Registry, Tenant
+from storage.security import RateStore
 from storage.transactions import Pool, Transactions, open_pool
 from streams.counter import Counter
 from streams.embedded import EmbeddedRunner
@@ -86,6 +90,8 @@ class Engine:
     disk: DiskGuard
     settler: Settler
     audit_retention: AuditRetention
+    security: SecurityRecorder
+    rates: RateLimiter
     directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -172,6 +178,7 @@ class Engine:
             self.disk.run(),
             self.settler.run(),
             self.audit_retention.run(),
+            self.security.run(),
             *self.identity.tasks(),
         )
         tasks = [asyncio.create_task(task) for task in running]
@@ -327,10 +334,35 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
             settings.audit_look_entries_max,
             settings.audit_look_s,
         ),
+        security=SecurityRecorder(directory, clock, metrics, _recorder_limits(settings)),
+        rates=RateLimiter(
+            RateStore(directory),
+            _rates(settings),
+            settings.rate_lease_s,
+            time.monotonic,
+            metrics.count_refused,
+        ),
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},
     )
+
+
+def _recorder_limits(settings: Settings) -> RecorderLimits:
+    return RecorderLimits(
+        settings.security_keys_max,
+        settings.security_days_max,
+        {
+            SecurityKind.DENIED: settings.security_denied_per_minute_max,
+            SecurityKind.NOT_FOUND: settings.security_not_found_per_minute_max,
+            SecurityKind.RATE_LIMITED: settings.security_rate_limited_per_minute_max,
+        },
+    )
+
+
+def _rates(settings: Settings) -> dict[RateKind, Rate]:
+    per_s: dict[RateKind, float] = {kind: getattr(settings, f"{kind}_per_s_max") for kind in RateKind}
+    return {kind: Rate(rate, max(1.0, rate * settings.rate_burst_s)) for kind, rate in per_s.items()}
 
 
 def _runner(

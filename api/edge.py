@@ -15,7 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.bootstrap import Engine
 from api.errors import POLICY_OF_DATA, problem
+from api.routing import ACTOR
 from domain.errors import UnavailableError
+from domain.security import KIND_OF_STATUS
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")
 _CORS_KEPT_S: Final = 600
@@ -120,6 +122,10 @@ class RequestObserver:
         finally:
             route = scope.get("route")
             path = route.path if isinstance(route, APIRoute) else "none"
+            kind = KIND_OF_STATUS.get(status or HTTP_INTERNAL)
+            if kind is not None:
+                client = scope["client"]
+                self._engine.security.note(kind, scope.get(ACTOR), client[0] if client else None, path)
             took_s = time.perf_counter() - began_s
             self._engine.metrics.observe(scope["method"], path, status or HTTP_INTERNAL, took_s)
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from api.disk import DiskGuard
 from domain.channels import ChannelKind
 from domain.receipts import Receipt
+from domain.security import SecurityKind
 from storage.quarantine import Dropped
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -41,6 +42,12 @@ class Metrics:
             "bpm_refused_total",
             "Requests and connections that were refused or cut, by the setting that limits them",
             ["limit"],
+            registry=self._registry,
+        )
+        self._security = Counter(
+            "bpm_security_events_total",
+            "Accesses that were refused, by what happened",
+            ["kind"],
             registry=self._registry,
         )
         self._oldest_due = Gauge(
@@ -94,6 +101,10 @@ class Metrics:
         """Count what a look through quarantine dropped."""
         self._dropped.labels("age").inc(dropped.aged)
         self._dropped.labels("too_many").inc(dropped.over)
+
+    def count_security(self, kind: SecurityKind, times: int) -> None:
+        """Count what was refused alike."""
+        self._security.labels(str(kind)).inc(times)
 
     def count_refused(self, limit: str) -> None:
         """Count what was refused or cut at a limit, by the name of its setting."""

@@ -54,6 +54,9 @@ def engine_of(request: Request) -> Engine:
 EngineOf = Annotated[Engine, Depends(engine_of)]
 
 
+ACTOR = "bpm.actor"
+"""Where a request's scope says who asks, once that is known."""
+
 BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="an access token of the installation")
 
 
@@ -68,7 +71,10 @@ class Allowed:
         request: Request,
         _: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
     ) -> Call:
-        actor = await engine_of(request).actor_of(request.headers.get("authorization"))
+        engine = engine_of(request)
+        actor = await engine.actor_of(request.headers.get("authorization"))
+        request.scope[ACTOR] = actor
+        await engine.rates.take_request(actor)
         decision = decide(actor, self.action)
         if not decision.allowed:
             raise ForbiddenError(decision.reason)

@@ -388,6 +388,44 @@ class Settings(BaseSettings):
         60.0, gt=0, description="a client that takes nothing of its answer for so long is cut off"
     )
 
+    subject_requests_per_s_max: float = Field(
+        1000.0, gt=0, description="requests of one credential, by all processes together; then 429"
+    )
+    tenant_requests_per_s_max: float = Field(5000.0, gt=0, description="requests of a tenant; then 429")
+    subject_readings_per_s_max: float = Field(
+        1_000_000.0, gt=0, description="readings that one credential sends; then 429"
+    )
+    tenant_readings_per_s_max: float = Field(
+        2_000_000.0, gt=0, description="readings that a tenant sends; then 429"
+    )
+    rate_burst_s: float = Field(
+        10.0, gt=0, description="for so long a rate may be saved up, to be spent at once"
+    )
+    rate_lease_s: float = Field(
+        0.25,
+        ge=0.01,
+        le=10,
+        description="a process takes so much of a rate at once, and asks again when it is spent; what it has not spent"
+        " others lack",
+    )
+    security_keys_max: int = Field(
+        500,
+        gt=0,
+        description="refusals told apart within a second; beyond, they are counted by tenant and kind",
+    )
+    security_days_max: int = Field(90, gt=0, description="security events are kept for so long")
+    security_denied_per_minute_max: int = Field(
+        60, gt=0, description="accesses denied to a tenant's credentials; beyond, a security event says so"
+    )
+    security_not_found_per_minute_max: int = Field(
+        300,
+        gt=0,
+        description="ids that a tenant's credentials did not find; beyond, a security event says so",
+    )
+    security_rate_limited_per_minute_max: int = Field(
+        600, gt=0, description="requests of a tenant refused by rate; beyond, a security event says so"
+    )
+
     lock_s_max: float = Field(5.0, gt=0, description="a statement waits so long for a lock; then 503")
     stop_s_max: float = Field(30.0, gt=0, description="wait for the last group when stopping")
     queue_bytes_max: int = Field(256 << 20, gt=0, description="bodies waiting, live and bulk each; then 429")

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from mode import Service
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from api import logs
 from api.alert_topic import AlertPublisher
 from api.bootstrap import DatabaseAccess, failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
 from api.settings import Settings
@@ -153,7 +154,8 @@ class WorkerProcess:
 
     def run(self) -> int:
         """Work until told to stop. 0 when it was, 1 when it had to give up."""
-        worker = faust.Worker(self.workers.app, _Beside(self), loglevel="INFO", redirect_stdouts=False)
+        logs.configure()
+        worker = faust.Worker(self.workers.app, _Beside(self), redirect_stdouts=False, override_logging=False)
         if self._settings.worker_metrics_port:
             start_http_server(
                 self._settings.worker_metrics_port, self._settings.host, registry=self._metrics.registry

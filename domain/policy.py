@@ -38,6 +38,7 @@ class Action(StrEnum):
     SITE_READ = "site:read"
     SITE_WRITE = "site:write"
     AUDIT_READ = "audit:read"
+    SECURITY_READ = "security:read"
     USER_READ = "user:read"
     USER_WRITE = "user:write"
     ROLE_READ = "role:read"
@@ -152,10 +153,11 @@ ROLES: Final[dict[Role, RoleMeaning]] = {
     ),
     Role.APPROVER: RoleMeaning("reads the fleet and corrections; there is nothing to approve yet", _READS),
     Role.AUDITOR: RoleMeaning(
-        "reads all of the tenant, and who changed what",
+        "reads all of the tenant, who changed what, and what was refused",
         _READS
         | {
             Action.AUDIT_READ,
+            Action.SECURITY_READ,
             Action.CHANNEL_READ,
             Action.ROLE_READ,
             Action.SERVICE_ACCOUNT_READ,
@@ -192,6 +194,7 @@ BEYOND_SITES: Final = frozenset(
         Action.SILENCE_READ,
         Action.SILENCE_WRITE,
         Action.AUDIT_READ,
+        Action.SECURITY_READ,
         Action.USER_READ,
         Action.USER_WRITE,
         Action.ROLE_READ,

@@ -188,6 +188,8 @@ MOVED: Final = (
 NOT_MOVED: Final = {
     "tenants": "its row is made anew, with what it says",
     "sessions": "their tokens are of this cell's issuer",
+    "security_events": "they tell of requests to this installation",
+    "rate_buckets": "of this installation; the target fills its own",
     "tickets": "they hold for half a minute, in the process that gave them",
     "correction_parts": "corrections are done before a tenant goes; then nobody asks which partition did its part",
     "partitions": "the installation's own",

@@ -901,6 +901,29 @@ COMMENT ON COLUMN bpm.partitions.closed_before IS 'Quarter-hours that start befo
 
 COMMENT ON COLUMN bpm.partitions.arrivals IS 'Grows when packs arrive with their history: an owner whose memory is of before loads it again.';
 
+CREATE TABLE bpm.platform_security_events (
+    event_no bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    address_prefix text,
+    route text,
+    times integer NOT NULL,
+    CONSTRAINT platform_security_events_times_check CHECK ((times > 0))
+);
+
+ALTER TABLE bpm.platform_security_events OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.platform_security_events IS 'The same of those who have not shown whose they are: for who runs the installation.';
+
+ALTER TABLE bpm.platform_security_events ALTER COLUMN event_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.platform_security_events_event_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE bpm.quarantine (
     tenant_id integer NOT NULL,
     source text NOT NULL,
@@ -964,6 +987,21 @@ ALTER TABLE ONLY bpm.quarters FORCE ROW LEVEL SECURITY;
 ALTER TABLE bpm.quarters OWNER TO bpm_owner;
 
 COMMENT ON COLUMN bpm.quarters.record IS 'Packed little-endian numbers, laid out as in docs/reference/windows.md: a year of a pack is read as one column.';
+
+CREATE UNLOGGED TABLE bpm.rate_buckets (
+    tenant_id integer NOT NULL,
+    kind text NOT NULL,
+    subject text NOT NULL,
+    tokens double precision NOT NULL,
+    granted double precision NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY bpm.rate_buckets FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.rate_buckets OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.rate_buckets IS 'After a crash they are full again. granted is what the last lease took.';
 
 CREATE TABLE bpm.readings (
     tenant_id integer NOT NULL,
@@ -1067,6 +1105,36 @@ COMMENT ON COLUMN bpm.rules.rule_no IS 'Short name of the rule, never reused; tr
 
 ALTER TABLE bpm.rules ALTER COLUMN rule_no ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.rules_rule_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE bpm.security_events (
+    tenant_id integer NOT NULL,
+    event_no bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    subject text,
+    address_prefix text,
+    route text,
+    times integer NOT NULL,
+    CONSTRAINT security_events_kind_check CHECK ((kind = ANY (ARRAY['bad_credential'::text, 'denied'::text, 'not_found'::text, 'rate_limited'::text, 'threshold_exceeded'::text]))),
+    CONSTRAINT security_events_times_check CHECK ((times > 0))
+);
+
+ALTER TABLE ONLY bpm.security_events FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.security_events OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.security_events IS 'One row for what was refused alike within a second: to whom, from which network, where.';
+
+COMMENT ON COLUMN bpm.security_events.route IS 'NULL where more was refused within a second than is told apart.';
+
+ALTER TABLE bpm.security_events ALTER COLUMN event_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.security_events_event_no_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1524,6 +1592,9 @@ ALTER TABLE ONLY bpm.partition_reports
 ALTER TABLE ONLY bpm.partitions
     ADD CONSTRAINT partitions_pkey PRIMARY KEY (partition_no);
 
+ALTER TABLE ONLY bpm.platform_security_events
+    ADD CONSTRAINT platform_security_events_pkey PRIMARY KEY (event_no);
+
 ALTER TABLE ONLY bpm.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (tenant_id, source, item_hash, reason);
 
@@ -1535,6 +1606,9 @@ ALTER TABLE ONLY bpm.quarantine
 
 ALTER TABLE ONLY bpm.quarters
     ADD CONSTRAINT quarters_pkey PRIMARY KEY (pack_id, starts, tenure_no);
+
+ALTER TABLE ONLY bpm.rate_buckets
+    ADD CONSTRAINT rate_buckets_pkey PRIMARY KEY (tenant_id, kind, subject);
 
 ALTER TABLE ONLY bpm.roles
     ADD CONSTRAINT roles_pkey PRIMARY KEY (tenant_id, id);
@@ -1562,6 +1636,9 @@ ALTER TABLE ONLY bpm.rules
 
 ALTER TABLE ONLY bpm.rules
     ADD CONSTRAINT rules_tenant_id_rule_no_key UNIQUE (tenant_id, rule_no);
+
+ALTER TABLE ONLY bpm.security_events
+    ADD CONSTRAINT security_events_pkey PRIMARY KEY (tenant_id, event_no);
 
 ALTER TABLE ONLY bpm.service_accounts
     ADD CONSTRAINT service_accounts_pkey PRIMARY KEY (tenant_id, id);
@@ -1701,7 +1778,11 @@ CREATE INDEX imports_by_time ON bpm.imports USING btree (tenant_id, created_at, 
 
 CREATE INDEX pack_days_by_day ON bpm.pack_days USING btree (tenant_id, day);
 
+CREATE INDEX platform_security_events_at ON bpm.platform_security_events USING brin (at);
+
 CREATE INDEX quarantine_last_at ON bpm.quarantine USING btree (tenant_id, last_at, id);
+
+CREATE INDEX rate_buckets_at ON bpm.rate_buckets USING btree (at);
 
 CREATE INDEX readings_batch_no ON ONLY bpm.readings USING brin (batch_no) WITH (pages_per_range='32', autosummarize='on');
 
@@ -1714,6 +1795,8 @@ CREATE INDEX rule_transitions_by_time ON bpm.rule_transitions USING btree (tenan
 CREATE UNIQUE INDEX rule_transitions_log ON bpm.rule_transitions USING btree (partition_no, seq) WHERE (kind = ANY (ARRAY['raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]));
 
 CREATE INDEX rule_transitions_of_alert ON bpm.rule_transitions USING btree (tenant_id, rule_no, rule_version, subject_pack, subject_source, onset);
+
+CREATE INDEX security_events_at ON bpm.security_events USING brin (at);
 
 CREATE INDEX service_accounts_deleted ON bpm.service_accounts USING btree (tenant_id, deleted_at) WHERE (deleted_at IS NOT NULL);
 
@@ -1866,6 +1949,9 @@ ALTER TABLE ONLY bpm.partition_reports
 ALTER TABLE ONLY bpm.quarantine
     ADD CONSTRAINT quarantine_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE ONLY bpm.rate_buckets
+    ADD CONSTRAINT rate_buckets_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY bpm.roles
     ADD CONSTRAINT roles_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -1889,6 +1975,9 @@ ALTER TABLE ONLY bpm.rules
 
 ALTER TABLE ONLY bpm.rules
     ADD CONSTRAINT rules_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
+
+ALTER TABLE ONLY bpm.security_events
+    ADD CONSTRAINT security_events_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.service_accounts
     ADD CONSTRAINT service_accounts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -2007,6 +2096,8 @@ ALTER TABLE bpm.quarantine ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.quarters ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.rate_buckets ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.readings ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.roles ENABLE ROW LEVEL SECURITY;
@@ -2016,6 +2107,8 @@ ALTER TABLE bpm.rule_transitions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE bpm.rule_versions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.rules ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.security_events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.service_accounts ENABLE ROW LEVEL SECURITY;
 
@@ -2077,6 +2170,8 @@ CREATE POLICY tenant ON bpm.quarantine TO bpm_app USING ((tenant_id = ( SELECT (
 
 CREATE POLICY tenant ON bpm.quarters TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.rate_buckets TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.roles TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
@@ -2086,6 +2181,8 @@ CREATE POLICY tenant ON bpm.rule_transitions TO bpm_app USING ((tenant_id = ( SE
 CREATE POLICY tenant ON bpm.rule_versions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.rules TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.security_events TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.service_accounts TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -2273,6 +2370,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.partitions TO bpm_ingest;
 
 GRANT SELECT(partition_no) ON TABLE bpm.partitions TO bpm_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.platform_security_events TO bpm_ingest;
+
 GRANT SELECT,DELETE ON TABLE bpm.quarantine TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.quarantine TO bpm_ingest;
 
@@ -2282,6 +2381,8 @@ GRANT USAGE ON SEQUENCE bpm.quarantine_id_seq TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.quarters TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.quarters TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.rate_buckets TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.readings TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;
@@ -2308,6 +2409,9 @@ GRANT UPDATE(name) ON TABLE bpm.rules TO bpm_app;
 GRANT UPDATE(version) ON TABLE bpm.rules TO bpm_app;
 
 GRANT USAGE ON SEQUENCE bpm.rules_rule_no_seq TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.security_events TO bpm_app;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.security_events TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.service_accounts TO bpm_app;
 GRANT SELECT ON TABLE bpm.service_accounts TO bpm_ingest;

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import uvicorn
 
+from api import logs
 from api.auth import make_verifier
 from api.bootstrap import DatabaseAccess, Engine, make_engine, prepare_database
 from api.cli.context import SERVICE_LOGIN, Exit, console, embedded
@@ -35,7 +36,7 @@ def serve(settings: Settings, *, demo: bool = False, make_topics: bool = False) 
     """
     began_s = time.monotonic()
     signal.signal(signal.SIGTERM, _end)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure()
     if demo and settings.env is Environment.PRODUCTION:
         raise SettingsRefusedError("a demonstration is for development", field="BPM_ENV")
     # Before a database is made, and minutes are spent.

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Header, Query, Request, WebSocket, WebSocketDisconnect
 from starlette.responses import Response
@@ -16,8 +16,9 @@ from api.live.frames import Frame
 from api.live.socket import ENDS, LiveSocket
 from api.live.stream import MEDIA_TYPE, EventStream, begin
 from api.routing import Allowed, AllowedInFrame, answer, router
-from domain.errors import BusyError
+from domain.errors import BusyError, ForbiddenError, UnauthenticatedError
 from domain.policy import Action
+from domain.security import SecurityKind
 from domain.tenancy import Actor
 
 routes = router("live")
@@ -100,7 +101,9 @@ async def _serve(
     shape: type[Asked],
     frames_of: Callable[[LiveSocket, Actor, Claims, Asked], Frames],
 ) -> None:
+    actor: Actor | None = None
     if not service.is_welcome(engine, socket.headers):
+        _note(socket, engine, ForbiddenError("the origin isn't allowed"), None)
         await socket.send_denial_response(Response(status_code=HTTP_FORBIDDEN))
         return
     if engine.seats.strangers_wait:
@@ -124,4 +127,20 @@ async def _serve(
     except WebSocketDisconnect:
         pass
     except ENDS as error:
+        _note(socket, engine, error, actor)
         live.close(error)
+
+
+_NOTED: Final = {
+    UnauthenticatedError: SecurityKind.BAD_CREDENTIAL,
+    ForbiddenError: SecurityKind.DENIED,
+    BusyError: SecurityKind.RATE_LIMITED,
+}
+
+
+def _note(socket: WebSocket, engine: Engine, error: Exception, actor: Actor | None) -> None:
+    """Note what a socket was refused for, as it is with other requests."""
+    for kind, noted in _NOTED.items():
+        if isinstance(error, kind):
+            address = None if socket.client is None else socket.client.host
+            engine.security.note(noted, actor, address, socket.url.path)

@@ -117,6 +117,7 @@ async def _check_import(call: Call, import_id: UUID) -> None:
 
 async def _read(call: Call, body: Body, arrived_at_ms: int, aliases: KeyAliases) -> RawReadings:
     raw = await decode(call, body, arrived_at_ms, aliases)
+    await call.engine.rates.take_readings(call.actor, raw.received)
     return replace(raw, raw_of=CutItems(raw.raw_of, call.engine.settings.quarantine_raw_bytes_max))
 
 

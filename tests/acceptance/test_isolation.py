@@ -388,6 +388,7 @@ ROUTES: dict[tuple[str, str], Call] = {
         Action.SITE_WRITE, sent=edit("site", lambda _: {"region": "north"}), of="site"
     ),
     ("GET", "/v1/audit"): Call(Action.AUDIT_READ),
+    ("GET", "/v1/security-events"): Call(Action.SECURITY_READ),
     ("POST", "/v1/users"): Call(Action.USER_WRITE, 201, lambda of: {"json": new_user(of)}),
     ("GET", "/v1/users"): Call(Action.USER_READ),
     ("GET", "/v1/users/{id}"): Call(Action.USER_READ, of="user"),

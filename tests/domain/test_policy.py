@@ -36,6 +36,7 @@ GRANTED = {
         "channel:read",
         "channel:write",
         "audit:read",
+        "security:read",
         "user:read",
         "user:write",
         "role:read",
@@ -68,7 +69,8 @@ GRANTED = {
         "pack:read",
         "own-permissions:read",
     },
-    "auditor": READS | {"audit:read", "channel:read", "role:read", "service-account:read", "device:read"},
+    "auditor": READS
+    | {"audit:read", "security:read", "channel:read", "role:read", "service-account:read", "device:read"},
     "platform_admin": {"own-permissions:read"},
     "fleet_manager": READS
     | RULES
@@ -133,6 +135,7 @@ def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
         "channel:read",
         "channel:write",
         "audit:read",
+        "security:read",
         "user:read",
         "user:write",
         "role:read",

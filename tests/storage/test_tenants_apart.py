@@ -60,8 +60,10 @@ OF_TENANTS = {
     "roles",
     "service_accounts",
     "api_keys",
+    "security_events",
+    "rate_buckets",
 }
-APP_DOES_NOT_READ = {"alert_clearances"}
+APP_DOES_NOT_READ = {"alert_clearances", "rate_buckets"}
 APP_DELETES_FROM = {
     "quarantine",
     "key_aliases",
@@ -150,6 +152,8 @@ def tenants(api: RunningApi) -> dict[str, int]:
             "window_notes SELECT tenant_id, pack_id, now(), 1 FROM packs",
             "days_to_fold SELECT tenant_id, pack_id, tenure_no, '2026-01-01' FROM tenures",
             "groups_to_fold SELECT tenant_id, '2026-01-01' FROM tenants",
+            "security_events (tenant_id, at, kind, times) SELECT tenant_id, now(), 'denied', 1 FROM tenants",
+            "rate_buckets SELECT tenant_id, 'k', 's', 1, 1, now() FROM tenants",
             "submissions SELECT tenant_id, gen_random_uuid(), 's', NULL, now(), 0 FROM tenants",
         ):
             connection.execute(f"INSERT INTO {waiting}".encode())

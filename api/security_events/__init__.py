@@ -1,0 +1,1 @@
+"""Security events: what was refused, to whom, from where."""
