@@ -163,6 +163,15 @@ class SettingsTable(TableDirective):
         ]
 
 
+class LimitsTable(SettingsTable):
+    """The limits among the settings: what ends by `_max`."""
+
+    head = ("Variable", "Default", "What it limits, and what comes beyond")
+
+    def rows(self) -> Rows:
+        return [row for row in super().rows() if row[0].endswith("_MAX`")]
+
+
 def default_text(info: Any) -> str:
     """The default as one would write it in the environment."""
     if info.is_required():
@@ -181,6 +190,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "errors-table": ErrorsTable,
         "reasons-table": ReasonsTable,
         "settings-table": SettingsTable,
+        "limits-table": LimitsTable,
     }.items():
         app.add_directive(name, directive)
     return {"parallel_read_safe": True}
