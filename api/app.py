@@ -43,6 +43,7 @@ from api.silences.routes import routes as silences
 from api.sites.routes import routes as sites
 from api.telemetry.routes import routes as telemetry
 from api.trends.routes import routes as trends
+from api.usage.routes import routes as usage
 from api.users.routes import routes as users
 from api.version import VERSION
 
@@ -105,6 +106,7 @@ def described_app(
         deliveries,
         audit,
         security_events,
+        usage,
         users,
         auth,
         well_known,

@@ -30,6 +30,7 @@ from api.service_accounts.keys import KeyVerifier
 from api.settings import Environment, Settings
 from api.settling import Settler
 from api.topic import make_topic_runner
+from api.usage.meter import Meter
 from domain import api_keys
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
 from domain.errors import SettingsRefusedError, UnauthenticatedError
@@ -92,6 +93,7 @@ class Engine:
     audit_retention: AuditRetention
     security: SecurityRecorder
     rates: RateLimiter
+    meter: Meter
     directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -147,6 +149,11 @@ class Engine:
         tenant = await self._tenant(tenant_name)
         tenant.place.require_settled(tenant.name, self.settings.retry_after_s)
 
+    async def meter_request(self, actor: Actor, *, sends_readings: bool) -> None:
+        """Count a request of the actor's tenant. Raises QuotaExceededError when a quota is used up."""
+        tenant = await self._tenant(actor.tenant_name)
+        await self.meter.count(tenant.tenant_id, tenant.quotas, sends_readings=sends_readings)
+
     async def require_near(self, tenant_name: str) -> None:
         """Raises what says why the tenant isn't served here (any more)."""
         tenant = await self._tenant(tenant_name)
@@ -179,6 +186,7 @@ class Engine:
             self.settler.run(),
             self.audit_retention.run(),
             self.security.run(),
+            self.meter.run(),
             *self.identity.tasks(),
         )
         tasks = [asyncio.create_task(task) for task in running]
@@ -342,6 +350,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
             time.monotonic,
             metrics.count_refused,
         ),
+        meter=Meter(directory, lambda: datetime.now(UTC), settings.usage_flush_s, settings.usage_known_s),
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},

@@ -80,6 +80,7 @@ class Allowed:
             raise ForbiddenError(decision.reason)
         if self.action.changes:
             await engine_of(request).require_settled(actor.tenant_name)
+        await engine_of(request).meter_request(actor, sends_readings=self.action is Action.TELEMETRY_WRITE)
         client = None if request.client is None else request.client.host
         return Call(engine_of(request), actor, str(request.scope["request_id"]), client)
 

@@ -305,6 +305,17 @@ class Settings(BaseSettings):
     tenant_grace_days: float = Field(
         30.0, ge=0, description="a deleted tenant can be taken back for so long; then it may be erased"
     )
+    usage_flush_s: float = Field(
+        5.0,
+        gt=0,
+        description="time between additions of counted requests to what tenants used; a process that is killed loses"
+        " those of so long",
+    )
+    usage_known_s: float = Field(
+        2.0,
+        ge=0,
+        description="what a tenant with quotas has used may be this old, and be passed by what comes within",
+    )
     tenant_cache_s: float = Field(5.0, ge=0, description="a tenant's settings may be this old")
 
     roles_max: int = Field(100, ge=0, description="roles that a tenant may make; then 409")

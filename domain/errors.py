@@ -99,6 +99,12 @@ class ConflictError(BpmError):
     code = "conflict"
 
 
+class PackQuotaError(ConflictError):
+    """The tenant's quota of packs is used up."""
+
+    code = "quota_exceeded"
+
+
 class InFlightError(ConflictError):
     """A request with this idempotency key is being worked on."""
 
@@ -145,6 +151,12 @@ class RateLimitedError(BpmError):
     """Too many requests or readings came of late; try again after `retry_after_s`."""
 
     code = "rate_limited"
+
+
+class QuotaExceededError(BusyError):
+    """A quota of the tenant is used up; try again after `retry_after_s`."""
+
+    code = "quota_exceeded"
 
 
 class TenantElsewhereError(BpmError):

@@ -39,6 +39,7 @@ class Action(StrEnum):
     SITE_WRITE = "site:write"
     AUDIT_READ = "audit:read"
     SECURITY_READ = "security:read"
+    USAGE_READ = "usage:read"
     USER_READ = "user:read"
     USER_WRITE = "user:write"
     ROLE_READ = "role:read"
@@ -158,6 +159,7 @@ ROLES: Final[dict[Role, RoleMeaning]] = {
         | {
             Action.AUDIT_READ,
             Action.SECURITY_READ,
+            Action.USAGE_READ,
             Action.CHANNEL_READ,
             Action.ROLE_READ,
             Action.SERVICE_ACCOUNT_READ,
@@ -195,6 +197,7 @@ BEYOND_SITES: Final = frozenset(
         Action.SILENCE_WRITE,
         Action.AUDIT_READ,
         Action.SECURITY_READ,
+        Action.USAGE_READ,
         Action.USER_READ,
         Action.USER_WRITE,
         Action.ROLE_READ,

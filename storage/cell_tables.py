@@ -150,6 +150,8 @@ MOVED: Final = (
     Moved("groups_to_fold"),
     # Only sums of it are asked for, and it refers to no partition.
     Moved("closed_changes", {"partition_no": "t.partition_no"}),
+    Moved("ingest_days", {"partition_no": "t.partition_no"}),
+    Moved("request_days"),
     Moved(
         "quarantine",
         {"id": "quarantined.new"},

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -238,6 +238,7 @@ class GroupTransaction:
         self._notes.leave(queries, rows.tenant, rows.pack, rows.ts_ms, rows.batch, numbers)
         _insert_batches(queries.connection, outcome, numbers, queries.partition_no, self._position)
         quarantine.insert(queries.connection, results)
+        count_ingest(queries, outcome)
         self._advance(int(numbers[-1]))
 
     def write_correction(self, tenant: Int32Array, gone: StoredReadings, added: NewReadings) -> None:
@@ -351,6 +352,27 @@ def _insert_batches(
             for result, number, span in zip(results, numbers, spans, strict=True)
         ],
     )
+
+
+def count_ingest(queries: PartitionQueries, outcome: Outcome) -> None:
+    """Count what a group stores, of each tenant and day of arrival, in its transaction: once, whatever is sent again.
+
+    A body that was committed in parts stores nothing by itself, and has been counted with them.
+    """
+    stored = np.bincount(outcome.rows.batch, minlength=len(outcome.results)).tolist()
+    counted: dict[tuple[TenantId, date], list[int]] = {}
+    for result, readings in zip(outcome.results, stored, strict=True):
+        batch = result.batch
+        if len(batch.readings) + len(batch.quarantined) != result.receipt.received:
+            continue
+        sums = counted.setdefault((batch.tenant_id, from_ms(batch.arrived_at_ms).date()), [0, 0, 0])
+        for place, count in enumerate((1, readings, 0 if batch.redriven else batch.body_bytes)):
+            sums[place] += count
+    if counted:
+        batches, readings_, bytes_ = zip(*counted.values(), strict=True)
+        given = {"batches": list(batches), "readings": list(readings_), "bytes": list(bytes_)}
+        given |= {"tenant": [tenant for tenant, _ in counted], "day": [day for _, day in counted]}
+        queries.rows("usage.count_ingest", given)
 
 
 def _spans(rows: NewReadings, batches: int) -> list[tuple[datetime | None, datetime | None]]:

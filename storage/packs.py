@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import DictRow, tuple_row
 
 from domain.clock import to_ms
-from domain.errors import ConflictError, NotFoundError
+from domain.errors import ConflictError, NotFoundError, PackQuotaError
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
 from domain.readings import Float64Array, Int32Array, Int64Array
 from kernels.scaling import thousandths_of
@@ -37,8 +37,9 @@ class NewPack:
 async def register(transaction: Transaction, new: Sequence[NewPack]) -> dict[str, UUID]:
     """The ids of the packs that are new; external ids that are taken are passed over.
 
-    Raises NotFoundError for an unknown model or site.
+    Raises NotFoundError for an unknown model or site, PackQuotaError.
     """
+    await _require_quota(transaction, {pack.pack for pack in new})
     sites = await SITES.ids_of(transaction, {pack.site for pack in new}, "site")
     models = await MODELS.ids_of(transaction, {pack.model for pack in new}, "model")
     made = await transaction.rows(
@@ -53,6 +54,20 @@ async def register(transaction: Transaction, new: Sequence[NewPack]) -> dict[str
         },
     )
     return {row["pack"]: row["id"] for row in made}
+
+
+async def _require_quota(transaction: Transaction, names: set[str]) -> None:
+    """Raises PackQuotaError when those of the packs that are new are more than the tenant may have."""
+    quota = await transaction.one("usage.packs_max")
+    if quota is None:
+        return
+    found = await transaction.one("usage.packs")
+    assert found is not None  # noqa: S101 - a count
+    new = names - await taken(transaction, sorted(names))
+    if found["packs"] + len(new) > quota["packs_max"] and new:
+        raise PackQuotaError(
+            f"the tenant's quota is {quota['packs_max']} packs", field="pack", limit=quota["packs_max"]
+        )
 
 
 async def taken(transaction: Transaction, names: Sequence[str]) -> set[str]:

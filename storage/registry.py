@@ -14,6 +14,7 @@ from domain.errors import ConflictError, NotFoundError
 from domain.key_aliases import KeyAlias, KeyAliases, usable_aliases
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
 from domain.tenancy import CustomRole, PackNumber, TenantId, TenantState
+from domain.usage import NO_QUOTAS, Quotas
 from storage.database import query
 from storage.transactions import Pool
 
@@ -23,6 +24,7 @@ class Tenant:
     tenant_id: TenantId
     name: str
     place: Place = HERE
+    quotas: Quotas = NO_QUOTAS
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ class Registry:
 
 
 def _tenant(row: DictRow) -> Tenant:
-    return Tenant(TenantId(row["tenant_id"]), row["name"], _place(row))
+    quotas = Quotas(row["packs_max"], row["day_readings_max"], row["day_requests_max"])
+    return Tenant(TenantId(row["tenant_id"]), row["name"], _place(row), quotas)
 
 
 def _place(row: DictRow) -> Place:

@@ -687,6 +687,23 @@ ALTER TABLE bpm.imports OWNER TO bpm_owner;
 
 COMMENT ON COLUMN bpm.imports.expected IS 'Readings that its sender said would come. NULL when it said nothing.';
 
+CREATE TABLE bpm.ingest_days (
+    tenant_id integer NOT NULL,
+    day date NOT NULL,
+    partition_no integer NOT NULL,
+    batches bigint NOT NULL,
+    readings bigint NOT NULL,
+    received_bytes bigint NOT NULL
+);
+
+ALTER TABLE ONLY bpm.ingest_days FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.ingest_days OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.ingest_days IS 'What was committed of a day''s arrivals, written in the transaction of the readings: counted exactly once. A row a partition, so that none waits for another.';
+
+COMMENT ON COLUMN bpm.ingest_days.readings IS 'Rows that were stored: what was sent again, or set aside, counts nothing.';
+
 CREATE TABLE bpm.installation (
     only_row boolean DEFAULT true NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1027,6 +1044,18 @@ COMMENT ON TABLE bpm.readings IS 'Rows of one pack and time carry different meas
 
 COMMENT ON COLUMN bpm.readings.item_no IS 'Position of the reading in its batch: rules take a pack''s readings in order of arrival.';
 
+CREATE TABLE bpm.request_days (
+    tenant_id integer NOT NULL,
+    day date NOT NULL,
+    requests bigint NOT NULL
+);
+
+ALTER TABLE ONLY bpm.request_days FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.request_days OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.request_days IS 'Requests that were allowed, counted in memory and added every few seconds.';
+
 CREATE TABLE bpm.roles (
     tenant_id integer NOT NULL,
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1362,11 +1391,17 @@ CASE
     WHEN (suspended_at IS NOT NULL) THEN 'suspended'::text
     ELSE 'active'::text
 END) STORED NOT NULL,
+    packs_max bigint,
+    day_readings_max bigint,
+    day_requests_max bigint,
     CONSTRAINT tenants_check CHECK ((((placement = 'here'::text) = (cell IS NULL)) AND ((cell IS NULL) = (cell_url IS NULL)))),
     CONSTRAINT tenants_check1 CHECK (((suspended_at IS NULL) = (suspended_for IS NULL))),
     CONSTRAINT tenants_check2 CHECK (((deletion_asked_at IS NULL) = (erased_from IS NULL))),
     CONSTRAINT tenants_check3 CHECK (((erasing_since IS NULL) OR (deletion_asked_at IS NOT NULL))),
+    CONSTRAINT tenants_day_readings_max_check CHECK ((day_readings_max >= 0)),
+    CONSTRAINT tenants_day_requests_max_check CHECK ((day_requests_max >= 0)),
     CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text)),
+    CONSTRAINT tenants_packs_max_check CHECK ((packs_max >= 0)),
     CONSTRAINT tenants_placement_check CHECK ((placement = ANY (ARRAY['here'::text, 'leaving'::text, 'sealed'::text, 'moved'::text])))
 );
 
@@ -1385,6 +1420,12 @@ COMMENT ON COLUMN bpm.tenants.arrived_from IS 'Installation and number under whi
 COMMENT ON COLUMN bpm.tenants.suspended_for IS 'Why, in the words of who suspended it.';
 
 COMMENT ON COLUMN bpm.tenants.erased_from IS 'The grace ends: from then on the tenant may be erased.';
+
+COMMENT ON COLUMN bpm.tenants.packs_max IS 'Quota: packs registered at one time; NULL for none.';
+
+COMMENT ON COLUMN bpm.tenants.day_readings_max IS 'Quota: readings stored in a UTC day of their arrival; NULL for none.';
+
+COMMENT ON COLUMN bpm.tenants.day_requests_max IS 'Quota: requests in a UTC day; NULL for none.';
 
 ALTER TABLE bpm.tenants ALTER COLUMN tenant_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.tenants_tenant_id_seq
@@ -1547,6 +1588,9 @@ ALTER TABLE ONLY bpm.groups_to_fold
 ALTER TABLE ONLY bpm.imports
     ADD CONSTRAINT imports_pkey PRIMARY KEY (tenant_id, id);
 
+ALTER TABLE ONLY bpm.ingest_days
+    ADD CONSTRAINT ingest_days_pkey PRIMARY KEY (tenant_id, day, partition_no);
+
 ALTER TABLE ONLY bpm.installation
     ADD CONSTRAINT installation_pkey PRIMARY KEY (only_row);
 
@@ -1609,6 +1653,9 @@ ALTER TABLE ONLY bpm.quarters
 
 ALTER TABLE ONLY bpm.rate_buckets
     ADD CONSTRAINT rate_buckets_pkey PRIMARY KEY (tenant_id, kind, subject);
+
+ALTER TABLE ONLY bpm.request_days
+    ADD CONSTRAINT request_days_pkey PRIMARY KEY (tenant_id, day);
 
 ALTER TABLE ONLY bpm.roles
     ADD CONSTRAINT roles_pkey PRIMARY KEY (tenant_id, id);
@@ -1922,6 +1969,9 @@ ALTER TABLE ONLY bpm.groups_to_fold
 ALTER TABLE ONLY bpm.imports
     ADD CONSTRAINT imports_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE ONLY bpm.ingest_days
+    ADD CONSTRAINT ingest_days_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.key_aliases
     ADD CONSTRAINT key_aliases_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
@@ -1951,6 +2001,9 @@ ALTER TABLE ONLY bpm.quarantine
 
 ALTER TABLE ONLY bpm.rate_buckets
     ADD CONSTRAINT rate_buckets_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY bpm.request_days
+    ADD CONSTRAINT request_days_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.roles
     ADD CONSTRAINT roles_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -2080,6 +2133,8 @@ ALTER TABLE bpm.groups_to_fold ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.imports ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.ingest_days ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.key_aliases ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.models ENABLE ROW LEVEL SECURITY;
@@ -2099,6 +2154,8 @@ ALTER TABLE bpm.quarters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE bpm.rate_buckets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.readings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.request_days ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.roles ENABLE ROW LEVEL SECURITY;
 
@@ -2154,6 +2211,8 @@ CREATE POLICY tenant ON bpm.groups_to_fold TO bpm_app USING ((tenant_id = ( SELE
 
 CREATE POLICY tenant ON bpm.imports TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.ingest_days TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.key_aliases TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.models TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
@@ -2173,6 +2232,8 @@ CREATE POLICY tenant ON bpm.quarters TO bpm_app USING ((tenant_id = ( SELECT (NU
 CREATE POLICY tenant ON bpm.rate_buckets TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.request_days TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.roles TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -2338,6 +2399,9 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.imports TO bpm_ingest;
 
 GRANT UPDATE(undone_at) ON TABLE bpm.imports TO bpm_app;
 
+GRANT SELECT ON TABLE bpm.ingest_days TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.ingest_days TO bpm_ingest;
+
 GRANT SELECT ON TABLE bpm.installation TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.installation TO bpm_ingest;
 
@@ -2386,6 +2450,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.rate_buckets TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.readings TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;
+
+GRANT SELECT ON TABLE bpm.request_days TO bpm_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.request_days TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.roles TO bpm_app;
 GRANT SELECT ON TABLE bpm.roles TO bpm_ingest;

@@ -1,8 +1,8 @@
 """Tenants as customers: suspended and resumed, deleted with a grace and taken back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from domain.cells import Placement
 from domain.errors import ConflictError, NotFoundError
 from domain.tenancy import TenantState
+from domain.usage import Quotas
 from storage.database import query
 
 Connection = psycopg.Connection[DictRow]
@@ -85,6 +86,20 @@ def undelete(conninfo: str, name: str) -> Changed:
     return Changed(TenantState(after), changed=True)
 
 
+def set_quotas(conninfo: str, name: str, change: Callable[[Quotas], Quotas]) -> Quotas:
+    """The tenant's quotas as they are from now on. Raises NotFoundError."""
+    with _locked(conninfo, name) as (connection, tenant):
+        number = {"tenant": tenant["tenant_id"]}
+        row = connection.execute(query("usage.quotas"), number).fetchone()
+        assert row is not None  # noqa: S101 - the row is locked
+        before = Quotas(**row)
+        after = change(before)
+        if after != before:
+            connection.execute(query("usage.set_quotas"), number | asdict(after))
+            _audit(connection, tenant, "quotas_set", asdict(after))
+    return after
+
+
 @contextmanager
 def _locked(conninfo: str, name: str) -> Iterator[tuple[Connection, DictRow]]:
     """The tenant's row, held until the end. Raises NotFoundError."""
@@ -111,6 +126,11 @@ def _change(
     connection: Connection, tenant: DictRow, how: str, action: str, after: dict[str, Any]
 ) -> list[DictRow]:
     rows = _rows(connection, how, {"tenant": tenant["tenant_id"]} | after)
+    _audit(connection, tenant, action, after)
+    return rows
+
+
+def _audit(connection: Connection, tenant: DictRow, action: str, after: dict[str, Any]) -> None:
     told = {
         "tenant": tenant["tenant_id"],
         "name": tenant["name"],
@@ -118,7 +138,6 @@ def _change(
         "after": Jsonb(after),
     }
     connection.execute(query("cells.audit"), told)
-    return rows
 
 
 def _rows(connection: Connection, name: str, parameters: dict[str, Any] | None = None) -> list[DictRow]:

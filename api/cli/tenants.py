@@ -1,6 +1,7 @@
 """`bpm tenant`: tenants as customers."""
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +12,14 @@ from rich.table import Table
 from api.cli import context
 from api.cli.context import console, examples
 from api.settings import Settings
+from domain.usage import Period
 
 if TYPE_CHECKING:
     from storage.tenants import Changed
 
 commands = typer.Typer(help="Tenants of this installation.", no_args_is_help=True)
+
+_QUOTA_DIGITS_MAX = 15
 
 Name = Annotated[str, typer.Argument(help="The tenant.")]
 Json = Annotated[bool, typer.Option("--json", help="what was done, as one JSON object")]
@@ -110,6 +114,104 @@ def undelete(name: Name, *, json_output: Json = False) -> None:
     from storage.tenants import undelete as do
 
     _done(name, lambda conninfo, _: do(conninfo, name), json_output=json_output)
+
+
+@commands.command(
+    "usage", epilog=examples("bpm tenant usage acme", "bpm tenant usage acme --by month --from 2026-01-01")
+)
+def usage(
+    name: Name,
+    by: Annotated[Period, typer.Option(help="What is summed up.")] = Period.DAY,
+    starts: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First UTC day.")
+    ] = None,
+    ends: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="UTC day behind the last.")
+    ] = None,
+    *,
+    json_output: Json = False,
+) -> None:
+    """What a tenant used, by UTC day of arrival or by month."""
+    from storage.database import INGEST_ROLE
+    from storage.usage import periods
+
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        conninfo = access.as_role(INGEST_ROLE, settings)
+        found = periods(
+            conninfo,
+            name,
+            by,
+            None if starts is None else starts.date(),
+            None if ends is None else ends.date(),
+        )
+    if json_output:
+        context.print_json({"tenant": name, "periods": found})
+        return
+    columns = ("readings", "batches", "received_bytes", "requests", "packs")
+    table = Table(by, *columns, box=None, pad_edge=False)
+    for one in found:
+        table.add_row(str(one["period"]), *(f"{one[column]:,}" for column in columns))
+    console.print(table)
+
+
+Quota = typer.Option(metavar="N|none", help="A number, or none.")
+
+
+@commands.command(
+    "quota",
+    epilog=examples(
+        "bpm tenant quota acme --packs 500 --readings-per-day 50000000", "bpm tenant quota acme --packs none"
+    ),
+)
+def quota(
+    name: Name,
+    packs: Annotated[str | None, Quota] = None,
+    readings_per_day: Annotated[str | None, Quota] = None,
+    requests_per_day: Annotated[str | None, Quota] = None,
+    *,
+    json_output: Json = False,
+) -> None:
+    """Set what a tenant may use at most, or show it. What isn't named stays as it is.
+
+    Beyond, packs are refused by 409, and readings and requests by 429 until midnight UTC. Nothing that was acknowledged
+    is lost. A running engine takes it up within BPM_TENANT_CACHE_S.
+    """
+    from storage.database import INGEST_ROLE
+    from storage.tenants import set_quotas
+
+    given = {
+        field: _quota(value, option)
+        for field, value, option in (
+            ("packs_max", packs, "--packs"),
+            ("day_readings_max", readings_per_day, "--readings-per-day"),
+            ("day_requests_max", requests_per_day, "--requests-per-day"),
+        )
+        if value is not None
+    }
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        conninfo = access.as_role(INGEST_ROLE, settings)
+        now = set_quotas(conninfo, name, lambda before: replace(before, **given))
+    if json_output:
+        context.print_json({"tenant": name} | asdict(now))
+        return
+    for what, limit in (
+        ("packs", now.packs_max),
+        ("readings a day", now.day_readings_max),
+        ("requests a day", now.day_requests_max),
+    ):
+        console.print(f"{'no quota' if limit is None else f'{limit:,}':>15} {what}", markup=False)
+
+
+def _quota(value: str, option: str) -> int | None:
+    if value == "none":
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) <= _QUOTA_DIGITS_MAX):
+        raise typer.BadParameter(
+            f"{value} is neither a number of up to {_QUOTA_DIGITS_MAX} digits nor none.", param_hint=option
+        )
+    return int(value)
 
 
 @commands.command("export", epilog=examples("bpm tenant export acme --to acme-2026-11"))

@@ -59,6 +59,7 @@ async def create(new: schemas.NewPack, call: Writer) -> Response:
 @routes.post(
     "/packs/import",
     response_model=Registration,
+    responses=may_answer(ConflictError),
     openapi_extra=csv_body("pack,model,site\nNX-1,NX-90,Bern\nNX-2,NX-90,\n"),
 )
 async def register(

@@ -1,11 +1,12 @@
 """Readings of a body or of a topic, judged, as the batch that is committed."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from api.packs.cache import PackCache
+from domain.errors import PackQuotaError
 from domain.packs import KnownPack
 from domain.policy import sends_for_own_pack_only
 from domain.quarantine import ItemOrigin, RawForm
@@ -108,10 +109,16 @@ async def known_packs(
     unknown = [name for name in names if name and name not in packs]
     unlimited = actor.sites is None and actor.device_pack is None
     if unknown and register and version.register_unknown_packs and unlimited:
-        async with begin() as transaction:
-            await stored_packs.register(transaction, [stored_packs.NewPack(name) for name in unknown])
+        # Packs beyond the tenant's quota stay unknown: their readings are set aside, those of others go in.
+        with suppress(PackQuotaError):
+            await _register(begin, unknown)
         packs = await cache.lookup(actor.tenant_id, version.version, names)
     return {name: pack for name, pack in packs.items() if _may_report(actor, name, pack)}
+
+
+async def _register(begin: Callable[[], AbstractAsyncContextManager[Transaction]], names: list[str]) -> None:
+    async with begin() as transaction:
+        await stored_packs.register(transaction, [stored_packs.NewPack(name) for name in names])
 
 
 def _may_report(actor: Actor, name: str, pack: KnownPack) -> bool:

@@ -389,6 +389,7 @@ ROUTES: dict[tuple[str, str], Call] = {
     ),
     ("GET", "/v1/audit"): Call(Action.AUDIT_READ),
     ("GET", "/v1/security-events"): Call(Action.SECURITY_READ),
+    ("GET", "/v1/usage"): Call(Action.USAGE_READ),
     ("POST", "/v1/users"): Call(Action.USER_WRITE, 201, lambda of: {"json": new_user(of)}),
     ("GET", "/v1/users"): Call(Action.USER_READ),
     ("GET", "/v1/users/{id}"): Call(Action.USER_READ, of="user"),

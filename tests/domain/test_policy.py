@@ -37,6 +37,7 @@ GRANTED = {
         "channel:write",
         "audit:read",
         "security:read",
+        "usage:read",
         "user:read",
         "user:write",
         "role:read",
@@ -70,7 +71,15 @@ GRANTED = {
         "own-permissions:read",
     },
     "auditor": READS
-    | {"audit:read", "security:read", "channel:read", "role:read", "service-account:read", "device:read"},
+    | {
+        "audit:read",
+        "usage:read",
+        "security:read",
+        "channel:read",
+        "role:read",
+        "service-account:read",
+        "device:read",
+    },
     "platform_admin": {"own-permissions:read"},
     "fleet_manager": READS
     | RULES
@@ -136,6 +145,7 @@ def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
         "channel:write",
         "audit:read",
         "security:read",
+        "usage:read",
         "user:read",
         "user:write",
         "role:read",

@@ -13,6 +13,7 @@ _OF_A_TENANT = frozenset(
 )
 _AS_THEY_ARE = {
     ("closed_changes", "partition_no"): "it refers to none",
+    ("ingest_days", "partition_no"): "it refers to none",
     ("batches", "position"): "in a log that is not read again",
 }
 _NUMBERS_BY_NAME = re.compile(r".*_no|pack_id|tenant_id|.*_tenant_id|seq")

@@ -25,6 +25,8 @@ OF_TENANTS = {
     "packs",
     "tenures",
     "closed_changes",
+    "ingest_days",
+    "request_days",
     "pack_groups",
     "pack_group_members",
     "imports",

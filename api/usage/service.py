@@ -1,0 +1,30 @@
+"""The use case of usage."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from api.call import Call
+from api.ranges import require_range
+from api.usage.schemas import UsageAsked
+from storage import usage
+
+Row = dict[str, Any]
+
+
+async def page(call: Call, asked: UsageAsked) -> tuple[list[Row], str | None]:
+    """Periods in order, and the cursor of the next page. Raises InvalidRequestError."""
+    require_range(asked.starts, asked.ends)
+    starts = None if asked.starts is None else asked.starts.astimezone(UTC).date()
+    async with call.snapshot() as transaction:
+        rows, after = await usage.page(
+            transaction, asked.by, starts, _day_behind(asked.ends), asked.cursor, asked.limit
+        )
+    return [row | {"period": row["period"].isoformat()} for row in rows], after
+
+
+def _day_behind(ends: datetime | None) -> date | None:
+    """The first day that doesn't begin before a moment."""
+    if ends is None:
+        return None
+    day = ends.astimezone(UTC).date()
+    return day if ends == datetime.combine(day, time(), UTC) else day + timedelta(days=1)
