@@ -17,6 +17,7 @@ from api.auth import development_token
 from api.disk import Look
 from domain.policy import GRANTS, Action
 from domain.tenancy import Role
+from tests.api.people import person
 from tests.page.conftest import Window, WindowOf
 from tests.page.fleet import HOT, reading
 from tests.running import RunningApi, until
@@ -357,6 +358,61 @@ def test_development_sign_in_comes_to_the_view_that_was_asked_for(fleet: str, wi
         opened.page.wait_for_selector(".sign-in form")
         assert opened.page.evaluate("sessionStorage.getItem('bpm.token')") is None
         assert opened.all_complaints() == []
+
+
+def test_invited_user_chooses_a_password_and_signs_in_and_out_with_it(
+    api: RunningApi, fleet: str, fleet_client: httpx.Client, window: WindowOf
+) -> None:
+    new = {"login": "ann@example.com", "roles": ["analyst"]}
+    invitation = fleet_client.post("/v1/users", json=new).raise_for_status().json()["invitation"]
+    with window(None) as opened:
+        opened.go("#/packs?search=NX-5", ".sign-in form")
+        opened.page.get_by_text("I have an invitation").click()
+        opened.page.get_by_label("Invitation").fill(invitation)
+        opened.page.get_by_label("New password").fill("four words are better")
+        opened.page.get_by_label("New password").press("Enter")
+        opened.page.get_by_role("link", name="NX-5").wait_for()
+        opened.page.locator(".menu summary").click()
+        opened.page.get_by_text("Signed in as ann@example.com").wait_for()
+        refresh_token = opened.page.evaluate("sessionStorage.getItem('bpm.refresh')")
+        opened.page.get_by_role("button", name="Sign out").click()
+        opened.page.get_by_text("Sign in by name and password").click()
+        assert Axe().run(opened.page).violations_count == 0
+        form = opened.page.locator("details[open] form")
+        form.get_by_label("Tenant").fill(fleet)
+        form.get_by_label("Name or e-mail").fill("Ann@Example.com")
+        form.get_by_label("Password").fill("another password")
+        form.get_by_role("button", name="Sign in").click()
+        opened.page.get_by_text("tenant, login or password is wrong").wait_for()
+        form.get_by_label("Password").fill("four words are better")
+        form.get_by_role("button", name="Sign in").click()
+        opened.page.get_by_role("link", name="NX-5").wait_for()
+        assert opened.page.evaluate("sessionStorage.getItem('bpm.refresh')") != refresh_token
+    assert (
+        httpx.post(
+            f"{api.url}/v1/auth/refresh", json={"refresh_token": refresh_token}, trust_env=False
+        ).status_code
+        == 401
+    )
+
+
+def test_ended_access_token_is_refreshed_and_an_ended_session_asks_again(
+    api: RunningApi, fleet: str, fleet_client: httpx.Client, window: WindowOf
+) -> None:
+    somebody = person(api, fleet, "bob@example.com")
+    with window(None, token=somebody.tokens["access_token"]) as opened:
+        opened.page.add_init_script(
+            f'sessionStorage.getItem("bpm.refresh") || sessionStorage.setItem("bpm.refresh", "{somebody.tokens["refresh_token"]}")'
+        )
+        opened.go("#/packs?search=NX-5", "tbody tr")
+        path = f"/v1/users/{somebody.id}"
+        headers = {"If-Match": fleet_client.get(path).headers["ETag"]}
+        fleet_client.patch(path, json={"roles": ["operator"]}, headers=headers).raise_for_status()
+        opened.go("#/rules", "tbody tr")
+        opened.page.get_by_role("switch").first.wait_for()
+        fleet_client.post(f"{path}/suspend").raise_for_status()
+        opened.go("#/packs", ".sign-in form")
+        opened.page.get_by_text("Your session has expired").wait_for()
 
 
 def test_expired_session_says_so_and_keeps_the_address(api: RunningApi, fleet: str, window: WindowOf) -> None:

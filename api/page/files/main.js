@@ -2,7 +2,7 @@
 
 import { h, loading, failed, select } from "./elements.js";
 import { choice, choose, setVocabulary, zone } from "./format.js";
-import { ask, claims, end, learn, token, watch, whenEnded } from "./session.js";
+import { ask, claims, learn, signOut, token, watch, whenChanged, whenEnded } from "./session.js";
 import { setPlotly } from "./plot.js";
 import { showEngine, watchEngine } from "./engine.js";
 import { signIn } from "./views/sign-in.js";
@@ -99,7 +99,7 @@ function menu(signedIn) {
     "details", { class: "menu" },
     h("summary", {}, signedIn ? `${signedIn.tenant} · ${zone()}` : "Display"),
     h("div", { class: "panel" },
-      signedIn ? h("p", {}, "Signed in as ", h("b", {}, signedIn.sub), h("br"), `for ${signedIn.tenant}, as ${(signedIn.roles ?? []).join(", ")}`,
+      signedIn ? h("p", {}, "Signed in as ", h("b", {}, signedIn.name ?? signedIn.sub), h("br"), `for ${signedIn.tenant}, as ${(signedIn.roles ?? []).join(", ")}`,
         signedIn.sites ? `, at ${signedIn.sites.join(", ")}` : "") : null,
       label("Time zone", select(zones, choice("zone"), (value) => chosen(() => choose("zone", value)))),
       label("Temperature", select([["c", "°C"], ["f", "°F"]], choice("temperature"), (value) => chosen(() => choose("temperature", value)))),
@@ -109,7 +109,7 @@ function menu(signedIn) {
         chosen(() => {});
       })),
       h("p", {}, h("a", { href: "/docs" }, "HTTP API")),
-      signedIn ? h("button", { type: "button", onclick: () => end(false) }, "Sign out") : null),
+      signedIn ? h("button", { type: "button", onclick: () => signOut() }, "Sign out") : null),
   );
   details.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
@@ -139,6 +139,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
+whenChanged(() => show());
 whenEnded((isExpired) => {
   expired = isExpired;
   show();

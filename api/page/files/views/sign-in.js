@@ -1,6 +1,6 @@
-// Sign-in: in development by tenant and role, else with an access token. The address stays, so that one comes back to it.
+// Sign-in: in development by tenant and role, else by name and password. The address stays, so that one comes back to it.
 
-import { ask, begin } from "../session.js";
+import { ask, begin, signInBy } from "../session.js";
 import { field, h, select } from "../elements.js";
 
 export function signIn(development, expired, done) {
@@ -14,9 +14,21 @@ export function signIn(development, expired, done) {
     h("h1", {}, "Sign in"),
     expired ? h("p", { class: "note", role: "alert" }, "Your session has expired. Sign in again to go on where you were.") : null,
     trouble,
-    development ? byTenant(development, done, fails) : null,
-    development ? h("details", {}, h("summary", {}, "Use an access token instead"), byToken(done, fails)) : byToken(done, fails),
+    development ? byTenant(development, done, fails) : byPassword(done, fails),
+    development ? instead("Sign in by name and password", () => byPassword(done, fails)) : null,
+    instead("I have an invitation", () => byInvitation(done, fails)),
+    instead("Use an access token instead", () => byToken(done, fails)),
   );
+}
+
+/** Another way to sign in, whose form is made when it is opened. */
+function instead(title, make) {
+  const details = h("details", {}, h("summary", {}, title));
+  details.addEventListener("toggle", () => {
+    details.append(make());
+    details.querySelector("input, textarea").focus();
+  }, { once: true });
+  return details;
 }
 
 function byTenant(development, done, fails) {
@@ -40,6 +52,39 @@ function byTenant(development, done, fails) {
     },
   }, h("p", { class: "note" }, "This engine runs in development: anybody on this machine may sign in as anybody. There is no such form in production."),
   field("Tenant", tenant), field("Role", role), h("button", { class: "main", type: "submit" }, "Sign in"));
+}
+
+/** A form that signs in by a route of /v1/auth. */
+function by(route, body, done, fails, ...fields) {
+  const button = h("button", { class: "main", type: "submit" }, "Sign in");
+  return h("form", {
+    onsubmit: async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      try {
+        await signInBy(route, body());
+        done();
+      } catch (error) {
+        fails(error.retry_after_s ? new Error(`${error.message}: try again in ${error.retry_after_s} s`) : error);
+      } finally {
+        button.disabled = false;
+      }
+    },
+  }, fields, button);
+}
+
+const line = (autocomplete, type = "text") => h("input", { type, autocomplete, required: true, spellcheck: "false", autocapitalize: "none" });
+
+function byPassword(done, fails) {
+  const [tenant, login, password] = [line("organization"), line("username"), line("current-password", "password")];
+  const body = () => ({ tenant: tenant.value, login: login.value, password: password.value });
+  return by("token", body, done, fails, field("Tenant", tenant), field("Name or e-mail", login), field("Password", password));
+}
+
+function byInvitation(done, fails) {
+  const [invitation, password] = [line("off"), line("new-password", "password")];
+  const body = () => ({ invitation: invitation.value.trim(), password: password.value });
+  return by("invitation", body, done, fails, field("Invitation", invitation, "It is good once, and for a while."), field("New password", password));
 }
 
 function byToken(done, fails) {
