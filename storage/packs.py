@@ -202,8 +202,9 @@ async def update(transaction: Transaction, pack_id: UUID, version: int, changes:
 
 
 async def _locked(transaction: Transaction, pack_id: UUID) -> DictRow:
-    if await transaction.one("packs.lock", {"id": pack_id}) is None:
-        raise NotFoundError("there is no such pack")
+    # Looked at before it is locked: a pack that the actor doesn't see would take longer than one that isn't there.
+    await get(transaction, pack_id)
+    await transaction.rows("packs.lock", {"id": pack_id})
     return await get(transaction, pack_id)
 
 
