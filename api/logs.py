@@ -36,6 +36,17 @@ def _hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     }
 
 
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger of events with fields. Before `configure` it writes where the standard library's loggers do.
+
+    structlog's own default would be standard output, which is for results.
+    """
+    wrapped: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name), wrapper_class=structlog.stdlib.BoundLogger
+    )
+    return wrapped
+
+
 def configure(stream: IO[str] | None = None) -> None:
     """Let every logger of the process write so, those of libraries too."""
     shared: list[Processor] = [

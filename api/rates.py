@@ -13,13 +13,13 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 import psycopg
-import structlog
 from psycopg_pool import PoolTimeout
 
+from api.logs import logger
 from domain.errors import RateLimitedError
 from domain.tenancy import Actor, TenantId
 
-log: Final = structlog.stdlib.get_logger(__name__)
+log: Final = logger(__name__)
 
 _BUCKETS_MAX: Final = 50_000
 """A bucket that is forgotten gives what it had leased away."""

@@ -81,7 +81,7 @@ async def restore(record_id: RecordId, call: Writer) -> Response:
 async def add_key(record_id: RecordId, new: schemas.NewDeviceKey, call: Writer) -> Response:
     """Make an API key of a device. It is shown this once; with two of them it is changed without a gap."""
     return answer(
-        await SERVICE.add_key(call, record_id, accounts.NewApiKey(name=new.name, expires_at=new.expires_at)),
+        await SERVICE.add_key(call, record_id, new.name, new.expires_at),
         HTTP_CREATED,
     )
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Final
 
 import psycopg
-import structlog
 from psycopg_pool import PoolTimeout
 
+from api.logs import logger
 from api.metrics import Metrics
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, from_ms
 from domain.security import SecurityKey, SecurityKind, prefix_of
@@ -18,7 +18,7 @@ from domain.tenancy import Actor, TenantId
 from storage import security
 from storage.transactions import Pool
 
-log: Final = structlog.stdlib.get_logger("bpm.security")
+log: Final = logger("bpm.security")
 
 _WRITE_S: Final = 1.0
 _WINDOW_MS: Final = 60 * MILLISECONDS_PER_SECOND

@@ -85,7 +85,9 @@ async def restore(record_id: RecordId, call: Writer) -> Response:
 )
 async def add_key(record_id: RecordId, new: schemas.NewApiKey, call: Writer) -> Response:
     """Make an API key of a service account. It is shown this once; with two of them it is changed without a gap."""
-    return answer(await SERVICE.add_key(call, record_id, new), HTTP_CREATED)
+    return answer(
+        await SERVICE.add_key(call, record_id, new.name, new.expires_at, new.roles, new.sites), HTTP_CREATED
+    )
 
 
 @routes.get("/service-accounts/{id}/keys", response_model=schemas.ApiKeyPage)

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from api.call import Call
 from api.granting import require_may_give
-from api.service_accounts import schemas
 from api.settings import Settings
 from domain import api_keys
 from domain.clock import from_ms
@@ -71,16 +70,24 @@ class AccountService:
         call.engine.keys.forget()
         return self._shown(restored)
 
-    async def add_key(self, call: Call, account_id: UUID, new: schemas.NewApiKey) -> Row:
-        """The new key with its text, which is shown this once.
+    async def add_key(
+        self,
+        call: Call,
+        account_id: UUID,
+        name: str,
+        expires_at: datetime | None,
+        roles: list[str] | None = None,
+        sites: list[str] | None = None,
+    ) -> Row:
+        """The new key with its text, which is shown this once. roles, sites: some of the account's; None for all.
 
         Raises NotFoundError, ForbiddenError (roles beyond the actor's), ConflictError, InvalidRequestError.
         """
         account = await self.get(call, account_id)
         if self._kind is AccountKind.SERVICE:
-            require_within(new, account)
-            await self._require_may_give(call, account["roles"] if new.roles is None else new.roles)
-        text, kept = new_key(new.name, new.roles, new.sites, new.expires_at)
+            require_within(roles, account)
+            await self._require_may_give(call, account["roles"] if roles is None else roles)
+        text, kept = new_key(name, roles, sites, expires_at)
         async with call.transaction() as transaction:
             made = await self._accounts(call).add_key(transaction, account_id, kept)
         return made | {"api_key": text}
@@ -124,9 +131,9 @@ def accounts_of(kind: AccountKind, settings: Settings, now: datetime) -> Account
     return Accounts(kind, limits, now)
 
 
-def require_within(new: schemas.NewApiKey, account: Row) -> None:
+def require_within(roles: Iterable[str] | None, account: Row) -> None:
     """Raises InvalidRequestError when a key's roles are not among those of its account."""
-    beyond = sorted({*(new.roles or ())} - {*account["roles"]})
+    beyond = sorted({*(roles or ())} - {*account["roles"]})
     if beyond:
         raise InvalidRequestError(f"the account has no role {', '.join(beyond)}", field="roles")
 

@@ -223,6 +223,14 @@ def test_key_is_refused_from_its_expiry_on(brisk: RunningApi, admin: httpx.Clien
     assert (refused.status_code, refused.json()["field"]) == (422, "expires_at")
 
 
+def test_key_of_a_device_has_an_expiry_too(admin: httpx.Client) -> None:
+    path = device(admin, "expiring")
+    made = admin.post(f"{path}/keys", json={"name": "x", "expires_at": "2100-01-01T00:00:00Z"})
+    assert (made.status_code, made.json()["expires_at"]) == (201, "2100-01-01T00:00:00+00:00")
+    past = admin.post(f"{path}/keys", json={"name": "x", "expires_at": "0375-10-17T00:20:00Z"})
+    assert (past.status_code, past.json()["field"]) == (422, "expires_at")
+
+
 def test_number_of_keys_in_use_has_a_limit(brisk: RunningApi, admin: httpx.Client) -> None:
     path = account(admin, "many", "analyst")
     made = [key(admin, path) for _ in range(3)]

@@ -33,7 +33,7 @@ def written() -> Iterator[io.StringIO]:
 
 def test_every_logger_writes_lines_of_json(written: io.StringIO) -> None:
     logging.getLogger("library").warning("%s left", 3)
-    structlog.stdlib.get_logger("ours").error("went wrong", pack="P")
+    logs.logger("ours").error("went wrong", pack="P")
     try:
         int(f"password={PLANTED}")
     except ValueError:
