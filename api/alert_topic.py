@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from api.delivering.messages import message_of
 from storage.following import Connection, follow_alerts
 from storage.publishing import partitions_behind, publish
-from streams.topics import ALERTS, Header, version_header
+from streams.topics import Header, Topic, version_header
 
 
 class AlertPublisher:
@@ -22,12 +22,14 @@ class AlertPublisher:
     def __init__(
         self,
         conninfo: str,
+        topic: Topic,
         events_max: int,
         poll_s: float,
         producer: Callable[[], Awaitable[AIOKafkaProducer]],
     ) -> None:
         """conninfo: of the ingest role. producer: gives one that has been started."""
         self._conninfo = conninfo
+        self._topic = topic
         self._events_max = events_max
         self._poll_s = poll_s
         self._producer = producer
@@ -47,10 +49,10 @@ class AlertPublisher:
         producer = await self._producer()
         sent = [
             await producer.send(
-                ALERTS.name,
+                self._topic.name,
                 message_of(event).encode(),
                 key=str(event["id"]).encode(),
-                headers=[version_header(ALERTS), (Header.TENANT.value, event["tenant_name"].encode())],
+                headers=[version_header(self._topic), (Header.TENANT.value, event["tenant_name"].encode())],
             )
             for event in events
         ]

@@ -9,6 +9,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from streams.topics import PREFIX
+
 DEVELOPMENT_ISSUER = "bpm-development"
 
 _BROKER = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
@@ -148,7 +150,15 @@ class Settings(BaseSettings):
         description="copies of each message, on as many brokers; without, 3, or as many as there are brokers",
     )
 
-    kafka_group: str = Field("bpm-workers", description="consumer group of the workers")
+    kafka_prefix: str = Field(
+        PREFIX,
+        pattern="^[A-Za-z0-9_-]{1,100}$",
+        description="begin of the topics' names, without a dot: installations that share a cluster differ in it. It is"
+        " fixed when the topics are created; another one is refused",
+    )
+    kafka_group: str | None = Field(
+        None, description="consumer group of the workers; without, the prefix with `-workers`"
+    )
     kafka_ack_s_max: float = Field(
         15.0, gt=0, description="wait for the brokers' acknowledgement of a message; then 503"
     )

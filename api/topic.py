@@ -17,14 +17,28 @@ from storage.transactions import Pool
 from streams.bus import Bus, BusLimits
 
 
-def topic_name(layout: Layout) -> str:
-    """The name of the topic that the installation's readings come from. Raises SettingsRefusedError without one."""
+def log_of(layout: Layout, settings: Settings) -> str:
+    """The topic that the installation's readings come from, as name/id.
+
+    Raises SettingsRefusedError without one, and when it isn't one of those that the settings name.
+    """
     if layout.topic is None:
         raise SettingsRefusedError(
             "the readings of this installation come from its own process: run `bpm migrate --kafka` first",
             field="BPM_KAFKA",
         )
-    return layout.topic.partition("/")[0]
+    if not layout.topic.startswith(f"{settings.kafka_prefix}."):
+        raise SettingsRefusedError(
+            f"the readings of this installation come from the topic {layout.topic}, which is another installation's"
+            f" by this prefix: {settings.kafka_prefix}",
+            field="BPM_KAFKA_PREFIX",
+        )
+    return layout.topic
+
+
+def group_of(settings: Settings) -> str:
+    """The consumer group of the workers."""
+    return settings.kafka_group or f"{settings.kafka_prefix}-workers"
 
 
 def bootstrap_of(settings: Settings) -> str:
@@ -40,7 +54,7 @@ def make_topic_runner(
     """The runner of an API process. ingest: a connection of the ingest role."""
     bus = Bus(
         bootstrap_of(settings),
-        topic_name(layout),
+        log_of(layout, settings),
         layout.partitions,
         Submissions(directory, ingest),
         BusLimits(

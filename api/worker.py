@@ -13,14 +13,14 @@ import faust
 import psycopg
 from aiokafka import AIOKafkaProducer
 from mode import Service
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, start_http_server
 
 from api import logs
 from api.alert_topic import AlertPublisher
 from api.bootstrap import DatabaseAccess, failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
 from api.settings import Settings
 from api.singles import SinglesJudge
-from api.topic import bootstrap_of, topic_name
+from api.topic import bootstrap_of, group_of, log_of
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock
 from domain.errors import BpmError
 from storage.database import INGEST_ROLE
@@ -32,8 +32,8 @@ from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
 from streams.singles import Single, Singles
-from streams.topic_admin import identity_of
-from streams.topics import DEAD_LETTERS, READINGS, SINGLES, Header, version_header
+from streams.topic_admin import identity_of, require_log
+from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, Header, version_header
 
 log = logging.getLogger(__name__)
 
@@ -58,25 +58,35 @@ class WorkerProcess:
         self._refused: dict[int, int] = {}
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
-        self._metrics = WorkerMetrics()
+        log_ = log_of(layout, settings)
+        require_log(bootstrap_of(settings), log_)
+        self._topic = log_.partition("/")[0]
+        self._singles_topic = SINGLES.under(settings.kafka_prefix).name
+        self._dead_letters = DEAD_LETTERS.under(settings.kafka_prefix).name
+        self._metrics = WorkerMetrics(self._topic, group_of(settings))
         self._folder = tempfile.TemporaryDirectory(prefix="bpm-worker-")
         self._counter = make_counter(settings, access, self._reached)
         self._judge = SinglesJudge(settings, access, self._clock)
         self._singles = Singles(
-            identity_of(bootstrap_of(settings), SINGLES.name),
+            identity_of(bootstrap_of(settings), self._singles_topic),
             layout.partitions,
             CutLimits(settings.message_readings_max, settings.message_raw_bytes_max),
             self._judge,
             self._send,
-            partial(self._put_aside, SINGLES.name),
+            partial(self._put_aside, self._singles_topic),
         )
         self._alerts = AlertPublisher(
-            self._ingest, settings.dispatch_events_max, settings.dispatch_poll_s, self._started_producer
+            self._ingest,
+            ALERTS.under(settings.kafka_prefix),
+            settings.dispatch_events_max,
+            settings.dispatch_poll_s,
+            self._started_producer,
         )
         self.workers = WorkerApp(
             bootstrap_of(settings),
-            topic_name(layout),
-            settings.kafka_group,
+            self._topic,
+            self._singles_topic,
+            group_of(settings),
             Path(self._folder.name),
             WorkerLimits(
                 settings.group_messages_max,
@@ -86,7 +96,7 @@ class WorkerProcess:
                 settings.stop_s_max,
             ),
             self._make_partition,
-            partial(self._put_aside, topic_name(layout)),
+            partial(self._put_aside, self._topic),
             self._send_on,
         )
 
@@ -124,7 +134,7 @@ class WorkerProcess:
         """Send a message into a partition of readings; returns when it is durable there."""
         producer = await self._started_producer()
         await producer.send_and_wait(
-            topic_name(self._layout), message, partition=number, headers=[version_header(READINGS)]
+            self._topic, message, partition=number, headers=[version_header(READINGS)]
         )
 
     async def _send_on(self, number: int, singles: Sequence[Single]) -> None:
@@ -138,7 +148,7 @@ class WorkerProcess:
         producer = await self._started_producer()
         code = error.code if isinstance(error, BpmError) else type(error).__name__
         await producer.send_and_wait(
-            DEAD_LETTERS.name,
+            self._dead_letters,
             message,
             headers=[
                 version_header(DEAD_LETTERS),
@@ -146,7 +156,7 @@ class WorkerProcess:
                 (Header.REASON.value, code.encode()),
             ],
         )
-        if topic == SINGLES.name:
+        if topic == self._singles_topic:
             self._metrics.singles.labels("dead_letter").inc()
         else:
             self._refused[number] = self._refused.get(number, 0) + 1
@@ -240,8 +250,10 @@ class _Beside(Service):
 class WorkerMetrics:
     """What Prometheus is told of a worker's partitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str, group: str) -> None:
         self.registry = CollectorRegistry()
+        installation = Info("bpm_worker", "Whose partitions the worker shares", registry=self.registry)
+        installation.info({"topic": topic, "group": group})
         self._by_partition = {
             name: Gauge(f"bpm_partition_{name}", what, ["partition"], registry=self.registry)
             for name, what in (

@@ -26,10 +26,18 @@ def layout(conninfo: str) -> Layout:
     return Layout(row["partitions"], row["topic"])
 
 
-def adopt(conninfo: str, topic: str, first: Mapping[int, int]) -> bool:
+def positions(conninfo: str) -> dict[int, int]:
+    """The position at which each partition goes on."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        rows = connection.execute(f"SELECT partition_no, next FROM {SCHEMA}.partitions").fetchall()
+    return dict(rows)
+
+
+def adopt(conninfo: str, topic: str, first: Mapping[int, int], *, anew: bool = False) -> bool:
     """Let readings come from a topic from now on; whether that is new. There is no way back.
 
     first: the first position that the topic has in each of its partitions. Whoever wrote before is fenced off.
+    anew: also when they come from another topic, with as many partitions: nothing more comes from that.
     Raises DatabaseRefusedError when they come from another topic, or over another number of partitions.
     """
     with (
@@ -40,10 +48,16 @@ def adopt(conninfo: str, topic: str, first: Mapping[int, int]) -> bool:
         if now["topic"] is not None:
             if (now["topic"], now["partitions"]) == (topic, len(first)):
                 return False
-            raise DatabaseRefusedError(
-                f"the readings of this installation come from the topic {now['topic']} with {now['partitions']} "
-                f"partitions, and not from {topic} with {len(first)}: more partitions need a new topic"
-            )
+            if now["partitions"] != len(first):
+                raise DatabaseRefusedError(
+                    f"the readings of this installation come from the topic {now['topic']} with {now['partitions']}"
+                    f" partitions, and {topic} has {len(first)}: their number is fixed"
+                )
+            if not anew:
+                raise DatabaseRefusedError(
+                    f"the readings of this installation come from the topic {now['topic']}, and not from {topic};"
+                    " when that one is lost, run `bpm migrate --adopt-new-topic`"
+                )
         connection.execute(query("layout.lock_partitions"))
         connection.execute(query("layout.begin"))
         numbers = sorted(first)

@@ -17,6 +17,7 @@ from domain.errors import (
     BusyError,
     ConflictError,
     InFlightError,
+    KafkaRefusedError,
     KeyReusedError,
     UnavailableError,
 )
@@ -26,6 +27,7 @@ from domain.tenancy import TenantId
 from streams.codec import encode
 from streams.cutting import Cut, CutLimits, cut
 from streams.ports import SubmissionStore
+from streams.topic_admin import require_log
 from streams.topics import READINGS, version_header
 
 log = logging.getLogger(__name__)
@@ -90,12 +92,14 @@ class Bus:
     """Sends batches into the topic: acknowledged once all replicas have them, answered once they are committed."""
 
     def __init__(
-        self, bootstrap: str, topic: str, partitions: int, store: SubmissionStore, limits: BusLimits
+        self, bootstrap: str, log_: str, partitions: int, store: SubmissionStore, limits: BusLimits
     ) -> None:
+        """log_: the topic as name/id, in which the partitions' positions count."""
         self.trouble: str | None = "the topic has not been reached yet"
         """Why readings can't be accepted now; None when they can."""
         self._bootstrap = bootstrap
-        self._topic = topic
+        self._log = log_
+        self._topic = log_.partition("/")[0]
         self._partitions = partitions
         self._store = store
         self._limits = limits
@@ -288,13 +292,15 @@ class Bus:
                     await self._connect()
                 await self._follow()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
-                trouble = f"the topic or the store can't be used: {type(error).__name__}"
+                why = error.detail if isinstance(error, KafkaRefusedError) else type(error).__name__
+                trouble = f"the topic or the store can't be used: {why}"
                 if trouble != self.trouble:
                     log.warning("%s: %s", trouble, error)
                 self.trouble = trouble
                 await asyncio.sleep(_RETRY_S)
 
     async def _connect(self) -> None:
+        await asyncio.to_thread(require_log, self._bootstrap, self._log)
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             acks="all",

@@ -23,7 +23,7 @@ from streams.codec import decode
 from streams.partition_worker import Ends, PartitionWorker, Unreadable
 from streams.settling import Delivered
 from streams.singles import Single, tenant_in
-from streams.topics import SINGLES, Header
+from streams.topics import Header
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class WorkerApp:
         self,
         bootstrap: str,
         topic: str,
+        singles_topic: str,
         group: str,
         folder: Path,
         limits: WorkerLimits,
@@ -78,7 +79,7 @@ class WorkerApp:
         self._turns: asyncio.Task[None] | None = None
         self.app = _app(self, bootstrap, group, folder, limits)
         source = self.app.topic(topic, key_serializer="raw", value_serializer="raw")
-        singles = self.app.topic(SINGLES.name, key_serializer="raw", value_serializer="raw")
+        singles = self.app.topic(singles_topic, key_serializer="raw", value_serializer="raw")
         for name, topic_, work in (("readings", source, self._take_in), ("singles", singles, self._gather)):
             self.app.agent(
                 topic_,

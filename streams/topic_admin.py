@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Of
 from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsError
 
 from domain.errors import KafkaRefusedError, KafkaUnreachableError
-from streams.topics import COPIES, READINGS, TOPICS, Topic
+from streams.topics import COPIES, PREFIX, READINGS, TOPICS, Topic
 
 _REACH_S_MAX: Final = 10.0
 _ANSWER_S_MAX: Final = 30.0
@@ -22,10 +22,19 @@ _POLL_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class TopicSizes:
-    """How topics are made. partitions: over which packs are spread. copies: of each message; None for the default."""
+    """How topics are made.
+
+    partitions: over which packs are spread. copies: of each message; None for the default. prefix: of their names.
+    """
 
     partitions: int
     copies: int | None
+    prefix: str = PREFIX
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The topics of the installation."""
+        return tuple(topic.under(self.prefix) for topic in TOPICS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,9 @@ def create_topics(bootstrap: str, sizes: TopicSizes) -> Seen:
         missing = _look(admin, sizes, ()).missing
         copies = _copies(admin, sizes)
         created = tuple(
-            topic.name for topic in TOPICS if topic.name in missing and _create(admin, topic, sizes, copies)
+            topic.name
+            for topic in sizes.topics
+            if topic.name in missing and _create(admin, topic, sizes, copies)
         )
         return _look_until_known(admin, sizes, created)
 
@@ -83,19 +94,18 @@ class Origin:
     first: dict[int, int]
 
 
-def readings_origin(bootstrap: str) -> Origin:
+def readings_origin(bootstrap: str, prefix: str) -> Origin:
     """The topic of readings as it is now. Raises KafkaUnreachableError, and KafkaRefusedError when it is missing."""
+    name = READINGS.under(prefix).name
     with _admin(bootstrap) as admin:
-        (described,) = admin.describe_topics([READINGS.name])
+        (described,) = admin.describe_topics([name])
         numbers = [one["partition_index"] for one in described["partitions"]]
         if not numbers:
-            raise KafkaRefusedError(
-                f"there is no topic {READINGS.name}; run `bpm migrate --kafka {bootstrap}`"
-            )
-        parts = [TopicPartition(READINGS.name, number) for number in numbers]
+            raise KafkaRefusedError(f"there is no topic {name}; run `bpm migrate --kafka {bootstrap}`")
+        parts = [TopicPartition(name, number) for number in numbers]
         offsets = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.EARLIEST))
         first = {part.partition: offsets[part].offset for part in parts}
-        return Origin(f"{READINGS.name}/{described['topic_id']}", first)
+        return Origin(f"{name}/{described['topic_id']}", first)
 
 
 def log_ends(bootstrap: str, name: str, partitions: int) -> dict[int, int]:
@@ -113,6 +123,34 @@ def identity_of(bootstrap: str, name: str) -> str:
         if not described["partitions"]:
             raise KafkaRefusedError(f"there is no topic {name}; run `bpm migrate --kafka {bootstrap}`")
         return f"{name}/{described['topic_id']}"
+
+
+def require_log(bootstrap: str, log: str) -> None:
+    """That the topic of readings is still the one in which positions count. log: name/id.
+
+    Raises KafkaUnreachableError, and KafkaRefusedError when it is missing or was made anew.
+    """
+    name, _, known = log.partition("/")
+    found = identity_of(bootstrap, name).partition("/")[2]
+    if found != known:
+        raise KafkaRefusedError(
+            f"the topic {name} was made anew: readings come from the one with the id {known}, and this one has {found};"
+            " when that one is lost, run `bpm migrate --adopt-new-topic`"
+        )
+
+
+def unread(bootstrap: str, log: str, positions: Mapping[int, int]) -> int:
+    """Messages of a topic behind some positions, by partition; 0 where the topic, name/id, isn't there any more.
+
+    Raises KafkaUnreachableError and KafkaRefusedError.
+    """
+    name, _, known = log.partition("/")
+    with _admin(bootstrap) as admin:
+        (described,) = admin.describe_topics([name])
+        if not described["partitions"] or str(described["topic_id"]) != known:
+            return 0
+    ends = log_ends(bootstrap, name, len(described["partitions"]))
+    return sum(max(0, end - positions.get(number, end)) for number, end in ends.items())
 
 
 def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
@@ -193,14 +231,14 @@ def _look_until_known(admin: KafkaAdminClient, sizes: TopicSizes, created: tuple
 
 
 def _look(admin: KafkaAdminClient, sizes: TopicSizes, created: tuple[str, ...]) -> Seen:
-    described = {one["name"]: one for one in admin.describe_topics([topic.name for topic in TOPICS])}
-    there = [topic for topic in TOPICS if described[topic.name]["partitions"]]
+    described = {one["name"]: one for one in admin.describe_topics([topic.name for topic in sizes.topics])}
+    there = [topic for topic in sizes.topics if described[topic.name]["partitions"]]
     copies = _copies(admin, sizes)
     configured = _configured(admin, there)
     return Seen(
         brokers=len(admin.describe_cluster()["brokers"]),
         created=created,
-        missing=tuple(topic.name for topic in TOPICS if topic not in there),
+        missing=tuple(topic.name for topic in sizes.topics if topic not in there),
         drifts=tuple(
             drift
             for topic in there
@@ -224,7 +262,13 @@ def _drifts(
     partitions, expected = len(described["partitions"]), topic.partitions or sizes.partitions
     if partitions != expected:
         # With another number a pack's readings would be in two partitions, so with two writers.
-        yield Drift(topic.name, "partitions", str(partitions), str(expected), refuses=topic is READINGS)
+        yield Drift(
+            topic.name,
+            "partitions",
+            str(partitions),
+            str(expected),
+            refuses=topic == READINGS.under(sizes.prefix),
+        )
     found_copies = min(len(one["replica_nodes"]) for one in described["partitions"])
     if found_copies != copies:
         yield Drift(topic.name, "copies", str(found_copies), str(copies))

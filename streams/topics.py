@@ -1,7 +1,7 @@
 """The topics of a Kafka cluster: the one list, which `bpm migrate` creates and checks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -12,6 +12,9 @@ _MIB: Final = 1 << 20
 
 COPIES: Final = 3
 """Copies of each message where nothing else is set and there are brokers for them."""
+
+PREFIX: Final = "bpm"
+"""With which the names of topics begin where nothing else is set."""
 
 
 class Header(StrEnum):
@@ -57,6 +60,10 @@ class Topic:
     schema_version: int
     headers: tuple[Header, ...]
 
+    def under(self, prefix: str) -> "Topic":
+        """The topic of an installation whose topics' names begin otherwise."""
+        return replace(self, name=f"{prefix}{self.name.removeprefix(PREFIX)}")
+
     def configuration(self, copies: int) -> dict[str, str]:
         """Kafka's own settings of the topic when each message is kept so many times.
 
@@ -79,7 +86,7 @@ def version_header(topic: Topic) -> tuple[str, bytes]:
 
 
 READINGS: Final = Topic(
-    name="bpm.readings.v1",
+    name=f"{PREFIX}.readings.v1",
     holds="readings of one batch as an Arrow IPC stream, all of one partition's packs",
     key="none; the partition is the pack's number modulo the number of partitions",
     partitions=None,
@@ -90,7 +97,7 @@ READINGS: Final = Topic(
     headers=(Header.VERSION,),
 )
 SINGLES: Final = Topic(
-    name="bpm.readings.single.v1",
+    name=f"{PREFIX}.readings.single.v1",
     holds="one reading as a JSON object, published by others",
     key="the pack, so that its readings stay in order",
     partitions=None,
@@ -101,7 +108,7 @@ SINGLES: Final = Topic(
     headers=(Header.VERSION, Header.TENANT),
 )
 ALERTS: Final = Topic(
-    name="bpm.alerts.v1",
+    name=f"{PREFIX}.alerts.v1",
     holds="one event of an alert as a JSON object, as webhooks get it; `data.partition`, `data.seq` tell repetitions",
     key="id of the alert",
     partitions=None,
@@ -112,7 +119,7 @@ ALERTS: Final = Topic(
     headers=(Header.VERSION, Header.TENANT),
 )
 DEAD_LETTERS: Final = Topic(
-    name="bpm.dead-letters.v1",
+    name=f"{PREFIX}.dead-letters.v1",
     holds="a message that can't be understood, as it came",
     key="as it came",
     partitions=1,

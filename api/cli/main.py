@@ -85,7 +85,16 @@ def worker(kafka: Kafka = None) -> None:
 
 
 @app.command(rich_help_panel=RUN, epilog=examples("bpm migrate", "bpm migrate --kafka localhost:9092"))
-def migrate(kafka: Kafka = None) -> None:
+def migrate(
+    kafka: Kafka = None,
+    adopt_new_topic: Annotated[
+        bool,
+        typer.Option(
+            "--adopt-new-topic",
+            help="Take readings from a topic that was made anew. What was in a lost one and not committed is gone.",
+        ),
+    ] = False,
+) -> None:
     """Bring the database up to date, and with Kafka its topics.
 
     Topics that are missing are created. Those that are there are only compared with what they should be: each
@@ -97,7 +106,7 @@ def migrate(kafka: Kafka = None) -> None:
         if settings.kafka is not None:
             from api.cli.topics import migrate_topics
 
-            raise typer.Exit(migrate_topics(settings, access))
+            raise typer.Exit(migrate_topics(settings, access, anew=adopt_new_topic))
 
 
 @tenant_commands.command(

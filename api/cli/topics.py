@@ -4,18 +4,20 @@ from api.bootstrap import DatabaseAccess
 from api.cli.context import Exit, console
 from api.settings import Settings
 from api.topic import bootstrap_of
-from storage.layout import adopt
-from streams.topic_admin import TopicSizes, create_topics, readings_origin
+from domain.errors import KafkaRefusedError
+from storage.layout import adopt, layout, positions
+from streams.topic_admin import TopicSizes, create_topics, readings_origin, unread
 
 
 def topic_sizes(settings: Settings) -> TopicSizes:
     """How these settings make topics."""
-    return TopicSizes(settings.kafka_partitions, settings.kafka_copies)
+    return TopicSizes(settings.kafka_partitions, settings.kafka_copies, settings.kafka_prefix)
 
 
-def migrate_topics(settings: Settings, access: DatabaseAccess) -> Exit:
+def migrate_topics(settings: Settings, access: DatabaseAccess, *, anew: bool = False) -> Exit:
     """Create what is missing and say what differs; the installation's readings come from its topic from now on.
 
+    anew: also when they come from another topic, which is lost or read to its end.
     Raises KafkaUnreachableError, KafkaRefusedError, and DatabaseRefusedError when they come from another topic.
     """
     brokers = bootstrap_of(settings)
@@ -28,10 +30,22 @@ def migrate_topics(settings: Settings, access: DatabaseAccess) -> Exit:
         console.print(str(drift), markup=False, style="bold red" if drift.refuses else "yellow")
     if any(drift.refuses for drift in seen.drifts):
         return Exit.REFUSED
-    origin = readings_origin(brokers)
-    if adopt(access.admin, origin.topic, origin.first):
+    origin = readings_origin(brokers, settings.kafka_prefix)
+    if anew:
+        _require_read(brokers, access)
+    if adopt(access.admin, origin.topic, origin.first, anew=anew):
         console.print(f"Readings come from {origin.topic} from now on, over {len(origin.first)} partitions.")
     if not seen.drifts and not seen.missing:
         console.print("The topics are as they should be.")
         return Exit.DONE
     return Exit.FAILED
+
+
+def _require_read(brokers: str, access: DatabaseAccess) -> None:
+    """Raises KafkaRefusedError when the topic of now is there, with messages that aren't committed."""
+    now = layout(access.admin)
+    if now.topic is not None and (count := unread(brokers, now.topic, positions(access.admin))):
+        raise KafkaRefusedError(
+            f"the topic {now.topic} is there, with {count} messages that are not committed:"
+            " let workers commit them first"
+        )

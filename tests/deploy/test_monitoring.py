@@ -75,7 +75,7 @@ def metrics(api: RunningApi) -> dict[str, set[str]]:
     """The labels of each metric that an API process or a worker really shows."""
     with httpx.Client(base_url=api.url, trust_env=False) as client:
         text = client.get("/metrics").text
-    workers = WorkerMetrics().registry
+    workers = WorkerMetrics("bpm.readings.v1", "bpm-workers").registry
     labels = labels_of(api.engine.metrics._registry) | labels_of(workers)
     names = shown(text) | shown(generate_latest(workers).decode())
     return {name: labels[name] for name in names} | {"up": set()}

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from kafka import KafkaProducer
 from kafka.admin import ConfigResource, KafkaAdminClient
 from typer.testing import CliRunner
 
@@ -12,8 +14,16 @@ from api.cli.checks import Finding, State, check_kafka
 from api.cli.main import app
 from api.cli.topics import migrate_topics
 from api.settings import Settings
-from domain.errors import KafkaRefusedError, KafkaUnreachableError
-from streams.topic_admin import TopicSizes, create_topics, inspect_topics, require_topics
+from api.topic import group_of, log_of
+from api.worker import WorkerProcess
+from domain.errors import (
+    DatabaseRefusedError,
+    KafkaRefusedError,
+    KafkaUnreachableError,
+    SettingsRefusedError,
+)
+from storage.layout import layout, positions
+from streams.topic_admin import TopicSizes, create_topics, inspect_topics, require_log, require_topics
 from streams.topics import ALERTS, DEAD_LETTERS, READINGS, TOPICS
 from tests.kafka.broker import Cluster
 from tests.running import until
@@ -199,3 +209,71 @@ def test_what_is_no_list_of_brokers_is_refused_before_anything_starts(
     done = CliRunner().invoke(app, ["migrate", "--kafka", brokers])
     assert "BPM_KAFKA" in str(done.exception)
     assert not (tmp_path / "none").exists()
+
+
+def test_installations_of_one_cluster_have_topics_of_their_own(
+    empty: str, administered: KafkaAdminClient, own_database: DatabaseAccess, tmp_path: Path
+) -> None:
+    settings = Settings(kafka=empty, kafka_partitions=4, kafka_prefix="plant-1", data_dir=tmp_path)
+    assert migrate_topics(settings, own_database) == 0
+    names = {name.replace("bpm", "plant-1", 1) for name in NAMES}
+    assert set(administered.list_topics()) == names
+    assert [one.state for one in findings(settings)] == [State.OK, State.OK]
+    made = layout(own_database.admin)
+    assert log_of(made, settings).startswith("plant-1.readings.v1/")
+    assert group_of(settings) == "plant-1-workers"
+    other = Settings(kafka=empty, kafka_partitions=4, data_dir=tmp_path)
+    with pytest.raises(SettingsRefusedError, match="another installation's"):
+        log_of(made, other)
+    with pytest.raises(DatabaseRefusedError, match="come from the topic plant-1"):
+        migrate_topics(other, own_database)
+    assert set(administered.list_topics()) == names | set(NAMES)
+
+
+def test_topics_that_were_made_anew_are_refused_until_they_are_adopted(
+    empty: str, administered: KafkaAdminClient, own_database: DatabaseAccess, tmp_path: Path
+) -> None:
+    settings = Settings(kafka=empty, kafka_partitions=2, data_dir=tmp_path)
+    assert migrate_topics(settings, own_database) == 0
+    lost = log_of(layout(own_database.admin), settings)
+    require_log(empty, lost)
+    publish(empty, READINGS.name, 3)
+    with psycopg.connect(own_database.admin, autocommit=True) as connection:
+        connection.execute("UPDATE bpm.partitions SET next = 2")
+    administered.delete_topics(NAMES)
+    until(lambda: administered.list_topics() == [])
+    with pytest.raises(DatabaseRefusedError, match="--adopt-new-topic"):
+        migrate_topics(settings, own_database)
+    with pytest.raises(KafkaRefusedError, match="made anew"):
+        require_log(empty, lost)
+    assert positions(own_database.admin) == {0: 2, 1: 2}
+    with pytest.raises(KafkaRefusedError, match="made anew"):
+        WorkerProcess(settings, own_database, layout(own_database.admin))
+    assert migrate_topics(settings, own_database, anew=True) == 0
+    require_log(empty, log_of(layout(own_database.admin), settings))
+    assert positions(own_database.admin) == {0: 0, 1: 0}
+
+
+def test_a_topic_with_messages_that_wait_is_not_given_up(
+    empty: str, own_database: DatabaseAccess, tmp_path: Path
+) -> None:
+    here = Settings(kafka=empty, kafka_partitions=2, data_dir=tmp_path)
+    assert migrate_topics(here, own_database) == 0
+    publish(empty, READINGS.name, 3)
+    there = Settings(kafka=empty, kafka_partitions=2, kafka_prefix="plant-2", data_dir=tmp_path)
+    with pytest.raises(KafkaRefusedError, match="with 3 messages"):
+        migrate_topics(there, own_database, anew=True)
+    with psycopg.connect(own_database.admin, autocommit=True) as connection:
+        connection.execute("UPDATE bpm.partitions SET next = 3 WHERE partition_no = 1")
+    assert migrate_topics(there, own_database, anew=True) == 0
+    more = Settings(kafka=empty, kafka_partitions=3, kafka_prefix="plant-3", data_dir=tmp_path)
+    with pytest.raises(DatabaseRefusedError, match="their number is fixed"):
+        migrate_topics(more, own_database, anew=True)
+
+
+def publish(bootstrap: str, topic: str, messages: int) -> None:
+    """Messages of anybody's in the topic's partition 1."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    for sent in [producer.send(topic, b"any", partition=1) for _ in range(messages)]:
+        sent.get(30)
+    producer.close()

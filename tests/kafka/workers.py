@@ -19,7 +19,7 @@ from kafka.errors import TopicAlreadyExistsError
 
 from api.bootstrap import DatabaseAccess
 from storage.layout import adopt
-from streams.topics import ALERTS, DEAD_LETTERS, SINGLES
+from streams.topics import ALERTS, DEAD_LETTERS, PREFIX, SINGLES
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 120.0
@@ -29,7 +29,7 @@ SINGLES_PARTITIONS = 2
 
 def make_topic(bootstrap: str, partitions: int, copies: int = 1) -> tuple[str, dict[int, int]]:
     """A new topic, as name/id, with the first position of each partition; and one for dead letters."""
-    name = f"readings-{uuid.uuid4().hex[:10]}"
+    name = f"{PREFIX}.readings-{uuid.uuid4().hex[:10]}"
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         wanted: dict[str, Any] = {name: {"num_partitions": partitions, "replication_factor": copies}}
@@ -46,10 +46,12 @@ def make_topic(bootstrap: str, partitions: int, copies: int = 1) -> tuple[str, d
     return f"{name}/{described['topic_id']}", dict.fromkeys(range(partitions), 0)
 
 
-def adopt_new_topic(access: DatabaseAccess, bootstrap: str, partitions: int, copies: int = 1) -> str:
+def adopt_new_topic(
+    access: DatabaseAccess, bootstrap: str, partitions: int, copies: int = 1, *, anew: bool = False
+) -> str:
     """Let a database's readings come from a topic of its own; its name."""
     topic, first = make_topic(bootstrap, partitions, copies)
-    adopt(access.admin, topic, first)
+    adopt(access.admin, topic, first, anew=anew)
     return topic.partition("/")[0]
 
 
