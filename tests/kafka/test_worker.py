@@ -89,6 +89,7 @@ def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
             "engine": {"running": False},
             "disk": None,
             "database": {
+                "readings_per_s": 0.0,
                 "partitions": [
                     {
                         "partition_no": 0,
