@@ -144,6 +144,11 @@ class Engine:
         )
         return await self.rights.actor_of(await self._tenant(actor.tenant_name), claims)
 
+    @property
+    def loading(self) -> str | None:
+        """What must be loaded before readings and credentials can be judged, or None."""
+        return self.runner.trouble or self.identity.revocations.trouble
+
     async def require_settled(self, tenant_name: str) -> None:
         """Raises UnavailableError while the tenant is on its way to another cell."""
         tenant = await self._tenant(tenant_name)

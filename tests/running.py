@@ -82,9 +82,9 @@ def running_api(
     thread.start()
     try:
         deadline_s = time.monotonic() + ready_s_max
-        while not server.started or engine.runner.trouble is not None:
+        while not server.started or engine.loading is not None:
             if time.monotonic() > deadline_s or not thread.is_alive():
-                raise TimeoutError(f"the API was not ready: {engine.runner.trouble}")
+                raise TimeoutError(f"the API was not ready: {engine.loading}")
             time.sleep(0.01)
         yield RunningApi(f"http://127.0.0.1:{port}", engine, access)
     finally:

@@ -112,7 +112,7 @@ async def _serve(
 
 async def _announce(web: uvicorn.Server, engine: Engine, began_s: float, *, demo: bool) -> None:
     """Say when it is ready, with `demo` once the simulated fleet is live; and keep that fleet going."""
-    while not web.started or engine.runner.trouble is not None:  # noqa: ASYNC110 - the writer is no coroutine
+    while not web.started or engine.loading is not None:  # noqa: ASYNC110 - the writer is no coroutine
         await asyncio.sleep(0.05)
     if demo:
         async with simulated_fleet():

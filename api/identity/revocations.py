@@ -68,14 +68,19 @@ class Revocations:
         self.on_ended: Callable[[set[TenantId]], None] = lambda _: None
         """Is called with the tenants of which credentials have ended just now."""
 
-    def require_valid(self, tenant_id: TenantId, claims: Claims) -> None:
-        """Raises UnauthenticatedError for a credential that was ended, UnavailableError while that can't be known."""
+    @property
+    def trouble(self) -> str | None:
+        """Why no credential can be believed now, or None."""
         read_at_s = self._read_at_s
         if read_at_s is None or self._monotonic_s() - read_at_s > self._limits.age_s_max:
-            raise UnavailableError(
-                "which credentials have ended can't be looked up now",
-                retry_after_s=self._limits.retry_after_s,
-            )
+            return "which credentials have ended can't be looked up now"
+        return None
+
+    def require_valid(self, tenant_id: TenantId, claims: Claims) -> None:
+        """Raises UnauthenticatedError for a credential that was ended, UnavailableError while that can't be known."""
+        trouble = self.trouble
+        if trouble is not None:
+            raise UnavailableError(trouble, retry_after_s=self._limits.retry_after_s)
         if not self._ended:
             return
         if claims.session is not None and (tenant_id, holder_of_session(claims.session)) in self._ended:

@@ -54,8 +54,8 @@ async def readyz(engine: EngineOf) -> Response:
 def _trouble(engine: Engine) -> tuple[str | None, str | None]:
     """Code and sentence of what keeps readings out, if anything does."""
     engine.clock.now_ms()
-    if engine.runner.trouble is not None:
-        return "loading", engine.runner.trouble
+    if engine.loading is not None:
+        return "loading", engine.loading
     if engine.clock.jumped_by_ms is not None:
         return (
             "clock_jumped",
