@@ -6,12 +6,13 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from api.answer_cache import AnswerCache
 from api.audit.retention import AuditRetention
 from api.auth import NOT_VALID, Claims
+from api.database_access import DatabaseAccess
 from api.delivering.outside import Outside, make_outside
 from api.disk import DiskGuard, mark_of
 from api.identity.parts import Identity, make_identity
@@ -38,11 +39,9 @@ from domain.security import SecurityKind
 from domain.tenancy import PARTITION_ZERO, Actor
 from ingest.columns import BodyLimits
 from ingest.validate import TimeLimits
-from storage.checks import check_database
 from storage.counting import CountingLimits, CountingStore
-from storage.database import APP_ROLE, INGEST_ROLE, RETENTION_ROLE, conninfo_as
+from storage.database import APP_ROLE, INGEST_ROLE, RETENTION_ROLE
 from storage.layout import layout
-from storage.migrate import migrate
 from storage.partition import PartitionStore
 from storage.quarantine import SweepLimits
 from storage.registry import Registry, Tenant
@@ -221,34 +220,6 @@ class Engine:
     @property
     def time_limits(self) -> TimeLimits:
         return time_limits(self.settings)
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseAccess:
-    """How to reach the database: as administrator, and as the login that serves (None: the administrator).
-
-    Both hold passwords, which are shown nowhere.
-    """
-
-    admin: str = field(repr=False)
-    service: str | None = field(default=None, repr=False)
-
-    def as_role(self, role: str, settings: Settings) -> str:
-        timeout_s = settings.statement_s_max if role == APP_ROLE else 0
-        return conninfo_as(
-            self.service or self.admin,
-            role,
-            application=f"bpm {role}",
-            statement_timeout_s=timeout_s,
-            lock_timeout_s=settings.lock_s_max,
-        )
-
-
-def prepare_database(access: DatabaseAccess, service_login: str | None) -> list[str]:
-    """Migrate, and refuse to go on when tenants aren't kept apart. Returns what was applied."""
-    applied = migrate(access.admin, service_login)
-    check_database(access.admin, access.service)
-    return applied
 
 
 def open_pools(settings: Settings, access: DatabaseAccess) -> tuple[Pool, Pool]:

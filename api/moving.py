@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.delivering.sealing import Sealer, make_sealer
 from api.settings import Settings
 from api.topic import bootstrap_of

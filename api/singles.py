@@ -11,7 +11,8 @@ from uuid import UUID
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from api.bootstrap import DatabaseAccess, body_limits, open_pools, time_limits
+from api.bootstrap import body_limits, open_pools, time_limits
+from api.database_access import DatabaseAccess
 from api.key_aliases.cache import AliasCache
 from api.packs.cache import PackCache
 from api.settings import Settings

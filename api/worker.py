@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info, start_htt
 
 from api import logs
 from api.alert_topic import AlertPublisher
-from api.bootstrap import DatabaseAccess, failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
+from api.bootstrap import failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from api.singles import SinglesJudge
 from api.topic import bootstrap_of, group_of, log_of

@@ -12,8 +12,8 @@ import numpy as np
 import psycopg
 from psycopg.rows import dict_row
 
-from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from api.database_access import DatabaseAccess, prepare_database
 from api.settings import Settings
 from benchmarks.copying import copy_binary
 from benchmarks.fleet import FleetReadings, Registered, copy_rows, make_readings

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 from kafka import KafkaProducer
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from benchmarks.copying import copy_from_server_file, write_server_file
 from benchmarks.fleet import (
     FleetReadings,

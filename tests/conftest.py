@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
 from api.client.generate import generate
+from api.database_access import DatabaseAccess, prepare_database
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
 from tests import timescale
 from tests.both import EMBEDDED

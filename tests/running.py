@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 
 from api.auth import development_token
-from api.bootstrap import DatabaseAccess, Engine, make_engine
+from api.bootstrap import Engine, make_engine
+from api.database_access import DatabaseAccess
 from api.serving import web_server
 from api.settings import Environment, Settings
 from domain.tenancy import Role

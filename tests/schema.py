@@ -7,8 +7,8 @@ from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict
 
-from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from api.database_access import DatabaseAccess, prepare_database
 from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 from storage.embedded_postgres.binaries import packaged_installation
 

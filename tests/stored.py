@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from aggregations.quarters import MEASURE_FIELDS, records_from_bytes
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.clock import from_ms, to_ms
 from domain.measures import MEASURE_INDEX, MEASURE_NAMES

@@ -15,7 +15,7 @@ from domain.errors import InvalidRequestError, NotFoundError
 from domain.tenancy import Actor, Role
 
 if TYPE_CHECKING:
-    from api.bootstrap import DatabaseAccess
+    from api.database_access import DatabaseAccess
     from api.settings import Settings
     from storage.registry import Registry
     from storage.service_accounts import Accounts

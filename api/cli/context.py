@@ -28,8 +28,11 @@ from domain.errors import (
 )
 
 if TYPE_CHECKING:
-    from api.bootstrap import DatabaseAccess
+    from api.database_access import DatabaseAccess
     from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
+
+BEGAN_S = time.monotonic()
+"""When the command began, by the monotonic clock."""
 
 SERVICE_LOGIN = "bpm_service"
 """Login of the embedded server that serves requests and ingests; it holds no privilege by itself."""
@@ -46,6 +49,13 @@ class Exit(IntEnum):
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Where people read; standard output is for results."""
+
+
+def say_starting() -> None:
+    """Before the engine is imported: what a first start waits for."""
+    console.print(
+        "Starting; the first start on a machine compiles the kernels, which takes a minute or more."
+    )
 
 
 def read_settings(*, kafka: str | None = None) -> Settings:
@@ -85,7 +95,7 @@ def database(settings: Settings) -> Iterator["DatabaseAccess"]:
 
     It is migrated, unless an engine runs on it, which has done so itself.
     """
-    from api.bootstrap import DatabaseAccess, prepare_database
+    from api.database_access import DatabaseAccess, prepare_database
     from storage.embedded_postgres import connections_of_running
 
     if settings.database_url is not None:
@@ -112,7 +122,7 @@ def reachable_database(settings: Settings) -> "DatabaseAccess | None":
 
     Raises DatabaseRefusedError when the caller may not read the data directory.
     """
-    from api.bootstrap import DatabaseAccess
+    from api.database_access import DatabaseAccess
     from storage.embedded_postgres import connections_of_running
 
     if settings.database_url is not None:
@@ -164,6 +174,7 @@ def examples(*commands: str) -> str:
 
 def exit_with(error: Exception) -> int:
     """Say what went wrong, to people; returns the exit code."""
+    import httpx
     import psycopg
 
     if isinstance(error, (BackupFailedError, ExportFailedError, KafkaUnreachableError, MoveFailedError)):
@@ -172,6 +183,13 @@ def exit_with(error: Exception) -> int:
     if isinstance(error, BpmError):
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
         return Exit.USAGE if isinstance(error, SettingUnreadableError) else Exit.REFUSED
+    if isinstance(error, httpx.TransportError):
+        address = error.request.url.copy_with(path="/", query=None)
+        told = (
+            f"at {address} nobody answers as an engine ({error}); start it with `bpm up`, or give its --url"
+        )
+        console.print(Text.assemble(("The engine can't be reached: ", "bold red"), told))
+        return Exit.FAILED
     if isinstance(error, psycopg.OperationalError):
         console.print(Text.assemble(("The database can't be reached: ", "bold red"), str(error)))
         return Exit.FAILED

@@ -56,19 +56,22 @@ def up(
 
     With Kafka, readings go through its topic, which is made when it is missing; start `bpm worker` beside it.
     """
+    settings = context.read_settings(kafka=kafka)
+    context.say_starting()
     from api.cli.server import serve as serve_engine
 
-    raise typer.Exit(serve_engine(context.read_settings(kafka=kafka), demo=demo, make_topics=True))
+    raise typer.Exit(serve_engine(settings, demo=demo, make_topics=True))
 
 
 @app.command(rich_help_panel=RUN, epilog=examples("BPM_DATABASE_URL=postgresql://… bpm serve"))
 def serve(kafka: Kafka = None) -> None:
     """Start the API alone, on the PostgreSQL of BPM_DATABASE_URL."""
-    from api.cli.server import serve as serve_engine
-
     settings = context.read_settings(kafka=kafka)
     if settings.database_url is None:
         raise SettingsRefusedError("set BPM_DATABASE_URL, or use `bpm up`", field="BPM_DATABASE_URL")
+    context.say_starting()
+    from api.cli.server import serve as serve_engine
+
     raise typer.Exit(serve_engine(settings))
 
 

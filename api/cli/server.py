@@ -10,11 +10,12 @@ import uvicorn
 
 from api import logs
 from api.auth import make_verifier
-from api.bootstrap import DatabaseAccess, Engine, make_engine, prepare_database
-from api.cli.context import SERVICE_LOGIN, Exit, console, embedded
+from api.bootstrap import Engine, make_engine
+from api.cli.context import BEGAN_S, SERVICE_LOGIN, Exit, console, embedded
 from api.cli.demo import DEMO_TENANT, simulated_fleet
 from api.cli.ports import require_port
 from api.cli.topics import migrate_topics
+from api.database_access import DatabaseAccess, prepare_database
 from api.serving import check_transport, web_server
 from api.settings import Environment, Settings
 from domain.errors import DatabaseRefusedError, SettingsRefusedError
@@ -34,7 +35,6 @@ def serve(settings: Settings, *, demo: bool = False, make_topics: bool = False) 
     demo: with a tenant of simulated packs, which is refused in production. make_topics: make Kafka's topics where they
     are missing.
     """
-    began_s = time.monotonic()
     signal.signal(signal.SIGTERM, _end)
     logs.configure()
     if demo and settings.env is Environment.PRODUCTION:
@@ -48,12 +48,12 @@ def serve(settings: Settings, *, demo: bool = False, make_topics: bool = False) 
         console.print("[yellow]Development:[/] tokens come from a key of this machine. Not for production.")
     if settings.database_url is not None:
         access = DatabaseAccess(settings.database_url.get_secret_value())
-        return _serve_on(settings, access, None, None, began_s, demo=demo, make_topics=make_topics)
+        return _serve_on(settings, access, None, None, demo=demo, make_topics=make_topics)
     server = embedded(settings)
     connections = server.start()
     try:
         access = DatabaseAccess(connections.admin, connections.service)
-        return _serve_on(settings, access, SERVICE_LOGIN, server, began_s, demo=demo, make_topics=make_topics)
+        return _serve_on(settings, access, SERVICE_LOGIN, server, demo=demo, make_topics=make_topics)
     finally:
         server.stop()
 
@@ -71,7 +71,6 @@ def _serve_on(
     access: DatabaseAccess,
     service_login: str | None,
     server: EmbeddedPostgres | None,
-    began_s: float,
     *,
     demo: bool,
     make_topics: bool,
@@ -84,18 +83,15 @@ def _serve_on(
         ended = migrate_topics(settings, access)
         if ended is Exit.REFUSED:
             return ended
-    console.print("Starting; the first start on a machine compiles the kernels, which takes up to a minute.")
     engine = make_engine(settings, access)
     web = web_server(engine)
     # uvicorn's choice of loop, which `asyncio.run` alone would pass over.
     with asyncio.Runner(loop_factory=web.config.get_loop_factory()) as runner:
-        return runner.run(_serve(web, engine, server, began_s, demo=demo))
+        return runner.run(_serve(web, engine, server, demo=demo))
 
 
-async def _serve(
-    web: uvicorn.Server, engine: Engine, server: EmbeddedPostgres | None, began_s: float, *, demo: bool
-) -> int:
-    tasks = [asyncio.create_task(_announce(web, engine, began_s, demo=demo))]
+async def _serve(web: uvicorn.Server, engine: Engine, server: EmbeddedPostgres | None, *, demo: bool) -> int:
+    tasks = [asyncio.create_task(_announce(web, engine, demo=demo))]
     if server is not None:
         tasks.append(asyncio.create_task(_watch(web, server, engine)))
     try:
@@ -110,24 +106,24 @@ async def _serve(
     return 0 if web.started else 1
 
 
-async def _announce(web: uvicorn.Server, engine: Engine, began_s: float, *, demo: bool) -> None:
+async def _announce(web: uvicorn.Server, engine: Engine, *, demo: bool) -> None:
     """Say when it is ready, with `demo` once the simulated fleet is live; and keep that fleet going."""
     while not web.started or engine.loading is not None:  # noqa: ASYNC110 - the writer is no coroutine
         await asyncio.sleep(0.05)
     if demo:
         async with simulated_fleet():
-            _say_ready(engine, began_s)
+            _say_ready(engine)
             console.print(
                 f"The tenant {DEMO_TENANT} has a simulated fleet; one of its packs is about to overheat."
             )
             await asyncio.Event().wait()
-    _say_ready(engine, began_s)
+    _say_ready(engine)
 
 
-def _say_ready(engine: Engine, began_s: float) -> None:
+def _say_ready(engine: Engine) -> None:
     address = f"http://{engine.settings.host}:{engine.settings.port}"
     console.print(
-        f"[green]Ready[/] after {time.monotonic() - began_s:.1f} s: {address} (documentation: {address}/docs)"
+        f"[green]Ready[/] after {time.monotonic() - BEGAN_S:.1f} s: {address} (documentation: {address}/docs)"
     )
 
 

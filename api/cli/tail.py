@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
+import httpx
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -55,6 +56,7 @@ def tail_alerts(
     """
     console = Console(highlight=False, soft_wrap=True)
     with _until_interrupted(), engine_client(url, token or _minted(tenant)) as client:
+        _say_what_is_missing(client, pack or ())
         frames = live_alerts.follow(client, sites=site or (), severities=severity or (), packs=pack or ())
         for frame in frames:
             for told in _events(frame.kind, frame.data):
@@ -84,12 +86,19 @@ def tail_readings(
 
     Of readings that come faster than twice a second, the newest is shown.
     """
+    known = [one.name for one in MEASURES]
+    for name in measure or ():
+        if name not in known:
+            raise typer.BadParameter(
+                f"There is no {name}; there are {', '.join(known)}.", param_hint="--measure"
+            )
     if site is not None and pack:
         raise typer.BadParameter("Give either packs or a site.", param_hint="--site")
     console = Console(highlight=False, soft_wrap=True)
     newest: dict[tuple[str, str], int] = {}
     group = "all" if site is None else f"site:{site}"
     with _until_interrupted(), engine_client(url, token or _minted(tenant)) as client:
+        _say_what_is_missing(client, pack or ())
         frames = latest.follow(
             client, packs=pack or (), group=group, measures=measure or (), rate_hz=_RATE_HZ
         )
@@ -99,6 +108,21 @@ def tail_readings(
                     context.print_json(told)
                 else:
                     console.print(_reading_line(told))
+
+
+def _say_what_is_missing(client: httpx.Client, packs: Sequence[str]) -> None:
+    """Tell people why nothing will come yet; it is followed all the same."""
+    try:
+        for pack in packs:
+            answer = client.get("/v1/packs", params={"pack": pack})
+            if answer.is_success and not answer.json()["items"]:
+                context.console.print(f"There is no pack {pack} yet.", markup=False)
+        if not packs:
+            client.get("/readyz")
+    except httpx.TransportError as error:
+        context.console.print(
+            f"Nobody answers at {client.base_url} ({error}); it is tried again.", markup=False
+        )
 
 
 def _minted(tenant: str | None) -> str:

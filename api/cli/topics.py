@@ -1,7 +1,7 @@
 """What `bpm migrate` does at a Kafka cluster: creates topics that are missing, and tells how the others differ."""
 
-from api.bootstrap import DatabaseAccess
 from api.cli.context import Exit, console
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from api.topic import bootstrap_of
 from domain.errors import KafkaRefusedError

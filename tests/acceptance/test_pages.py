@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.running import RunningApi, running_api
 from tests.snippets import pages_with_snippets, run_page
 

@@ -8,7 +8,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.running import RunningApi, running_api, until
 
 LIMITS = {

@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.running import running_api
 
 Row = dict[str, Any]

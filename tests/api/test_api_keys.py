@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain import api_keys
 from tests.running import RunningApi, running_api, until
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from standardwebhooks import Webhook
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.delivering.sealing import SealBrokenError, Sealer, make_sealer
 from api.settings import Environment, Settings
 from domain.errors import ConflictError, SettingsRefusedError

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key a
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from api import auth
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.identity.outside_issuers import KeyLimits, KeySource, keys_in, read_issuers
 from api.settings import Settings
 from domain.errors import SettingsRefusedError, UnavailableError

@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.clock import to_ms
 from domain.measures import MEASURE_INDEX
 from tests import naive_groups

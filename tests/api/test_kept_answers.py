@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from api.answer_cache import AnswerCache
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.running import RunningApi, running_api
 
 WAIT_S = 60

@@ -11,7 +11,7 @@ import jwt
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from storage.database import INGEST_ROLE
 from storage.registry import hand_over
 from tests.running import WAIT_S_MAX, RunningApi, running_api, until

@@ -16,8 +16,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from websockets.sync.client import ClientConnection, connect
 
-from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from api.database_access import DatabaseAccess, prepare_database
 from storage.database import INGEST_ROLE
 from storage.registry import hand_over
 from tests.running import RunningApi, running_api, until

@@ -17,7 +17,7 @@ import pytest
 from websockets.frames import Opcode
 
 from api.auth import development_token
-from api.bootstrap import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess, prepare_database
 from domain.tenancy import Role
 from tests.api.live_clients import BareSocket, close_code, masked
 from tests.api.test_live_alerts import Tenant, closed_with, event_of, received, tenant_of

@@ -13,7 +13,7 @@ import pytest
 
 from api import flat
 from api.alerts.schemas import STATISTICS_COLUMNS
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.flat import Kind
 from api.live_aggregates.schemas import COLUMNS
 from api.trends.schemas import analysis_columns

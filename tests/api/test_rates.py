@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess, open_pools
+from api.bootstrap import open_pools
+from api.database_access import DatabaseAccess
 from api.rates import Rate, RateKind, RateLimiter
 from api.settings import Settings
 from domain.errors import RateLimitedError

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.tenancy import Role
 from tests.running import RunningApi, running_api, until
 

@@ -7,7 +7,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.security_events.recorder import RecorderLimits, SecurityRecorder
 from domain.security import SecurityKind
 from domain.tenancy import Actor, Role, TenantId

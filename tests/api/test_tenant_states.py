@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.errors import ConflictError, NotFoundError
 from storage import tenants
 from storage.database import INGEST_ROLE

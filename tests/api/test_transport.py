@@ -14,7 +14,7 @@ import pytest
 import trustme
 from pydantic import ValidationError
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.page.routes import PLOTLY_PATH
 from api.serving import check_transport
 from api.settings import Settings

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from api.bootstrap import DatabaseAccess
 from api.client import sending
+from api.database_access import DatabaseAccess
 from api.series import CHUNK_ROWS
 from domain.clock import to_ms
 from tests.api.test_aggregates import some_readings, upload

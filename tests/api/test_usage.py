@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.usage import Quotas, until_midnight_s
 from storage.database import INGEST_ROLE
 from storage.tenants import set_quotas

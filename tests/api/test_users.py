@@ -10,7 +10,8 @@ import httpx
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess, open_pools
+from api.bootstrap import open_pools
+from api.database_access import DatabaseAccess
 from storage.users import purge
 from tests.api.people import CHEAP, PASSWORD, ask, person, sign_in
 from tests.running import RunningApi, running_api

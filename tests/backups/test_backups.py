@@ -38,8 +38,8 @@ def config(data_dir: Path) -> EmbeddedConfig:
 @pytest.fixture(scope="module")
 def backup(reachable_folder: Path) -> Iterator[Path]:
     """A backup of a cluster with a migrated database."""
-    from api.bootstrap import DatabaseAccess, prepare_database
     from api.cli.context import SERVICE_LOGIN
+    from api.database_access import DatabaseAccess, prepare_database
 
     source = reachable_folder / "backed-up"
     server = EmbeddedPostgres(config(source), quiet)

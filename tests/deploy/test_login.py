@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from api.bootstrap import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess, prepare_database
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
 from storage.embedded_postgres.binaries import packaged_installation
 from tests.deploy.composed import DEPLOY

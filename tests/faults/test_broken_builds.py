@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from api.bootstrap import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess, prepare_database
 from storage.embedded_postgres import Connections
 from tests.faults.builds import PATCHES, PatchDoesNotApplyError, broken_build
 from tests.faults.engine_process import ROOT

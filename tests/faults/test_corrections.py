@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.clock import to_ms
 from tests.faults.alarms import RULE
 from tests.faults.engine_process import until

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from api.database_access import DatabaseAccess, prepare_database
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
 from storage.embedded_postgres.layout import Layout
 from storage.embedded_postgres.processes import read_record

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 
-from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from api.database_access import DatabaseAccess, prepare_database
 from domain.tenancy import Role
 from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 from tests.running import running_api

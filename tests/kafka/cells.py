@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.delivering.sealing import DEVELOPMENT_KEY_FILE
 from api.moving import Steps, TenantMove
 from api.settings import Environment, Settings

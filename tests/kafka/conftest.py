@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.kafka.sending import STALE_S, TENANT
 from tests.kafka.workers import Worker, adopt_new_topic
 from tests.running import RunningApi, running_api

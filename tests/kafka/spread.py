@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from storage.database import INGEST_ROLE, conninfo_as
 from tests.faults.engine_process import ROOT, EngineProcess, until
 from tests.kafka.broker import Cluster

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.kafka.spread import PACKS, RULE, Spread, check, date_rules_back, spread
 from tests.running import running_api
 from tests.steady_load import BATCH_READINGS, TENANT, Reading, SteadyLoad

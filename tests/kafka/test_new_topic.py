@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.kafka.sending import committed, reading
 from tests.kafka.workers import Worker, adopt_new_topic, working
 from tests.running import running_api

@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.kafka.dead_letters import reasons_by_source
 from tests.kafka.workers import Worker, adopt_new_topic, working
 from tests.running import RunningApi, running_api, until

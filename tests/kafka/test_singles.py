@@ -13,7 +13,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from streams.topics import SINGLES, Header
 from tests.kafka.dead_letters import reasons_by_source
 from tests.kafka.workers import SINGLES_PARTITIONS, Worker, adopt_new_topic, working

@@ -9,10 +9,10 @@ from kafka import KafkaProducer
 from kafka.admin import ConfigResource, KafkaAdminClient
 from typer.testing import CliRunner
 
-from api.bootstrap import DatabaseAccess
 from api.cli.checks import Finding, State, check_kafka
 from api.cli.main import app
 from api.cli.topics import migrate_topics
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from api.topic import group_of, log_of
 from api.worker import WorkerProcess

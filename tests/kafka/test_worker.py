@@ -12,8 +12,8 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
-from api.bootstrap import DatabaseAccess
 from api.cli.status import table_of
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from storage.database import INGEST_ROLE
 from storage.operation import overview

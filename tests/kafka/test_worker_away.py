@@ -8,7 +8,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.sending import committed, reading
 from tests.kafka.workers import Worker, working

@@ -17,7 +17,7 @@ import psycopg
 from kafka.admin import KafkaAdminClient
 from kafka.errors import TopicAlreadyExistsError
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from storage.layout import adopt
 from streams.topics import ALERTS, DEAD_LETTERS, PREFIX, SINGLES
 

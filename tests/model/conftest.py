@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from storage.embedded_postgres import Connections
 from tests.model.databases import new_database
 

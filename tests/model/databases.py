@@ -5,8 +5,8 @@ import uuid
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from api.database_access import DatabaseAccess, prepare_database
 from storage.embedded_postgres import Connections
 
 

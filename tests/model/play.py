@@ -11,7 +11,7 @@ from uuid import UUID
 
 import uvloop
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from streams.ports import Stage
 from tests.model.driver import Driver
 from tests.model.model import QUARTER_MS, Batch, Identity, Model, Reading, quarter_of

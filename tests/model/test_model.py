@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.readings import Outcome
 from storage import correcting, counting, partition
 from storage.counting import CountingStore

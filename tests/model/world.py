@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 from psycopg.rows import dict_row
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.clock import AnchoredClock, from_ms
 from domain.errors import FencedError, RegistryChangedError

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.page.conftest import Window, WindowOf
 from tests.running import RunningApi, running_api
 

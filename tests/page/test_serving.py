@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.bootstrap import DatabaseAccess, make_engine
+from api.bootstrap import make_engine
+from api.database_access import DatabaseAccess
 from api.page.routes import FOLDER, PLOTLY_PATH
 from api.page.sign_in import Asked, DevelopmentSignIn
 from api.settings import Environment, Settings

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from api.audit.retention import AuditRetention
-from api.bootstrap import DatabaseAccess, wall_ms
+from api.bootstrap import wall_ms
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.clock import AnchoredClock
 from domain.redaction import is_sensitive

@@ -5,7 +5,7 @@ import re
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from storage.cell_tables import MAPS, MOVED, NOT_MOVED
 
 _OF_A_TENANT = frozenset(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.clock import from_ms, to_ms
 from domain.windows import QUARTER_MS
 from storage.counting import CountingStore

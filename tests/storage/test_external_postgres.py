@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from api.bootstrap import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess, prepare_database
 from domain.errors import DatabaseRefusedError
 from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 from tests.running import free_port, running_api

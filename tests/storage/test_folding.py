@@ -10,7 +10,7 @@ import pytest
 from aggregations.groups import PERCENTILES, group_record_from_bytes
 from aggregations.quarters import Records, records_from_bytes
 from aggregations.windows import TOTAL, fold, totals_of
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.clock import to_ms
 from domain.measures import MEASURE_INDEX
 from storage.database import query

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.tenancy import PARTITION_ZERO, TenantId
 from storage.database import INGEST_ROLE

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from aggregations.calendars import calendar_windows, window_starts
 from aggregations.groups import FIGURES, PERCENTILES, percentiles_each
 from aggregations.windows import TOTAL
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.clock import from_ms, to_ms
 from domain.errors import InvalidRequestError

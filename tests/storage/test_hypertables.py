@@ -8,8 +8,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess, prepare_database
 from api.cli.context import SERVICE_LOGIN
+from api.database_access import DatabaseAccess, prepare_database
 from api.settings import Settings
 from domain.errors import DatabaseRefusedError
 from domain.readings import NewReadings, to_thousandths

@@ -6,8 +6,8 @@ from importlib import resources
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
 from api.cli.context import SERVICE_LOGIN
+from api.database_access import DatabaseAccess
 from domain.errors import DatabaseRefusedError
 from domain.measures import MEASURE_NAMES
 from storage.database import query

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from storage.database import APP_ROLE, query
 from storage.packs import PackFilter, page_query

@@ -8,7 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.clock import from_ms
 from domain.windows import QUARTER_MS

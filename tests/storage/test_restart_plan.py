@@ -6,7 +6,7 @@ import numpy as np
 import psycopg
 from psycopg.rows import dict_row
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from storage.alerting import live_after
 from storage.database import INGEST_ROLE, adapt_columns

@@ -7,7 +7,8 @@ import uuid
 import psycopg
 import pytest
 
-from api.bootstrap import DatabaseAccess, open_pools
+from api.bootstrap import open_pools
+from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.tenancy import Actor, Role, TenantId
 from storage.database import INGEST_ROLE

@@ -3,7 +3,7 @@
 import asyncio
 from uuid import UUID
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from tests.model.play import begin
 from tests.model.world import Crash, Fault
 

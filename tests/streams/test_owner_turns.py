@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psycopg
 
-from api.bootstrap import DatabaseAccess, owner_limits
+from api.bootstrap import owner_limits
+from api.database_access import DatabaseAccess
 from api.settings import Environment, Settings
 from domain.clock import AnchoredClock
 from storage.database import INGEST_ROLE

@@ -23,11 +23,20 @@ let leaving = new AbortController();
 let shown = null;
 let expired = false;
 
+/** Percent-encoded text as it is meant, or as it stands where it can't be decoded. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** What the address says: a path, the rest of it, and parameters. */
 function place() {
   const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
   const parameters = new URLSearchParams(query);
-  if (path.startsWith(PACK.path)) return { view: PACK, rest: decodeURIComponent(path.slice(PACK.path.length)), parameters };
+  if (path.startsWith(PACK.path)) return { view: PACK, rest: decoded(path.slice(PACK.path.length)), parameters };
   return { view: VIEWS.find((view) => view.path === (path || "/")) ?? null, rest: "", parameters };
 }
 

@@ -50,6 +50,12 @@ export function marks(alerts, time, from, until, words_max = 12) {
   }));
 }
 
+const LABELS_PX = 44;
+const AROUND_PX = 88;
+
+/** The share of a plot's height that is kept above the curves for the words of marks, if there are any. */
+export const roomForWords = (shapes, height) => (shapes.length ? LABELS_PX / (height - AROUND_PX) : 0);
+
 /** Draw into an element until the signal ends it. */
 export async function draw(element, traces, layout, signal) {
   const Plotly = await library();

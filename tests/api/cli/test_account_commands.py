@@ -9,8 +9,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from api.bootstrap import DatabaseAccess
 from api.cli.main import app
+from api.database_access import DatabaseAccess
 from domain.errors import BpmError
 from tests.running import RunningApi, running_api, until
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.rows import dict_row
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.delivering.outside import Outside, make_outside
 from api.delivering.signing import new_secret
 from api.disk import DiskGuard

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.channels import QuietHours, Weekday
 from tests.api.delivering.receiver import Receiver, receiving
 from tests.api.delivering.stage import HandClock, run, staged

@@ -17,7 +17,7 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from api.delivering.emails import EmailSender, Relay, checked_address, compose
 from api.delivering.outcome import Outcome
 from api.delivering.outside import make_outside

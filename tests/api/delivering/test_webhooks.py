@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from api.bootstrap import DatabaseAccess
+from api.database_access import DatabaseAccess
 from domain.channels import DeliveryState
 from storage.delivering import Ended, Standing, claim, end, take
 from tests.api.delivering.receiver import OK, Answer, Received, receiving, status

@@ -5,7 +5,7 @@ import { ask, isAbort, may } from "../session.js";
 import { socket } from "../live.js";
 import { empty, failed, field, h, heading, loading, section, select, severity, table } from "../elements.js";
 import { age, count, converted, inUnit, measureNames, number, plural, shortName, time, unit, zone } from "../format.js";
-import { axis, colour, draw, marks, tinted } from "../plot.js";
+import { axis, colour, draw, marks, roomForWords, tinted } from "../plot.js";
 
 const DAY_MS = 86400000;
 const SPANS = [["1h", "1 hour", DAY_MS / 24], ["6h", "6 hours", DAY_MS / 4], ["24h", "24 hours", DAY_MS], ["7d", "7 days", 7 * DAY_MS], ["30d", "30 days", 30 * DAY_MS], ["1y", "1 year", 365 * DAY_MS]];
@@ -220,18 +220,21 @@ async function wouldHaveRaised(pack, found, span, raised, asked) {
 async function plotTrend(element, pack, chosen, points, band, raised, span, signal) {
   const { measure: measures } = chosen;
   const gap = 0.06;
-  const height = (1 - gap * (measures.length - 1)) / measures.length;
+  const whole = 110 + 160 * measures.length;
+  const shapes = marks(raised.filter((alert) => (alert.cleared_at ?? span.to) > span.from), time, span.from, span.to);
+  const room = roomForWords(shapes, whole);
+  const height = (1 - room - gap * (measures.length - 1)) / measures.length;
   const traces = [];
   const title = `${pack}, last ${SPANS.find(([key]) => key === chosen.span)[1]}`;
   const layout = {
     title: { text: title, x: 0, xref: "paper", xanchor: "left", yref: "container", y: 0.98, yanchor: "top", font: { size: 14 } },
-    height: 110 + 160 * measures.length, showlegend: true,
+    height: whole, showlegend: true,
     xaxis: axis({ type: "date", range: [time(span.from), time(span.to)], anchor: `y${measures.length > 1 ? measures.length : ""}` }),
-    shapes: marks(raised.filter((alert) => (alert.cleared_at ?? span.to) > span.from), time, span.from, span.to),
+    shapes,
   };
   measures.forEach((name, place) => {
     const number_ = place === 0 ? "" : String(place + 1);
-    const top = 1 - place * (height + gap);
+    const top = 1 - room - place * (height + gap);
     const line = `series-${measureNames().indexOf(name)}`;
     layout[`yaxis${number_}`] = axis({ domain: [Math.max(0, top - height), top], title: { text: unit(name), standoff: 4 } });
     const yaxis = `y${number_}`;

@@ -3,7 +3,7 @@
 import { ask, isAbort, may } from "../session.js";
 import { empty, failed, field, h, heading, loading, select, severity, speak, table } from "../elements.js";
 import { converted, engineUnit, fromShown, inUnit, plural, shortName, shownUnit, time, toShown, unit } from "../format.js";
-import { axis, colour, draw, marks } from "../plot.js";
+import { axis, colour, draw, marks, roomForWords } from "../plot.js";
 
 const CHEMISTRIES = ["LFP", "NMC", "NCA", "LTO", "lead-acid"].map((name) => [name, name]);
 const SCOPES = [["tenant", "all packs"], ["site", "a site"], ["model", "a model"], ["pack", "one pack"]];
@@ -244,10 +244,11 @@ async function plotPreview(element, pack, { columns }, measures, condition, aler
   }
   element.setAttribute("role", "group");
   element.setAttribute("aria-label", `${measures.map(shortName).join(", ")} of ${pack} with ${plural(alerts.length, "alert")} that the rule would have raised`);
+  const shapes = marks(alerts, time, range.from, range.to);
   await draw(element, traces, {
     title: { text: `${pack}: ${plural(alerts.length, "alert")}`, x: 0, xref: "paper", xanchor: "left", y: 0.97, yref: "container", yanchor: "top", font: { size: 14 } },
     height: 340, showlegend: true,
-    xaxis: axis({ type: "date", range: [time(range.from), time(range.to)] }), yaxis: axis({ title: { text: unit(measures[0]), standoff: 4 } }),
-    shapes: marks(alerts, time, range.from, range.to),
+    xaxis: axis({ type: "date", range: [time(range.from), time(range.to)] }), yaxis: axis({ domain: [0, 1 - roomForWords(shapes, 340)], title: { text: unit(measures[0]), standoff: 4 } }),
+    shapes,
   }, signal);
 }
