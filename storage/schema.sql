@@ -2316,7 +2316,7 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.alert_topic_positions TO bpm_ingest;
 GRANT USAGE ON SEQUENCE bpm.alerts_alert_no_seq TO bpm_ingest;
 
 GRANT INSERT ON TABLE bpm.api_keys TO bpm_app;
-GRANT SELECT ON TABLE bpm.api_keys TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.api_keys TO bpm_ingest;
 
 GRANT SELECT(tenant_id) ON TABLE bpm.api_keys TO bpm_app;
 
@@ -2455,7 +2455,7 @@ GRANT SELECT ON TABLE bpm.request_days TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.request_days TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.roles TO bpm_app;
-GRANT SELECT ON TABLE bpm.roles TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.roles TO bpm_ingest;
 
 GRANT UPDATE(description) ON TABLE bpm.roles TO bpm_app;
 
@@ -2481,7 +2481,7 @@ GRANT SELECT ON TABLE bpm.security_events TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.security_events TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.service_accounts TO bpm_app;
-GRANT SELECT ON TABLE bpm.service_accounts TO bpm_ingest;
+GRANT SELECT,INSERT ON TABLE bpm.service_accounts TO bpm_ingest;
 
 GRANT UPDATE(name) ON TABLE bpm.service_accounts TO bpm_app;
 

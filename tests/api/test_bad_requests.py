@@ -370,9 +370,9 @@ def test_bytes_that_are_no_request_answer_400_or_nothing(tenant: Tenant, start: 
 
 @pytest.mark.parametrize("name", ["X-Request-Id", "X-Anything", "Accept", "If-Match"])
 def test_huge_header_is_no_failure(tenant: Tenant, name: str) -> None:
-    answer = tenant.client.get("/v1/packs", headers={name: "x" * 50_000})
-    assert answer.status_code < 500
-    assert len(answer.headers["X-Request-Id"]) <= 100
+    # Refused by the connection itself, before there is a request with an id.
+    answer = httpx.get(f"{tenant.client.base_url}/v1/packs", headers={name: "x" * 50_000}, trust_env=False)
+    assert (answer.status_code, answer.json()["code"]) == (431, "head_too_large")
 
 
 @pytest.mark.parametrize("given", ["my-request.7", 'a"b', "a b", "x" * 101])

@@ -34,7 +34,7 @@ SCOPES = [
     {"kind": "model", "model": "1e3"},
     {"kind": "pack", "pack": "0010"},
 ]
-NAMES = ["no", "2026-01-01", "# not a comment", "a: b", "'", '"', "~", "é\u2028☃", "- x", "1_000"]
+NAMES = ["no", "2026-01-01", "# not a comment", "a: b", "'", '"', "~", "é\u200d☃", "- x", "1_000"]
 
 
 def rules() -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import jwt
 import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api.auth import ALGORITHM, TOKEN_TYPE, Claims, TokenVerifier
+from api.auth import ALGORITHM, TOKEN_TYPE, Claims, TokenVerifier, TrustedKey
 from domain.errors import BodyTooLargeError, BodyUnreadableError, InvalidRequestError, UnauthenticatedError
 from domain.key_aliases import KeyAlias, key_aliases
 from ingest.bodies.arrow import read_arrow
@@ -71,9 +71,8 @@ def of_body(read: Callable[[bytes], RawReadings], *seeds: bytes) -> Decoder:
 
 def verify(data: bytes) -> None:
     """Verify a token: the bytes as they are, or behind a first byte that is even, claims that we sign."""
-    verifier = TokenVerifier(
-        {KEY_ID: KEY.public_key()}, ISSUER, AUDIENCE, 30, EXPIRES_S - ISSUED_S, lambda: ISSUED_S
-    )
+    trusted = {KEY_ID: TrustedKey(KEY.public_key(), ISSUER, EXPIRES_S - ISSUED_S)}
+    verifier = TokenVerifier(trusted.get, AUDIENCE, 30, lambda: ISSUED_S)
     told = data[1:].decode("utf-8", "surrogateescape")
     if data[:1] and data[0] % 2 == 0:
         header, _, claims = told.partition("\n")

@@ -22,7 +22,7 @@ from storage.registry import create_tenant
 NOW = datetime.now(UTC)
 AGES_DAYS = (0, 10, 89, 91, 200, 400)
 SOUNDS_SECRET = re.compile(r"secret|passw|token|salt|hash|(^|_)keys?($|_)|code|seed|credential|signature")
-KNOWN_TO_BE_SHOWN = {"item_hash", "body_hash", "key", "ignored_keys", "key_aliases_version"}
+KNOWN_TO_BE_SHOWN = {"item_hash", "body_hash", "key", "key_id", "ignored_keys", "key_aliases_version"}
 """Hashes of readings and bodies, which their sender has; and names of measures."""
 
 

@@ -90,3 +90,17 @@ def test_rows_come_after_what_they_refer_to(database: DatabaseAccess) -> None:
     wrong = [(of, to) for of, to in known if of in order and to in order and order[of] < order[to]]
     assert known
     assert wrong == []
+
+
+def test_whatever_moves_may_be_read_and_written_by_the_role_that_copies(database: DatabaseAccess) -> None:
+    with psycopg.connect(database.admin) as connection:
+        lacking = [
+            (moved.name, right)
+            for moved in MOVED
+            for right in ("SELECT", "INSERT")
+            if connection.execute(
+                "SELECT has_table_privilege('bpm_ingest', 'bpm.' || %s, %s)", (moved.name, right)
+            ).fetchone()
+            != (True,)
+        ]
+    assert lacking == []

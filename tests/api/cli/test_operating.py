@@ -114,15 +114,17 @@ def tailing(operated: Installation, *arguments: str) -> Iterator[subprocess.Pope
 
 
 def test_reader_that_has_enough_ends_tail_well(operated: Installation) -> None:
+    with client(operated) as api:
+        send(api, "P-head", temperature_c=20)
     reading, writing = os.pipe()
-    command = [*BPM, "tail", "readings", "--tenant", TENANT, "--pack", "P-1", "--json"]
+    command = [*BPM, "tail", "readings", "--tenant", TENANT, "--pack", "P-head", "--json"]
     process = subprocess.Popen(command, env=operated.environment, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     try:
         assert os.read(reading, 1 << 16)
         os.close(reading)
         with client(operated) as api:
-            send(api, "P-1", temperature_c=21.5)
+            send(api, "P-head", temperature_c=21.5)
         _, said = process.communicate(timeout=20)
         assert (process.returncode, said) == (0, b"")
     finally:
