@@ -148,7 +148,8 @@ def tenants(api: RunningApi) -> dict[str, int]:
     assert api.engine.counter.wait_until_counted(60)
     api.engine.counter.stop()
     with as_administrator(api.access) as connection:
-        until_dispatched(connection)
+        until_written(connection, "delivery_events")
+        until_written(connection, "request_days")
         # What waits to be counted doesn't last.
         for waiting in (
             "window_notes SELECT tenant_id, pack_id, now(), 1 FROM packs",
@@ -162,9 +163,11 @@ def tenants(api: RunningApi) -> dict[str, int]:
         return dict(connection.execute("SELECT name, tenant_id FROM tenants").fetchall())
 
 
-def until_dispatched(connection: psycopg.Connection) -> None:
+def until_written(connection: psycopg.Connection, table: str) -> None:
+    """Wait until both tenants have a row in a table that is written now and then."""
     deadline_s = time.monotonic() + 20
-    while connection.execute("SELECT count(DISTINCT tenant_id) FROM delivery_events").fetchone() != (2,):
+    asked = f"SELECT count(DISTINCT tenant_id) FROM {table}".encode()
+    while connection.execute(asked).fetchone() != (2,):
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
 
