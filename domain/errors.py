@@ -178,7 +178,7 @@ class MoveFailedError(BpmError):
 
 
 class StateOutdatedError(BpmError):
-    """Packs arrived from another cell: what is remembered is loaded again."""
+    """Packs arrived from another cell, or were erased: what is remembered is loaded again."""
 
     code = "state_outdated"
 
@@ -211,6 +211,12 @@ class ExportFailedError(BpmError):
     """The export could not be made."""
 
     code = "export_failed"
+
+
+class EraseFailedError(BpmError):
+    """The tenant is not erased yet; run the command again."""
+
+    code = "erase_failed"
 
 
 class BackupRefusedError(BpmError):

@@ -26,6 +26,9 @@ INGEST_ROLE = "bpm_ingest"
 RETENTION_ROLE = "bpm_retention"
 """Drops audit entries that were kept for long enough; the only role that may."""
 
+ERASER_ROLE = "bpm_eraser"
+"""Erases tenants: deletes from every table. The serving login can't take it up."""
+
 OWNER_ROLE = "bpm_owner"
 """Owns everything, logs in never."""
 

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from domain.errors import DatabaseRefusedError
 from storage import hypertables
-from storage.database import APP_ROLE, INGEST_ROLE, OWNER_ROLE, RETENTION_ROLE, SCHEMA
+from storage.database import APP_ROLE, ERASER_ROLE, INGEST_ROLE, OWNER_ROLE, RETENTION_ROLE, SCHEMA
 
 OLDEST_SERVER = 150_000
 GRANTED_SET_SERVER = 160_000
@@ -22,6 +22,7 @@ _ROLES = {
     APP_ROLE: "NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE",
     INGEST_ROLE: "NOLOGIN NOSUPERUSER BYPASSRLS NOCREATEDB NOCREATEROLE",
     RETENTION_ROLE: "NOLOGIN NOSUPERUSER BYPASSRLS NOCREATEDB NOCREATEROLE",
+    ERASER_ROLE: "NOLOGIN NOSUPERUSER BYPASSRLS NOCREATEDB NOCREATEROLE",
 }
 
 
@@ -75,7 +76,7 @@ def _ensure_roles(connection: psycopg.Connection, service_login: str | None) -> 
         members = [name for name in (service_login, me[0] if me else None) if name is not None]
         for member in members:
             granted = [APP_ROLE, INGEST_ROLE, RETENTION_ROLE] + (
-                [OWNER_ROLE] if member != service_login else []
+                [OWNER_ROLE, ERASER_ROLE] if member != service_login else []
             )
             for role in granted:
                 if not _can_act_as(connection, member, role):
@@ -84,7 +85,8 @@ def _ensure_roles(connection: psycopg.Connection, service_login: str | None) -> 
                     )
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseRefusedError(
-            "this login can't make the roles bpm_owner, bpm_app, and with BYPASSRLS bpm_ingest and bpm_retention; "
+            "this login can't make the roles bpm_owner, bpm_app, and with BYPASSRLS bpm_ingest, bpm_retention and "
+            "bpm_eraser; "
             f"migrate once with a login that can ({error.diag.message_primary})"
         ) from error
 

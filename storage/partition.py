@@ -318,7 +318,7 @@ class PartitionStore:
     def check(self) -> None:
         """Raises psycopg.Error when the database is away, FencedError when another process has taken over.
 
-        Raises StateOutdatedError when packs arrived with their history.
+        Raises StateOutdatedError when packs arrived with their history, or left with it.
         """
         found = self._required().one("partition.epoch")
         if found["epoch"] != self._epoch:
@@ -326,9 +326,11 @@ class PartitionStore:
         self._require_known(found)
 
     def _require_known(self, found: dict[str, Any]) -> None:
-        """Raises StateOutdatedError when packs arrived that what is remembered doesn't know."""
+        """Raises StateOutdatedError when packs arrived that what is remembered doesn't know, or were erased."""
         if found["arrivals"] != self._arrivals:
-            raise StateOutdatedError("packs arrived from another cell; the state is loaded again")
+            raise StateOutdatedError(
+                "packs arrived from another cell or were erased; the state is loaded again"
+            )
 
     def _fenced(self) -> FencedError:
         return FencedError(f"partition {self._partition_no} has been taken over by another process")

@@ -14,10 +14,14 @@ CREATE FUNCTION bpm.guard_audit_log() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    IF TG_OP = 'DELETE' AND current_user = 'bpm_retention' THEN
+    IF TG_OP = 'DELETE' AND current_user IN ('bpm_retention', 'bpm_eraser') THEN
         IF TG_LEVEL = 'STATEMENT' THEN
             RETURN NULL;
-        ELSIF OLD.at < clock_timestamp() - interval '90 days' THEN
+        ELSIF current_user = 'bpm_retention' AND OLD.at < clock_timestamp() - interval '90 days' THEN
+            RETURN OLD;
+        ELSIF current_user = 'bpm_eraser' AND EXISTS (
+            SELECT FROM bpm.tenants WHERE tenant_id = OLD.tenant_id AND erasing_since IS NOT NULL
+        ) THEN
             RETURN OLD;
         END IF;
     END IF;
@@ -642,6 +646,21 @@ CREATE TABLE bpm.dispatch_positions (
 ALTER TABLE bpm.dispatch_positions OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.dispatch_positions IS 'How far deliveries have been made of each partition''s alert log; moved in the transaction that makes them.';
+
+CREATE TABLE bpm.erasures (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_no integer NOT NULL,
+    tenant_name text NOT NULL,
+    tenant_made_at timestamp with time zone NOT NULL,
+    asked_by text NOT NULL,
+    began_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    erased_at timestamp with time zone,
+    erased_rows jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+ALTER TABLE bpm.erasures OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.erasures.erased_rows IS 'Rows deleted of each table, written in the transactions that delete them.';
 
 CREATE TABLE bpm.group_days (
     tenant_id integer NOT NULL,
@@ -1579,6 +1598,9 @@ ALTER TABLE ONLY bpm.delivery_events
 ALTER TABLE ONLY bpm.dispatch_positions
     ADD CONSTRAINT dispatch_positions_pkey PRIMARY KEY (partition_no);
 
+ALTER TABLE ONLY bpm.erasures
+    ADD CONSTRAINT erasures_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY bpm.group_days
     ADD CONSTRAINT group_days_pkey PRIMARY KEY (tenant_id, kind, group_id, day);
 
@@ -1820,6 +1842,8 @@ CREATE INDEX deliveries_of_state ON bpm.deliveries USING btree (tenant_id, state
 CREATE INDEX deliveries_waiting ON bpm.deliveries USING btree (queued_at) WHERE (state = 'pending'::text);
 
 CREATE INDEX delivery_events_of_delivery ON bpm.delivery_events USING btree (tenant_id, delivery_id, partition_no, seq);
+
+CREATE UNIQUE INDEX erasures_unfinished ON bpm.erasures USING btree (tenant_no) WHERE (erased_at IS NULL);
 
 CREATE INDEX imports_by_time ON bpm.imports USING btree (tenant_id, created_at, id);
 
@@ -2284,6 +2308,7 @@ ALTER TABLE bpm.window_notes ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA bpm TO bpm_app;
 GRANT USAGE ON SCHEMA bpm TO bpm_ingest;
 GRANT USAGE ON SCHEMA bpm TO bpm_retention;
+GRANT USAGE ON SCHEMA bpm TO bpm_eraser;
 
 REVOKE ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) TO bpm_ingest;
@@ -2293,30 +2318,39 @@ GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts ti
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.sites TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.sites TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.user_sites TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.user_sites TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.user_sites TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.alert_actions TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.alert_actions TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.alert_actions TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.alert_clearances TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.alert_clearances TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.alerts TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.alerts TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.alerts TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.rule_transitions TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.rule_transitions TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.rule_transitions TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.alert_events TO bpm_app;
 GRANT SELECT ON TABLE bpm.alert_events TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.alert_events TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.alert_topic_positions TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.alert_topic_positions TO bpm_eraser;
 
 GRANT USAGE ON SEQUENCE bpm.alerts_alert_no_seq TO bpm_ingest;
 
 GRANT INSERT ON TABLE bpm.api_keys TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.api_keys TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.api_keys TO bpm_eraser;
 
 GRANT SELECT(tenant_id) ON TABLE bpm.api_keys TO bpm_app;
 
@@ -2344,6 +2378,7 @@ GRANT SELECT(created_at) ON TABLE bpm.api_keys TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.audit_log TO bpm_ingest;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.audit_log TO bpm_retention;
+GRANT SELECT,DELETE ON TABLE bpm.audit_log TO bpm_eraser;
 
 GRANT USAGE ON SEQUENCE bpm.audit_log_id_seq TO bpm_ingest;
 
@@ -2351,93 +2386,128 @@ GRANT USAGE ON SEQUENCE bpm.batch_numbers TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.batches TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.batches TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.batches TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.channels TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.channels TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.channels TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.closed_changes TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.closed_changes TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.closed_changes TO bpm_eraser;
 
 GRANT SELECT,INSERT ON TABLE bpm.corrected_packs TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.corrected_packs TO bpm_eraser;
 
 GRANT SELECT,INSERT ON TABLE bpm.correction_parts TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.correction_parts TO bpm_eraser;
 
 GRANT SELECT,INSERT ON TABLE bpm.corrections TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.corrections TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.corrections TO bpm_eraser;
 
 GRANT USAGE ON SEQUENCE bpm.corrections_correction_no_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.credential_epochs TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.credential_epochs TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.credential_epochs TO bpm_eraser;
 
 GRANT USAGE ON SEQUENCE bpm.credential_epochs_epoch_seq TO bpm_app;
 GRANT USAGE ON SEQUENCE bpm.credential_epochs_epoch_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.day_marks TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.day_marks TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.days_to_fold TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.days_to_fold TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.days_to_fold TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.deliveries TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.deliveries TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.deliveries TO bpm_eraser;
 
 GRANT USAGE ON SEQUENCE bpm.deliveries_delivery_no_seq TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.delivery_events TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.delivery_events TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.delivery_events TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.dispatch_positions TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.dispatch_positions TO bpm_eraser;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.erasures TO bpm_eraser;
+GRANT SELECT ON TABLE bpm.erasures TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.group_days TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.group_days TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.group_days TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.groups_to_fold TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.groups_to_fold TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.groups_to_fold TO bpm_eraser;
 
 GRANT SELECT,INSERT ON TABLE bpm.imports TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.imports TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.imports TO bpm_eraser;
 
 GRANT UPDATE(undone_at) ON TABLE bpm.imports TO bpm_app;
 
 GRANT SELECT ON TABLE bpm.ingest_days TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.ingest_days TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.ingest_days TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.installation TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.installation TO bpm_ingest;
+GRANT SELECT ON TABLE bpm.installation TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.key_aliases TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.key_aliases TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.key_aliases TO bpm_eraser;
+
+GRANT SELECT ON TABLE bpm.migrations TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.models TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.models TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.models TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.pack_days TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_days TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.pack_days TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_group_members TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.pack_group_members TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.pack_group_members TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.pack_groups TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.pack_groups TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.pack_groups TO bpm_eraser;
 
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_app;
 GRANT USAGE ON SEQUENCE bpm.pack_numbers TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.pack_state TO bpm_ingest;
+GRANT SELECT,DELETE,UPDATE ON TABLE bpm.pack_state TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.packs TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.packs TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.packs TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.partition_reports TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.partition_reports TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.partitions TO bpm_ingest;
+GRANT SELECT ON TABLE bpm.partitions TO bpm_eraser;
 
 GRANT SELECT(partition_no) ON TABLE bpm.partitions TO bpm_app;
 
+GRANT UPDATE(arrivals) ON TABLE bpm.partitions TO bpm_eraser;
+
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.platform_security_events TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.platform_security_events TO bpm_eraser;
 
 GRANT SELECT,DELETE ON TABLE bpm.quarantine TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.quarantine TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.quarantine TO bpm_eraser;
 
 GRANT UPDATE(redrives) ON TABLE bpm.quarantine TO bpm_app;
 
@@ -2445,17 +2515,22 @@ GRANT USAGE ON SEQUENCE bpm.quarantine_id_seq TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.quarters TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.quarters TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.quarters TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.rate_buckets TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.rate_buckets TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.readings TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.readings TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.request_days TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.request_days TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.request_days TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.roles TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.roles TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.roles TO bpm_eraser;
 
 GRANT UPDATE(description) ON TABLE bpm.roles TO bpm_app;
 
@@ -2464,12 +2539,15 @@ GRANT UPDATE(actions) ON TABLE bpm.roles TO bpm_app;
 GRANT UPDATE(version) ON TABLE bpm.roles TO bpm_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.rule_states TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.rule_states TO bpm_eraser;
 
 GRANT SELECT,INSERT ON TABLE bpm.rule_versions TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.rule_versions TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.rule_versions TO bpm_eraser;
 
 GRANT SELECT,INSERT ON TABLE bpm.rules TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.rules TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.rules TO bpm_eraser;
 
 GRANT UPDATE(name) ON TABLE bpm.rules TO bpm_app;
 
@@ -2479,9 +2557,11 @@ GRANT USAGE ON SEQUENCE bpm.rules_rule_no_seq TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.security_events TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.security_events TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.security_events TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.service_accounts TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.service_accounts TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.service_accounts TO bpm_eraser;
 
 GRANT UPDATE(name) ON TABLE bpm.service_accounts TO bpm_app;
 
@@ -2501,6 +2581,7 @@ GRANT UPDATE(version) ON TABLE bpm.service_accounts TO bpm_app;
 
 GRANT DELETE ON TABLE bpm.sessions TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.sessions TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.sessions TO bpm_eraser;
 
 GRANT SELECT(tenant_id) ON TABLE bpm.sessions TO bpm_app;
 
@@ -2514,29 +2595,37 @@ GRANT SELECT(expires_at) ON TABLE bpm.sessions TO bpm_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenures TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.tenures TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.shown_alerts TO bpm_app;
 GRANT SELECT ON TABLE bpm.shown_alerts TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.shown_alerts TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.sign_in_failures TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.sign_in_failures TO bpm_eraser;
 
 GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.silences TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.silences TO bpm_eraser;
 
 GRANT UPDATE(deleted_at) ON TABLE bpm.silences TO bpm_app;
 
 GRANT USAGE ON SEQUENCE bpm.silences_silence_no_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.source_positions TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.source_positions TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.submissions TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.submissions TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.submissions TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.superseded_readings TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.superseded_readings TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.superseded_readings TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.tenants TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenants TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.tenants TO bpm_eraser;
 
 GRANT UPDATE(registry_version) ON TABLE bpm.tenants TO bpm_app;
 
@@ -2544,12 +2633,16 @@ GRANT UPDATE(rules_version) ON TABLE bpm.tenants TO bpm_app;
 
 GRANT UPDATE(key_aliases_version) ON TABLE bpm.tenants TO bpm_app;
 
+GRANT UPDATE(erasing_since) ON TABLE bpm.tenants TO bpm_eraser;
+
 GRANT USAGE ON SEQUENCE bpm.tenures_tenure_no_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.tickets TO bpm_app;
 GRANT SELECT,DELETE ON TABLE bpm.tickets TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.tickets TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.users TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.users TO bpm_eraser;
 
 GRANT SELECT(tenant_id),INSERT(tenant_id) ON TABLE bpm.users TO bpm_app;
 
@@ -2577,6 +2670,10 @@ GRANT SELECT(version),UPDATE(version) ON TABLE bpm.users TO bpm_app;
 
 GRANT SELECT ON TABLE bpm.window_marks TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.window_marks TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.window_marks TO bpm_eraser;
 
 GRANT SELECT,INSERT ON TABLE bpm.window_notes TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.window_notes TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.window_notes TO bpm_eraser;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE bpm_owner IN SCHEMA bpm GRANT SELECT,DELETE ON TABLES TO bpm_eraser;

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from domain.alerts import AlertAction, ClearByHand
 from domain.clock import AnchoredClock
-from domain.errors import BpmError
+from domain.errors import BpmError, StateOutdatedError
 from domain.readings import IncomingBatch, Int32Array, Int64Array
 from domain.receipts import Mode, Receipt
 from domain.tenancy import TenantId
@@ -180,6 +180,8 @@ class EmbeddedRunner:
             return True
         try:
             self.owner.turn(self._obey)
+        except StateOutdatedError as error:
+            self._load_again(error)
         except Exception:
             log.exception("the store failed between groups; the state is loaded again")
             self.owner.forget("the store failed; the state is being loaded again")
@@ -192,7 +194,7 @@ class EmbeddedRunner:
     def _work(self) -> bool:
         """Commit what has queued up; False when there is nothing left and the runner is to stop."""
         group = self._intake.take()
-        if group and not self.owner.is_loaded:
+        if group and self.trouble is not None:
             self._refuse(group)
         elif group:
             self._commit_or_recover(group)
@@ -200,12 +202,33 @@ class EmbeddedRunner:
 
     def _commit_or_recover(self, group: Sequence[Waiting]) -> None:
         try:
-            self._commit(group, all_known_ids=False)
+            if not self._commit_up_to_date(group, self._deadline_s(), all_known_ids=False):
+                self._refuse(group)
         except Exception:
             # Whatever it was, the outcome is unknown (rule E9): nothing that was remembered may be trusted.
             log.exception("a group of %d batches failed; its batches are tried one by one", len(group))
             self.owner.forget("the outcome of the last commit is unknown; the state is being loaded again")
             self._recover(group)
+
+    def _commit_up_to_date(self, group: Sequence[Waiting], deadline_s: float, *, all_known_ids: bool) -> bool:
+        """Commit a group, by a state that is loaded again when it must be; False when that can't be done by then."""
+        while self.owner.take_over_until(deadline_s):
+            try:
+                self._commit(group, all_known_ids=all_known_ids)
+            except StateOutdatedError as error:
+                # It is said before anything is written: nothing of the group is committed.
+                self._load_again(error)
+            else:
+                return True
+        return False
+
+    def _load_again(self, error: StateOutdatedError) -> None:
+        log.info("%s", error.detail)
+        self.owner.load_again()
+        self._intake.wake()
+
+    def _deadline_s(self) -> float:
+        return self._monotonic_s() + self._limits.recover_s_max
 
     def _commit(self, group: Sequence[Waiting], *, all_known_ids: bool) -> None:
         """One transaction for the group; answers are given only after COMMIT."""
@@ -226,13 +249,12 @@ class EmbeddedRunner:
 
     def _recover(self, group: Sequence[Waiting]) -> None:
         """Load the state again, then each batch alone: its receipt if it was committed, else once more."""
-        deadline_s = self._monotonic_s() + self._limits.recover_s_max
+        deadline_s = self._deadline_s()
         for position, waiting in enumerate(group):
-            if not self.owner.take_over_until(deadline_s):
-                self._refuse(group[position:])
-                return
             try:
-                self._commit([waiting], all_known_ids=True)
+                if not self._commit_up_to_date([waiting], deadline_s, all_known_ids=True):
+                    self._refuse(group[position:])
+                    return
             except Exception:
                 log.exception("batch %s failed alone", waiting.batch.id)
                 self.owner.forget("the last batch failed; the state is being loaded again")
@@ -250,6 +272,9 @@ class EmbeddedRunner:
             command = self._commands.popleft()
             try:
                 command.work(self._clock.now_ms())
+            except StateOutdatedError:
+                self._commands.appendleft(command)
+                raise
             except BpmError as error:
                 command.settle(error)
             except Exception:
@@ -260,7 +285,5 @@ class EmbeddedRunner:
 
     def _take_over_until_it_works(self) -> None:
         """Take the partition over, however long the store is away; batches are refused meanwhile."""
-        while not self._intake.stopping and not self.owner.take_over_until(
-            self._monotonic_s() + self._limits.recover_s_max
-        ):
+        while not self._intake.stopping and not self.owner.take_over_until(self._deadline_s()):
             self._refuse(self._intake.drain())

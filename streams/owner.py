@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 
 from domain.clock import AnchoredClock
-from domain.errors import BpmError, FencedError, UnavailableError
+from domain.errors import BpmError, FencedError, StateOutdatedError, UnavailableError
 from domain.readings import BatchResult, IncomingBatch, Int32Array, Int64Array
 from domain.receipts import Receipt
 from domain.tenancy import TenantId, TenantVersions
@@ -106,6 +106,7 @@ class PartitionOwner:
         self._reached = reached
         self._surroundings = surroundings
         self._state: State | None = None
+        self._shown: State | None = None
         self.trouble: str | None = "the state has not been loaded yet"
         """Why readings can't be accepted now; None when they can."""
         self.corrector = Corrector(store, limits.correction_slice_readings)
@@ -129,7 +130,8 @@ class PartitionOwner:
         return self._loaded().latest_of_packs(pack)
 
     def _loaded(self) -> State:
-        state = self._state
+        """What was loaded last, which may be about to be loaded again."""
+        state = self._shown
         if state is None:
             raise self.unavailable(self.trouble or "the state is being loaded")
         return state
@@ -189,11 +191,16 @@ class PartitionOwner:
 
     def forget(self, why: str) -> None:
         """Trust nothing that is remembered."""
-        self._state = None
+        self.load_again()
+        self._shown = None
         self.live.forget()
+        self.trouble = why
+
+    def load_again(self) -> None:
+        """Commit nothing by what is remembered; until it is loaded again, it is shown as it was."""
+        self._state = None
         self.corrector.forget()
         self.corrections_due = True
-        self.trouble = why
 
     def turn(self, obey: Callable[[], None]) -> None:
         """What is due between groups: the clock, closing, timers, what was asked for, corrections, saving.
@@ -249,7 +256,7 @@ class PartitionOwner:
                 state = State.restored(*self._store.load())
                 state.mark_corrected(self._store.corrected_packs())
                 self.live.load(state, self.ruling.load(), self._clock.now_ms())
-                self._state = state
+                self._state = self._shown = state
                 self._up_since_ms = self._clock.now_ms()
                 self._check_clock_against_store()
                 self._prepare_days_ahead()
@@ -278,6 +285,9 @@ class PartitionOwner:
             return
         try:
             self._store.save_state(touched, clocks, self.live.arrivals_of(clocks.pack))
+        except StateOutdatedError as error:
+            log.info("%s", error.detail)
+            self.load_again()
         except Exception:
             log.exception("saving the state failed; it is loaded again")
             self.forget("saving the state failed; it is being loaded again")

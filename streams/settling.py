@@ -68,7 +68,8 @@ def settle_known(
             answers.append((one, known.receipt))
         elif one.batch.import_id in undone:
             answers.append((one, ConflictError("the import was undone", field="import")))
-        elif versions[one.batch.tenant_id].registry != one.batch.registry_version:
+        elif (now := versions.get(one.batch.tenant_id)) is None or now.registry != one.batch.registry_version:
+            # A tenant that is not there any more was erased meanwhile.
             answers.append((one, RegistryChangedError("packs or tenures changed meanwhile")))
         else:
             rest.append(one)

@@ -1,5 +1,6 @@
 """`bpm backup` and `bpm restore`, of the embedded database."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,18 +58,39 @@ def restore(
     directory: Annotated[Path, typer.Argument(help="What bpm backup made.", metavar="DIRECTORY")],
     *,
     to: Annotated[Path, typer.Option("--to", help="A new or an empty directory.", metavar="DATA_DIR")],
+    erasures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="Proofs of erasures, instead of those in BPM_DATA_DIR: these tenants are erased again.",
+        ),
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Make a new data directory from a backup: verified, recovered once, checked.
 
-    Nothing else is changed. A restore that was broken off is never taken for an installation: run it again into the
-    same directory. Exit code 3 when the backup isn't whole or the directory holds something.
+    Tenants that were erased after the backup are erased again, by the proofs in BPM_DATA_DIR. Nothing else is changed.
+    A restore that was broken off is never taken for an installation: run it again into the same directory. Exit code 3
+    when the backup isn't whole, the directory holds something, or a proof was changed.
     """
+    from api.erasing import LIST, erase_again, read_proofs
     from storage.backups import restore_backup
 
     settings = context.read_settings()
     config = replace(context.embedded_config(settings), data_dir=to.absolute())
-    restored = restore_backup(directory, config, console.print)
+    listed = settings.data_dir / LIST if erasures is None else erasures
+    if erasures is not None and not erasures.is_dir():
+        raise typer.BadParameter(f"{erasures} is no directory.", param_hint="--erasures")
+    known = read_proofs(listed)
+    console.print(f"Proofs of erasures in {listed}: {len(known)}.", markup=False)
+
+    def finish(connections: "Connections") -> None:
+        erase_again(connections.admin, context.SERVICE_LOGIN, known, console.print)
+
+    restored = restore_backup(directory, config, console.print, finish=finish)
+    if known and listed.absolute() != (to / LIST).absolute():
+        # The list goes on in the new directory.
+        shutil.copytree(listed, to / LIST, dirs_exist_ok=True)
     position = restored.position
     if json_output:
         told = {"data_dir": str(restored.data_dir), "position": _position_json(position)}

@@ -21,6 +21,7 @@ from api.settings import Settings
 from domain.errors import (
     BackupFailedError,
     BpmError,
+    EraseFailedError,
     ExportFailedError,
     KafkaUnreachableError,
     MoveFailedError,
@@ -177,7 +178,10 @@ def exit_with(error: Exception) -> int:
     import httpx
     import psycopg
 
-    if isinstance(error, (BackupFailedError, ExportFailedError, KafkaUnreachableError, MoveFailedError)):
+    if isinstance(
+        error,
+        (BackupFailedError, EraseFailedError, ExportFailedError, KafkaUnreachableError, MoveFailedError),
+    ):
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
         return Exit.FAILED
     if isinstance(error, BpmError):

@@ -1,5 +1,7 @@
 """`bpm tenant`: tenants as customers."""
 
+import getpass
+import socket
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -12,6 +14,7 @@ from rich.table import Table
 from api.cli import context
 from api.cli.context import console, examples
 from api.settings import Settings
+from domain.errors import ConflictError
 from domain.usage import Period
 
 if TYPE_CHECKING:
@@ -114,6 +117,48 @@ def undelete(name: Name, *, json_output: Json = False) -> None:
     from storage.tenants import undelete as do
 
     _done(name, lambda conninfo, _: do(conninfo, name), json_output=json_output)
+
+
+@commands.command(
+    "erase", epilog=examples("bpm tenant erase acme", "bpm tenant erase acme --now --proof acme-erased.json")
+)
+def erase(
+    name: Name,
+    *,
+    now: Annotated[
+        bool, typer.Option("--now", help="Without the grace; asks for the name once more.")
+    ] = False,
+    confirm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name once more, where nobody can be asked.")
+    ] = None,
+    proof: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the proof here too.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Erase a deleted tenant whose grace is over: every row of it in every table. There is no way back.
+
+    A record of what was erased stays, and its proof is kept in BPM_DATA_DIR, by which `bpm restore` erases the tenant
+    again from older backups. The command may be run again after whatever ended it. Exit code 3 when the tenant isn't
+    deleted, its grace isn't over, the name wasn't repeated, or readings come from Kafka.
+    """
+    from api.erasing import LIST, erase_tenant, write_proof
+
+    if now and (confirm or typer.prompt(f"Type {name} to erase it for good", err=True)) != name:
+        raise ConflictError("the name was not repeated: nothing was done", field="confirm")
+
+    def told(table: str, rows: int) -> None:
+        console.print(f"{rows:>15,} {table}", markup=False)
+
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        by = f"{getpass.getuser()}@{socket.gethostname()}"
+        done = erase_tenant(access, name, by, told, now=now)
+        kept = settings.data_dir / LIST / f"{done.erased_at:%Y%m%dT%H%M%S}-{name}.json"
+        written = write_proof(access, done, [kept] if proof is None else [kept, proof])
+    if json_output:
+        context.print_json(written | {"file": str(kept)})
+        return
+    rows = sum(done.erased_rows.values())
+    console.print(f"{name} is erased: {rows:,} rows. The proof is {kept}.", markup=False)
 
 
 @commands.command(

@@ -21,7 +21,7 @@ from storage.checks import check_database
 from storage.database import SCHEMA
 from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 from storage.embedded_postgres.account import PRIVATE_MODE, Account, choose_account
-from storage.embedded_postgres.config import POSTGRES_MAJOR
+from storage.embedded_postgres.config import POSTGRES_MAJOR, Connections
 from storage.embedded_postgres.layout import Layout
 from storage.embedded_postgres.private_files import (
     hold_lock,
@@ -50,12 +50,14 @@ def restore_backup(
     config: EmbeddedConfig,
     report: Callable[[str], None],
     *,
+    finish: Callable[[Connections], None] = lambda _: None,
     make_server: Callable[[EmbeddedConfig, Callable[[str], None]], EmbeddedPostgres] = EmbeddedPostgres,
 ) -> Restored:
     """A new data directory with what a backup holds: each file verified, recovered, and checked.
 
     config: of the server in the new directory, which must not exist, or be empty, or hold what a restore left that
-    was killed. Raises BackupRefusedError, DatabaseRefusedError; the directory then holds no installation.
+    was killed. finish: what is done with the recovered database before it is an installation. Raises
+    BackupRefusedError, DatabaseRefusedError; the directory then holds no installation.
     """
     backup = backup.expanduser().absolute()
     manifest = read_manifest(backup)
@@ -68,7 +70,7 @@ def restore_backup(
         raise BackupRefusedError(f"{layout.data_dir} can't be written: {error}; name another") from error
     try:
         _copy_verified(backup, layout.restoring, manifest, account, report)
-        found = _recover(replace(config, data_dir=layout.restoring), manifest, report, make_server)
+        found = _recover(replace(config, data_dir=layout.restoring), manifest, report, finish, make_server)
         _put_in_place(layout)
     except OSError as error:
         raise BackupRefusedError(f"the backup can't be restored to {layout.data_dir}: {error}") from error
@@ -178,6 +180,7 @@ def _recover(
     config: EmbeddedConfig,
     manifest: Manifest,
     report: Callable[[str], None],
+    finish: Callable[[Connections], None],
     make_server: Callable[[EmbeddedConfig, Callable[[str], None]], EmbeddedPostgres],
 ) -> Position:
     """Let the server bring the copy to a consistent state, and check what it holds."""
@@ -189,17 +192,22 @@ def _recover(
         where = make_conninfo(connections.admin, options=f"-c search_path={SCHEMA}")
         with psycopg.connect(where, autocommit=True) as connection:
             found = position(connection)
+        _require_promised(manifest, found)
+        finish(connections)
     except psycopg.Error as error:
         raise DatabaseRefusedError(f"the restored database can't be read: {error}") from error
     finally:
         server.stop()
+    return found
+
+
+def _require_promised(manifest: Manifest, found: Position) -> None:
     promised = manifest.position
     behind = [number for number, next_ in promised.next.items() if found.next.get(number, -1) < next_]
     if found.installation != promised.installation or found.batch_no < promised.batch_no or behind:
         raise BackupRefusedError(
             f"the restored database holds batches up to {found.batch_no}, the backup promised {promised.batch_no}"
         )
-    return found
 
 
 def _put_in_place(layout: Layout) -> None:

@@ -145,10 +145,21 @@ UNION ALL
 SELECT 'the app role may act as another', granted.rolname::text FROM pg_roles AS granted
 WHERE granted.rolname <> 'bpm_app' AND pg_has_role('bpm_app', granted.oid, 'MEMBER')
 UNION ALL
-SELECT 'audit rows can be changed', role || ' may ' || privilege
-FROM unnest(ARRAY['bpm_app', 'bpm_ingest', 'bpm_retention']) AS role, unnest(ARRAY['UPDATE', 'DELETE']) AS privilege
-WHERE has_table_privilege(role, 'bpm.audit_log', privilege) AND (role, privilege) <> ('bpm_retention', 'DELETE')
-    OR (privilege = 'UPDATE' AND has_any_column_privilege(role, 'bpm.audit_log', privilege))
+-- It deletes from every table, of every tenant. (A database from before it has none.)
+SELECT 'the eraser role is privileged', rolname::text FROM pg_roles
+WHERE rolname = 'bpm_eraser' AND (rolsuper OR rolcanlogin OR rolcreaterole OR rolcreatedb OR rolreplication)
+UNION ALL
+SELECT 'a role that serves may erase tenants', role.rolname::text
+FROM pg_roles AS role JOIN pg_roles AS eraser ON eraser.rolname = 'bpm_eraser'
+WHERE role.rolname IN ('bpm_app', 'bpm_ingest', 'bpm_retention') AND pg_has_role(role.oid, eraser.oid, 'MEMBER')
+UNION ALL
+SELECT 'audit rows can be changed', rolname || ' may ' || privilege
+FROM pg_roles, unnest(ARRAY['UPDATE', 'DELETE']) AS privilege
+WHERE rolname IN ('bpm_app', 'bpm_ingest', 'bpm_retention', 'bpm_eraser') AND (
+    has_table_privilege(oid, 'bpm.audit_log', privilege)
+    AND (rolname::text, privilege) NOT IN (('bpm_retention', 'DELETE'), ('bpm_eraser', 'DELETE'))
+    OR (privilege = 'UPDATE' AND has_any_column_privilege(oid, 'bpm.audit_log', privilege))
+)
 UNION ALL
 SELECT 'audit rows can be changed', 'the trigger ' || name || ' is missing or off'
 FROM unnest(ARRAY['audit_log_append_only', 'audit_log_keeps_the_last_90_days']) AS name
@@ -158,4 +169,7 @@ WHERE NOT EXISTS (
 )
 
 -- name: privileged_login
-SELECT rolname FROM pg_roles WHERE rolname = session_user AND (rolsuper OR rolbypassrls OR rolcreaterole)
+SELECT rolname FROM pg_roles WHERE rolname = session_user AND (
+    rolsuper OR rolbypassrls OR rolcreaterole
+    OR EXISTS (SELECT FROM pg_roles AS eraser WHERE eraser.rolname = 'bpm_eraser' AND pg_has_role(session_user, eraser.oid, 'MEMBER'))
+)

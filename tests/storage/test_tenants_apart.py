@@ -487,6 +487,18 @@ BROKEN = {
         "GRANT UPDATE (subject) ON audit_log TO bpm_retention",
         "REVOKE UPDATE (subject) ON audit_log FROM bpm_retention",
     ),
+    "audit rows can be changed: bpm_eraser may UPDATE": (
+        "GRANT UPDATE (subject) ON audit_log TO bpm_eraser",
+        "REVOKE UPDATE (subject) ON audit_log FROM bpm_eraser",
+    ),
+    "the eraser role is privileged: bpm_eraser": (
+        "ALTER ROLE bpm_eraser LOGIN",
+        "ALTER ROLE bpm_eraser NOLOGIN",
+    ),
+    "a role that serves may erase tenants: bpm_retention": (
+        "GRANT bpm_eraser TO bpm_retention",
+        "REVOKE bpm_eraser FROM bpm_retention",
+    ),
     "audit rows can be changed: the trigger audit_log_keeps_the_last_90_days is missing or off": (
         "DROP TRIGGER audit_log_keeps_the_last_90_days ON audit_log",
         (
@@ -498,6 +510,10 @@ BROKEN = {
         "ALTER TABLE audit_log DISABLE TRIGGER audit_log_append_only",
         "ALTER TABLE audit_log ENABLE TRIGGER audit_log_append_only",
     ),
+    f"the serving login is privileged: {SERVICE_LOGIN} may erase": (
+        f"GRANT bpm_eraser TO {SERVICE_LOGIN}",
+        f"REVOKE bpm_eraser FROM {SERVICE_LOGIN}",
+    ),
     f"the serving login is privileged: {SERVICE_LOGIN}": (
         f"ALTER ROLE {SERVICE_LOGIN} CREATEROLE",
         f"ALTER ROLE {SERVICE_LOGIN} NOCREATEROLE",
@@ -508,6 +524,7 @@ BREAK_MORE = {
     "the app role may act as another: bpm_ingest",
     "the ingest role may act as another: bpm_owner",
     "a relation belongs to a role that serves: owned",
+    "a role that serves may erase tenants: bpm_retention",
 }
 
 
@@ -527,7 +544,7 @@ def test_start_is_refused_while_a_rule_is_broken(
             connection.execute(mends)
     said, _, found = refused.value.detail.partition(": ")
     assert said == "the database doesn't keep tenants apart"
-    expected = rule.removesuffix(" may replicate")
+    expected = rule.removesuffix(" may replicate").removesuffix(" may erase")
     assert expected in found.split("; ")
     assert rule in BREAK_MORE or found == expected
     check_database(database.admin, database.service)
