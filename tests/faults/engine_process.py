@@ -4,8 +4,6 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +15,7 @@ from domain.tenancy import Role
 from storage.embedded_postgres import Connections, connections_of_running
 from storage.embedded_postgres.layout import Layout
 from storage.embedded_postgres.processes import Record, is_recorded_server, read_record
+from tests.preloaded import Preloaded, bpm
 from tests.running import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,8 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 120.0
 STOP_S_MAX = 30.0
 POLL_S = 0.01
-
-_BPM = "from api.cli.main import main; main()"
 
 
 class EngineStuckError(Exception):
@@ -56,7 +53,7 @@ class EngineProcess:
         self.failpoint: str | None = None
         self._packages = packages
         self._database_url = database_url
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Preloaded | None = None
         if database_url is not None:
             self.data_dir.mkdir(exist_ok=True)
 
@@ -65,7 +62,6 @@ class EngineProcess:
         self.failpoint = failpoint
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BPM_")}
         environment |= {
-            "PYTHONPATH": str(self._packages),
             "BPM_ENV": Environment.DEVELOPMENT,
             "BPM_DATA_DIR": str(self.data_dir),
             "BPM_PORT": str(self.port),
@@ -76,14 +72,7 @@ class EngineProcess:
         if self._database_url is not None:
             environment["BPM_DATABASE_URL"] = self._database_url
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _BPM, "up"],
-                cwd=self._packages,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            self._process = bpm(["up"], environment, log, self._packages)
 
     def wait_ready(self) -> float:
         """The seconds until it accepted readings. Raises EngineStuckError."""

@@ -12,7 +12,7 @@ import psycopg
 
 from api.database_access import DatabaseAccess
 from storage.database import INGEST_ROLE, conninfo_as
-from tests.faults.engine_process import ROOT, EngineProcess, until
+from tests.faults.engine_process import ROOT, EngineProcess, EngineStuckError, until
 from tests.kafka.broker import Cluster
 from tests.kafka.workers import Worker
 from tests.steady_load import SteadyLoad, contradictions, make_tenant, stored
@@ -20,6 +20,8 @@ from tests.steady_load import SteadyLoad, contradictions, make_tenant, stored
 PARTITIONS = 8
 PACKS = 4
 COMMITTED_S_MAX = 180.0
+
+_LOG_CHARACTERS = 20_000
 
 RULE = {
     "name": "high",
@@ -100,7 +102,19 @@ class Spread:
             now = self.positions()
             return all(now[number] > before[number] for number in busy)
 
-        until(moved, "every partition to go on", limit_s)
+        try:
+            until(moved, "every partition to go on", limit_s)
+        except EngineStuckError as error:
+            raise EngineStuckError(
+                f"{error}: {before}, then {self.positions()}\n{self._ends_of_logs()}"
+            ) from error
+
+    def _ends_of_logs(self) -> str:
+        ends = {"api": self.engine.end_of_log()} | {
+            f"worker {name}": one.log.read_text(errors="replace")[-_LOG_CHARACTERS:]
+            for name, one in self.workers.items()
+        }
+        return "\n".join(f"--- {name}\n{end}" for name, end in ends.items())
 
     def stop(self) -> None:
         """Stop everything."""

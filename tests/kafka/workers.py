@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from kafka.errors import TopicAlreadyExistsError
 from api.database_access import DatabaseAccess
 from storage.layout import adopt
 from streams.topics import ALERTS, DEAD_LETTERS, PREFIX, SINGLES
+from tests.preloaded import Preloaded, bpm
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 120.0
@@ -65,7 +65,7 @@ class Worker:
     session_s: float = 4.0
     tree: Path = ROOT
     settings: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    process: Preloaded | None = field(default=None, init=False)
     log_before: int = field(default=0, init=False)
 
     @property
@@ -91,18 +91,9 @@ class Worker:
             "BPM_KAFKA": self.bootstrap,
             "BPM_KAFKA_GROUP": self.group(),
             "BPM_WORKER_SESSION_S": str(self.session_s),
-            "PYTHONPATH": str(self.tree),
         } | self.settings
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", "from api.cli.main import main; main()", "worker"],
-                cwd=self.tree,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self.process = bpm(["worker"], environment, log, self.tree)
 
     def wait_ready(self) -> None:
         """Return once it has been assigned its partitions. Raises TimeoutError with the end of its log."""
