@@ -357,8 +357,10 @@ class _Consumer(driver.Consumer):
         found = dict(await super().seek_to_committed())
         mine = {tp.partition: tp for tp in self.assignment() if tp.topic == worker.topic}
         positions = await worker.take_over(list(mine))
-        first = await self.earliest_offsets(*mine.values())
-        behind = await self.highwaters(*mine.values())
+        # Each waits until the broker has answered the fetch before it, which can take a second and a half.
+        first, behind = await asyncio.gather(
+            self.earliest_offsets(*mine.values()), self.highwaters(*mine.values())
+        )
         for number, tp in mine.items():
             known = await worker.has(number, Ends(first[tp], behind[tp]))
             # Of a refused partition nothing is worked on; its messages stay where they are.

@@ -61,7 +61,8 @@ def test_live_figures_of_a_worker_that_is_gone_are_stale_and_not_zero(
         until(lambda: fleet()["items"][0]["packs"]["reporting"] >= 8 and not fleet()["stale_partitions"])
         before = fleet()["items"][0]["packs"]
     until(lambda: len(fleet()["stale_partitions"]) == PARTITIONS)
-    assert fleet()["items"][0]["packs"] == before
+    # Its last figures stay; as it stopped it may have published packs that came in since.
+    assert fleet()["items"][0]["packs"]["reporting"] >= before["reporting"]
 
 
 def test_a_position_that_the_log_has_not_is_refused_and_the_others_go_on(
