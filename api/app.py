@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan
 
 from api import errors, openapi
+from api.access_grants.routes import routes as access_grants
 from api.aggregates.routes import routes as aggregates
 from api.alerts.routes import routes as alerts
 from api.audit.routes import routes as audit
@@ -31,9 +32,10 @@ from api.operation.routes import routes as operation
 from api.packs.routes import routes as packs
 from api.page.routes import FILES_PATH, PageFiles
 from api.page.routes import routes as page
+from api.platform.routes import routes as platform
 from api.quarantine.routes import routes as quarantine
 from api.roles.routes import routes as roles
-from api.routing import Allowed, AllowedInFrame
+from api.routing import Allowed, AllowedInFrame, AllowedOnPlatform
 from api.rules.routes import routes as rules
 from api.security_events.routes import routes as security_events
 from api.service_accounts.routes import routes as service_accounts
@@ -49,6 +51,7 @@ from api.version import VERSION
 
 OPEN_ROUTES: Final[dict[str, str]] = {
     "/v1/auth/token": "who signs in has nothing yet but a password",
+    "/v1/auth/password": "the former password is the credential",
     "/v1/auth/invitation": "who is invited has nothing yet but the invitation",
     "/v1/auth/refresh": "the refresh token is the credential",
     "/v1/auth/exchange": "the other issuer's token is the credential",
@@ -114,6 +117,8 @@ def described_app(
         roles,
         service_accounts,
         devices,
+        access_grants,
+        platform,
         operation,
         page,
     ):
@@ -131,7 +136,7 @@ def require_actions(app: FastAPI) -> None:
             asked = [
                 needed
                 for needed in route.dependant.dependencies
-                if isinstance(needed.call, Allowed | AllowedInFrame)
+                if isinstance(needed.call, Allowed | AllowedInFrame | AllowedOnPlatform)
             ]
             expected = 0 if route.path in OPEN_ROUTES else 1
             if len(asked) != expected:

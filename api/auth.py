@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -16,15 +17,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from api.identity.keys import KeyRing
 from api.settings import DEVELOPMENT_ISSUER, Environment, Settings
 from domain.errors import SettingsRefusedError, UnauthenticatedError
+from domain.tenancy import Role
 
 ALGORITHM: Final = "EdDSA"
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - a media type
-REQUIRED_CLAIMS: Final = ("iss", "aud", "exp", "iat", "sub", "jti", "tenant")
+REQUIRED_CLAIMS: Final = ("iss", "aud", "exp", "iat", "sub", "jti")
 REFUSED_HEADERS: Final = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64", "zip"})
 """Keys that the token itself brings or names, and extensions that would have to be understood."""
 NOT_VALID: Final = "the token is not valid, or has ended"
 """Said of every token that is refused, so that forgers aren't told what to mend."""
 DEVELOPMENT_KEY_ID: Final = "development"
+DEVELOPMENT_OPERATOR: Final = "operator:development"
 DEVELOPMENT_KEY_FILE: Final = "development-signing-key.pem"
 TOKEN_CHARACTERS_MAX: Final = 8_192
 _CACHED_TOKENS_MAX: Final = 10_000
@@ -39,10 +42,11 @@ class Claims:
     limited: to these sites and to those of these regions. key_id: of an API key; None for a token.
     epoch: that of its subject when it was issued; None for tokens of others, which know no epochs.
     session: in which its refresh token belongs with it; None for tokens without one.
+    tenant_name: None for an operator of the installation. grant: the id of that by which one acts in the tenant.
     """
 
     subject: str
-    tenant_name: str
+    tenant_name: str | None
     roles: frozenset[str]
     sites: frozenset[str] | None
     device_pack: str | None
@@ -52,6 +56,7 @@ class Claims:
     session: str | None = None
     regions: frozenset[str] | None = None
     key_id: str | None = None
+    grant: UUID | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
@@ -67,12 +72,13 @@ class Claims:
             "session": self.session,
             "regions": None if self.regions is None else sorted(self.regions),
             "key_id": self.key_id,
+            "grant": None if self.grant is None else str(self.grant),
         }
 
     @staticmethod
     def from_json(said: dict[str, Any]) -> "Claims":
         """The claims that `as_json` has written."""
-        sites, regions = said["sites"], said["regions"]
+        sites, regions, grant = said["sites"], said["regions"], said.get("grant")
         return Claims(
             subject=said["subject"],
             tenant_name=said["tenant_name"],
@@ -85,16 +91,21 @@ class Claims:
             session=said["session"],
             regions=None if regions is None else frozenset(regions),
             key_id=said["key_id"],
+            grant=None if grant is None else UUID(grant),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """A key with the one issuer whose tokens it verifies, and how long those may live."""
+    """A key with the one issuer whose tokens it verifies, and how long those may live.
+
+    ours: whether they may be of operators of the installation: other issuers speak for tenants alone.
+    """
 
     key: Ed25519PublicKey
     issuer: str
     life_s_max: int
+    ours: bool = False
 
 
 class TokenVerifier:
@@ -149,6 +160,8 @@ class TokenVerifier:
             )
             if payload["exp"] - payload["iat"] > trusted.life_s_max:
                 raise ValueError("the token lives longer than is accepted")
+            if not trusted.ours and not payload.keys().isdisjoint(("platform", "grant")):
+                raise ValueError("the issuer says what it may not say")
             return trusted, key_id, _claims(payload)
         except TOKEN_FAULTS as error:
             raise UnauthenticatedError(NOT_VALID) from error
@@ -199,12 +212,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _claims(payload: dict[str, Any]) -> Claims:
     sites, regions, pack = payload.get("sites"), payload.get("regions"), payload.get("pack")
-    epoch, session = payload.get("epoch"), payload.get("sid")
+    epoch, session, grant = payload.get("epoch"), payload.get("sid"), payload.get("grant")
     if epoch is not None and type(epoch) is not int:
         raise TypeError("epoch is no whole number")
     return Claims(
         subject=claim_text(payload["sub"]),
-        tenant_name=claim_text(payload["tenant"]),
+        tenant_name=_tenant_in(payload),
         roles=frozenset(texts_in(payload.get("roles", []))),
         sites=None if sites is None else frozenset(texts_in(sites)),
         device_pack=None if pack is None else claim_text(pack),
@@ -213,7 +226,17 @@ def _claims(payload: dict[str, Any]) -> Claims:
         epoch=epoch,
         session=None if session is None else claim_text(session),
         regions=None if regions is None else frozenset(texts_in(regions)),
+        grant=None if grant is None else UUID(claim_text(grant)),
     )
+
+
+def _tenant_in(payload: dict[str, Any]) -> str | None:
+    """The tenant that a token names; None for a token of the platform, which must not name one."""
+    if "platform" not in payload:
+        return claim_text(payload["tenant"])
+    if payload["platform"] is not True or "tenant" in payload or "grant" in payload:
+        raise ValueError("a token of the platform is of no tenant")
+    return None
 
 
 def claim_text(claim: object) -> str:
@@ -255,7 +278,8 @@ def make_verifier(
         )
     elif settings.env is Environment.DEVELOPMENT:
         key = development_key(settings.data_dir, create=True).public_key()
-        fixed = {DEVELOPMENT_KEY_ID: TrustedKey(key, DEVELOPMENT_ISSUER, settings.development_token_life_s)}
+        life_s = settings.development_token_life_s
+        fixed = {DEVELOPMENT_KEY_ID: TrustedKey(key, DEVELOPMENT_ISSUER, life_s, ours=True)}
     if settings.own_issuer in (DEVELOPMENT_ISSUER, settings.token_issuer):
         raise SettingsRefusedError("our own issuer needs a name of its own", field="BPM_OWN_ISSUER")
     known: dict[str, TrustedKey] = {}
@@ -265,7 +289,7 @@ def make_verifier(
         if key is None:
             return fixed.get(key_id)
         if known.get(key_id) is None or known[key_id].key is not key:
-            known[key_id] = TrustedKey(key, settings.own_issuer, settings.access_token_life_s)
+            known[key_id] = TrustedKey(key, settings.own_issuer, settings.access_token_life_s, ours=True)
         return known[key_id]
 
     return TokenVerifier(trusted, settings.token_audience, settings.token_leeway_s, now_s)
@@ -322,25 +346,30 @@ def development_token(
     pack: str | None = None,
 ) -> str:
     """A token of the development issuer. Raises SettingsRefusedError in production."""
+    # Each limit makes another subject, because limited credentials see their own subject's receipts alone.
+    limited_to = [*(sites or []), *(regions or []), *([] if pack is None else [pack])]
+    said: dict[str, Any] = {"tenant": tenant, "roles": [role]}
+    limits = {"sites": sites, "regions": regions, "pack": pack}
+    said |= {name: limit for name, limit in limits.items() if limit is not None}
+    return _development_token(settings, "-".join(["development", role, *limited_to]), said, now_s)
+
+
+def development_platform_token(settings: Settings, now_s: float) -> str:
+    """The same, of an operator of the installation. Raises SettingsRefusedError in production."""
+    said = {"platform": True, "roles": [Role.PLATFORM_ADMIN]}
+    return _development_token(settings, DEVELOPMENT_OPERATOR, said, now_s)
+
+
+def _development_token(settings: Settings, subject: str, said: dict[str, Any], now_s: float) -> str:
     if settings.env is Environment.PRODUCTION and "env" in settings.model_fields_set:
         raise SettingsRefusedError("development tokens are refused in production", field="BPM_ENV")
     key = development_key(settings.data_dir, create=settings.env is Environment.DEVELOPMENT)
-    # Each limit makes another subject, because limited credentials see their own subject's receipts alone.
-    limited_to = [*(sites or []), *(regions or []), *([] if pack is None else [pack])]
-    payload: dict[str, Any] = {
+    payload = said | {
         "iss": DEVELOPMENT_ISSUER,
         "aud": settings.token_audience,
-        "sub": "-".join(["development", role, *limited_to])[:_CLAIM_CHARACTERS_MAX],
+        "sub": subject[:_CLAIM_CHARACTERS_MAX],
         "jti": str(uuid.uuid4()),
         "iat": int(now_s),
         "exp": int(now_s) + settings.development_token_life_s,
-        "tenant": tenant,
-        "roles": [role],
     }
-    if sites is not None:
-        payload["sites"] = sites
-    if regions is not None:
-        payload["regions"] = regions
-    if pack is not None:
-        payload["pack"] = pack
     return jwt.encode(payload, key, ALGORITHM, {"kid": DEVELOPMENT_KEY_ID, "typ": TOKEN_TYPE})

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from api.access_grants.looks import Looks
 from api.answer_cache import AnswerCache
 from api.audit.retention import AuditRetention
 from api.auth import NOT_VALID, Claims
@@ -22,8 +23,9 @@ from api.live.seats import Seats
 from api.metrics import Metrics
 from api.packs.cache import PackCache
 from api.page.sign_in import DevelopmentSignIn
+from api.platform.parts import Platform
 from api.quarantine.sweeping import Sweeper
-from api.rates import Rate, RateKind, RateLimiter
+from api.rates import OwnLeases, Rate, RateKind, RateLimiter
 from api.rights import RightsCache
 from api.runner import Runner
 from api.security_events.recorder import RecorderLimits, SecurityRecorder
@@ -34,9 +36,10 @@ from api.topic import make_topic_runner
 from api.usage.meter import Meter
 from domain import api_keys
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
-from domain.errors import SettingsRefusedError, UnauthenticatedError
+from domain.errors import ForbiddenError, SettingsRefusedError, UnauthenticatedError
+from domain.operators import Operator
 from domain.security import SecurityKind
-from domain.tenancy import PARTITION_ZERO, Actor
+from domain.tenancy import PARTITION_ZERO, PLATFORM, Actor, Role
 from ingest.columns import BodyLimits
 from ingest.validate import TimeLimits
 from storage.counting import CountingLimits, CountingStore
@@ -53,6 +56,10 @@ from streams.limits import OwnerLimits, RunnerLimits
 from streams.pipeline import PipelineLimits
 from streams.ports import Stage
 
+_OF_PLATFORM = (
+    "the token is that of an operator of the installation, who sees no tenant: where one has given access, ask"
+    " POST /v1/platform/grants/{id}/token for a token of that tenant"
+)
 _REGISTRY_CONNECTIONS_MAX = 4
 _CONNECT_TIMEOUT_S = 10
 
@@ -93,6 +100,8 @@ class Engine:
     security: SecurityRecorder
     rates: RateLimiter
     meter: Meter
+    platform: Platform
+    looks: Looks
     directory: Pool
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
@@ -117,11 +126,25 @@ class Engine:
             await self.keys.require_valid(claims.key_id)
 
     async def actor_of_claims(self, claims: Claims) -> Actor:
-        """The caller that a verified token names. Raises UnauthenticatedError, and what `Place.require_near` does."""
+        """The caller that a verified token names.
+
+        Raises UnauthenticatedError, ForbiddenError for an operator of the installation, and what `Place.require_near`
+        does.
+        """
+        if claims.tenant_name is None:
+            self.identity.revocations.require_valid(PLATFORM, claims)
+            raise ForbiddenError(_OF_PLATFORM)
         tenant = await self._tenant(claims.tenant_name)
         tenant.place.require_near(tenant.name)
+        if claims.grant is not None and self.clock.now_ms() >= claims.expires_at_s * MILLISECONDS_PER_SECOND:
+            raise UnauthenticatedError(NOT_VALID)
         self.identity.revocations.require_valid(tenant.tenant_id, claims)
         return await self.rights.actor_of(tenant, claims)
+
+    def operator_of_claims(self, claims: Claims) -> Operator:
+        """The operator of the installation that a verified token of no tenant names. Raises UnauthenticatedError."""
+        self.identity.revocations.require_valid(PLATFORM, claims)
+        return Operator(claims.subject, frozenset(role for role in Role if role in claims.roles))
 
     async def actor_with(
         self,
@@ -162,6 +185,10 @@ class Engine:
         """Raises what says why the tenant isn't served here (any more)."""
         tenant = await self._tenant(tenant_name)
         tenant.place.require_near(tenant.name)
+
+    def forget_tenant(self, name: str) -> None:
+        """Ask anew, after a change in this process."""
+        self._tenants.pop(name, None)
 
     async def _tenant(self, name: str) -> Tenant:
         cached = self._tenants.get(name)
@@ -287,6 +314,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
     hub = _hub(settings, access, directory)
     identity = make_identity(settings, ingest, directory, clock)
     identity.revocations.on_ended = hub.recheck
+    transactions = Transactions(requests)
     outside = make_outside(settings, access.as_role(INGEST_ROLE, settings), clock, metrics, reached)
     return Engine(
         settings=settings,
@@ -300,7 +328,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         packs=PackCache(registry),
         answers=AnswerCache(settings.answers_kept_bytes_max),
         aliases=AliasCache(registry),
-        transactions=Transactions(requests),
+        transactions=transactions,
         runner=runner,
         counter=counter,
         metrics=metrics,
@@ -327,6 +355,17 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
             metrics.count_refused,
         ),
         meter=Meter(directory, lambda: datetime.now(UTC), settings.usage_flush_s, settings.usage_known_s),
+        platform=Platform(
+            ingest,
+            RateLimiter(
+                OwnLeases(time.monotonic),
+                _rates(settings),
+                settings.rate_lease_s,
+                time.monotonic,
+                metrics.count_refused,
+            ),
+        ),
+        looks=Looks(transactions, time.monotonic),
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},

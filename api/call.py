@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from api.bootstrap import Engine
+from domain.operators import Doer, Operator
 from domain.tenancy import Actor
 from storage.transactions import Transaction
 
@@ -24,3 +25,18 @@ class Call:
     def snapshot(self) -> AbstractAsyncContextManager[Transaction]:
         """A read-only transaction of the actor's; all its reads see one state."""
         return self.engine.transactions.begin(self.actor, self.request_id, read_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformCall:
+    """An operator of the installation that may do what its route does."""
+
+    engine: Engine
+    operator: Operator
+    request_id: str
+    client_address: str | None = None
+
+    @property
+    def doer(self) -> Doer:
+        """Who does it, for logs."""
+        return Doer(self.operator.subject, self.request_id, self.client_address)

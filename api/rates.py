@@ -17,7 +17,8 @@ from psycopg_pool import PoolTimeout
 
 from api.logs import logger
 from domain.errors import RateLimitedError
-from domain.tenancy import Actor, TenantId
+from domain.operators import Operator
+from domain.tenancy import PLATFORM, Actor, TenantId
 
 log: Final = logger(__name__)
 
@@ -56,6 +57,25 @@ class Leases(Protocol):
         """How much of what is wanted the bucket gave."""
 
 
+class OwnLeases:
+    """Buckets of this process alone, for callers who are few."""
+
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s = monotonic_s
+        self._held: dict[tuple[TenantId, str, str], tuple[float, float]] = {}
+
+    async def lease(
+        self, tenant_id: TenantId, kind: str, subject: str, *, wanted: float, per_s: float, burst: float
+    ) -> float:
+        """How much of what is wanted the bucket gave."""
+        key, now_s = (tenant_id, kind, subject), self._monotonic_s()
+        left, at_s = self._held.get(key, (burst, now_s))
+        left = min(burst, left + (now_s - at_s) * per_s)
+        granted = min(wanted, left)
+        self._held[key] = left - granted, now_s
+        return granted
+
+
 @dataclass(slots=True)
 class _Bucket:
     """left: what is leased and not spent; below zero after a body that was larger. empty_until_s: nothing comes."""
@@ -90,7 +110,11 @@ class RateLimiter:
     async def take_request(self, actor: Actor) -> None:
         """Count a request. Raises RateLimitedError."""
         for kind in _REQUESTS:
-            await self._take(actor, kind, 1.0, 1.0)
+            await self._take(actor.tenant_id, actor.subject, kind, 1.0, 1.0)
+
+    async def take_platform_request(self, operator: Operator) -> None:
+        """Count a request of an operator of the installation. Raises RateLimitedError."""
+        await self._take(PLATFORM, operator.subject, RateKind.SUBJECT_REQUESTS, 1.0, 1.0)
 
     async def take_readings(self, actor: Actor, count: int) -> None:
         """Count a body's readings. Raises RateLimitedError.
@@ -98,11 +122,13 @@ class RateLimiter:
         A body that is larger than what is left goes in whole, and is paid off.
         """
         for kind in _READINGS:
-            await self._take(actor, kind, float(count), 0.0)
+            await self._take(actor.tenant_id, actor.subject, kind, float(count), 0.0)
 
-    async def _take(self, actor: Actor, kind: RateKind, amount: float, least: float) -> None:
+    async def _take(
+        self, tenant_id: TenantId, subject: str, kind: RateKind, amount: float, least: float
+    ) -> None:
         """Spend an amount once `least` is left, or more than nothing."""
-        key = (actor.tenant_id, kind, actor.subject if kind in _OF_SUBJECT else "")
+        key = (tenant_id, kind, subject if kind in _OF_SUBJECT else "")
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= _BUCKETS_MAX:

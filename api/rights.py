@@ -35,6 +35,7 @@ class RightsCache:
             device_pack=claims.device_pack,
             custom_roles=frozenset(own.roles[name] for name in known) if own is not None else frozenset(),
             unknown_roles=named - known,
+            grant=claims.grant,
         )
 
     def forget(self, tenant_id: TenantId) -> None:

@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from api import spreadsheet
 from api.bootstrap import Engine
-from api.call import Call
+from api.call import Call, PlatformCall
 from api.freshness import with_tag
 from domain.clock import from_ms
 from domain.errors import (
@@ -33,7 +33,7 @@ from domain.errors import (
     RequestTimeoutError,
     UnsupportedFormatError,
 )
-from domain.policy import Action, decide
+from domain.policy import Action, PlatformAction, decide, decide_on_platform
 from domain.tenancy import Actor
 from ingest.bodies import moments
 from ingest.bodies.native import decode_strictly
@@ -78,11 +78,46 @@ class Allowed:
         decision = decide(actor, self.action)
         if not decision.allowed:
             raise ForbiddenError(decision.reason)
-        if self.action.changes:
-            await engine_of(request).require_settled(actor.tenant_name)
-        await engine_of(request).meter_request(actor, sends_readings=self.action is Action.TELEMETRY_WRITE)
-        client = None if request.client is None else request.client.host
-        return Call(engine_of(request), actor, str(request.scope["request_id"]), client)
+        if self.action.changes or actor.grant is not None:
+            await engine.require_settled(actor.tenant_name)
+        await engine.meter_request(actor, sends_readings=self.action is Action.TELEMETRY_WRITE)
+        request_id, client = _origin_of(request)
+        await engine.looks.note(actor, request.method, _path_of(request), request_id, client)
+        return Call(engine, actor, request_id, client)
+
+
+def _origin_of(request: Request) -> tuple[str, str | None]:
+    """The request's id, and the address that it came from."""
+    return str(request.scope["request_id"]), None if request.client is None else request.client.host
+
+
+def _path_of(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedOnPlatform:
+    """Dependency of every route under /v1/platform: the call, if the policy lets its operator do the action."""
+
+    action: PlatformAction
+
+    async def __call__(
+        self,
+        request: Request,
+        _: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+    ) -> PlatformCall:
+        engine = engine_of(request)
+        claims = await engine.claims_of(request.headers.get("authorization"))
+        if claims.tenant_name is not None:
+            request.scope[ACTOR] = actor = await engine.actor_of_claims(claims)
+            await engine.rates.take_request(actor)
+            raise ForbiddenError("this is for operators of the installation, who belong to no tenant")
+        operator = engine.operator_of_claims(claims)
+        await engine.platform.rates.take_platform_request(operator)
+        decision = decide_on_platform(operator, self.action)
+        if not decision.allowed:
+            raise ForbiddenError(decision.reason)
+        return PlatformCall(engine, operator, *_origin_of(request))
 
 
 @dataclass(frozen=True, slots=True)

@@ -315,6 +315,10 @@ class Settings(BaseSettings):
     tenant_grace_days: float = Field(
         30.0, ge=0, description="a deleted tenant can be taken back for so long; then it may be erased"
     )
+    access_grant_hours_max: float = Field(
+        72.0, gt=0, description="so long a tenant may let operators of the installation act in it at once"
+    )
+    access_grants_max: int = Field(100, gt=0, description="open access grants of a tenant; then 409")
     usage_flush_s: float = Field(
         5.0,
         gt=0,

@@ -23,7 +23,7 @@ from api.settings import Environment, Settings
 from domain.tenancy import Role
 from storage.database import INGEST_ROLE, conninfo_as
 from storage.embedded_postgres import Connections, connections_of_running
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 
 READY_S_MAX = 120.0
 STOP_S_MAX = 90.0

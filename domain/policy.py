@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from domain.errors import ForbiddenError
+from domain.operators import Operator
 from domain.tenancy import Actor, Role
 
 
@@ -48,12 +49,24 @@ class Action(StrEnum):
     SERVICE_ACCOUNT_WRITE = "service-account:write"
     DEVICE_READ = "device:read"
     DEVICE_WRITE = "device:write"
+    ACCESS_GRANT_READ = "access-grant:read"
+    ACCESS_GRANT_WRITE = "access-grant:write"
     OWN_PERMISSIONS_READ = "own-permissions:read"
 
     @property
     def changes(self) -> bool:
         """Whether it changes what is kept of the tenant. A ticket is no such thing: it holds for half a minute."""
         return self is not Action.TICKET_WRITE and not self.value.endswith(":read")
+
+
+class PlatformAction(StrEnum):
+    """What is done to tenants as customers, by who runs the installation; nothing of it shows what a tenant holds."""
+
+    TENANT_READ = "platform-tenant:read"
+    TENANT_WRITE = "platform-tenant:write"
+    LOG_READ = "platform-log:read"
+    GRANT_READ = "platform-grant:read"
+    GRANT_USE = "platform-grant:use"
 
 
 _OWN: Final = frozenset({Action.OWN_PERMISSIONS_READ})
@@ -89,7 +102,9 @@ class RoleMeaning:
 
 
 ROLES: Final[dict[Role, RoleMeaning]] = {
-    Role.PLATFORM_ADMIN: RoleMeaning("runs the installation; sees nothing of a tenant", _OWN),
+    Role.PLATFORM_ADMIN: RoleMeaning(
+        "runs the installation, as an operator who belongs to no tenant; sees nothing of a tenant", _OWN
+    ),
     Role.TENANT_ADMIN: RoleMeaning("runs the tenant", frozenset(Action)),
     Role.FLEET_MANAGER: RoleMeaning(
         "keeps the fleet: packs, groups, sites, models, its rules, alerts and who is told of them",
@@ -164,6 +179,7 @@ ROLES: Final[dict[Role, RoleMeaning]] = {
             Action.ROLE_READ,
             Action.SERVICE_ACCOUNT_READ,
             Action.DEVICE_READ,
+            Action.ACCESS_GRANT_READ,
         },
     ),
     Role.ANALYST: RoleMeaning("reads the fleet, and how its readings came to be what they are", _READS),
@@ -180,6 +196,10 @@ ROLES: Final[dict[Role, RoleMeaning]] = {
 
 GRANTS: Final[dict[Role, frozenset[Action]]] = {role: meaning.grants for role, meaning in ROLES.items()}
 
+PLATFORM_GRANTS: Final[dict[Role, frozenset[PlatformAction]]] = {
+    Role.PLATFORM_ADMIN: frozenset(PlatformAction)
+}
+"""What roles grant to operators of the installation."""
 
 BEYOND_SITES: Final = frozenset(
     {
@@ -206,12 +226,28 @@ BEYOND_SITES: Final = frozenset(
         Action.SERVICE_ACCOUNT_WRITE,
         Action.DEVICE_READ,
         Action.DEVICE_WRITE,
+        Action.ACCESS_GRANT_READ,
+        Action.ACCESS_GRANT_WRITE,
     }
 )
 """Actions that reach all sites of a tenant: a model's limits and key aliases judge every site's readings, what was set
 aside may name any pack, a batch that is corrected may hold readings of every site, rules, silences and saved groups
 hold packs of every site, the audit log tells of all changes, roles and accounts are held everywhere, and users may be
 given any site. A credential that is limited to sites is refused them.
+"""
+
+BEYOND_GRANTS: Final = frozenset(
+    {
+        Action.USER_WRITE,
+        Action.ROLE_WRITE,
+        Action.SERVICE_ACCOUNT_WRITE,
+        Action.DEVICE_WRITE,
+        Action.CHANNEL_WRITE,
+        Action.ACCESS_GRANT_WRITE,
+    }
+)
+"""Actions that make what outlasts a timed access: credentials, what they may do, ways out for data, and more access.
+Who acts by an access grant is refused them, whatever its roles.
 """
 
 
@@ -240,6 +276,8 @@ def decide(actor: Actor, action: Action, resource: Resource | None = None) -> De
     granting = _granting_role(actor, action)
     if granting is None:
         return Decision(False, _refusal(actor, action))
+    if actor.grant is not None and action in BEYOND_GRANTS:
+        return Decision(False, f"{action} would outlast the access grant by which the operator acts")
     if actor.sites is not None and action in BEYOND_SITES:
         return Decision(False, f"{action} reaches all sites; the credential is limited to some")
     if resource is not None and not actor.sees_site(resource.site):
@@ -251,6 +289,14 @@ def decide(actor: Actor, action: Action, resource: Resource | None = None) -> De
         own = actor.device_pack
         if resource.pack != own:
             return Decision(False, f"the credential is that of the pack {own}, and sends for no other")
+    return Decision(True, f"role {granting} grants {action}")
+
+
+def decide_on_platform(operator: Operator, action: PlatformAction) -> Decision:
+    """Whether one of the operator's roles grants the action."""
+    granting = min((role for role in operator.roles if action in PLATFORM_GRANTS.get(role, ())), default=None)
+    if granting is None:
+        return Decision(False, f"{action} is granted by none of the roles held")
     return Decision(True, f"role {granting} grants {action}")
 
 

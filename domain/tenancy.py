@@ -4,9 +4,13 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType
+from uuid import UUID
 
 TenantId = NewType("TenantId", int)
 """Internal number of a tenant; never leaves the engine."""
+
+PLATFORM: Final = TenantId(0)
+"""Stands for the installation where a tenant's number is expected; no tenant has it."""
 
 PackNumber = NewType("PackNumber", int)
 """Dense number of a pack, global over tenants and never reused; never leaves the engine."""
@@ -81,6 +85,7 @@ class Actor:
     `sites` is None when the credential is not limited to certain sites, else their names.
     `device_pack` is the external id of the pack whose own device this is, or None.
     `unknown_roles` are named by the credential, but are neither built in nor the tenant's; they grant nothing.
+    `grant` is that by which an operator of the installation acts in the tenant for a time, or None.
     """
 
     subject: str
@@ -91,6 +96,7 @@ class Actor:
     device_pack: str | None = None
     custom_roles: frozenset[CustomRole] = frozenset()
     unknown_roles: frozenset[str] = frozenset()
+    grant: UUID | None = None
 
     @property
     def role_names(self) -> list[str]:

@@ -189,6 +189,7 @@ MOVED: Final = (
 
 NOT_MOVED: Final = {
     "tenants": "its row is made anew, with what it says",
+    "access_grants": "they are for operators of this installation",
     "sessions": "their tokens are of this cell's issuer",
     "security_events": "they tell of requests to this installation",
     "rate_buckets": "of this installation; the target fills its own",

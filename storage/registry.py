@@ -139,13 +139,6 @@ def _tenure(row: DictRow, known: dict[str, Limits]) -> Tenure:
     )
 
 
-def create_tenant(conninfo: str, name: str, *, register_unknown_packs: bool) -> bool:
-    """Whether the tenant is new; a known one is left as it is. Raises psycopg.errors.CheckViolation for the name."""
-    parameters = {"name": name, "register": register_unknown_packs}
-    with psycopg.connect(conninfo) as connection:
-        return connection.execute(query("registry.create_tenant"), parameters).fetchone() is not None
-
-
 def hand_over(conninfo: str, pack: str, giver: str, taker: str, taken_as: str, starts: datetime) -> None:
     """Let another tenant hold a pack from `starts` on, under an external id of its own.
 

@@ -138,6 +138,39 @@ ALTER FUNCTION bpm.sites_of_user(of_tenant integer, of_user uuid) OWNER TO bpm_o
 
 COMMENT ON FUNCTION bpm.sites_of_user(of_tenant integer, of_user uuid) IS 'Names of the sites to which a user is limited.';
 
+CREATE TABLE bpm.access_grants (
+    tenant_id integer NOT NULL,
+    grant_no bigint NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    subject text,
+    roles text[] NOT NULL,
+    reason text NOT NULL,
+    granted_by text NOT NULL,
+    granted_at timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    revoked_by text,
+    CONSTRAINT access_grants_check CHECK ((ends_at > granted_at)),
+    CONSTRAINT access_grants_check1 CHECK (((revoked_at IS NULL) = (revoked_by IS NULL)))
+);
+
+ALTER TABLE ONLY bpm.access_grants FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.access_grants OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.access_grants IS 'What a tenant lets operators of the installation do in it, until when and why.';
+
+COMMENT ON COLUMN bpm.access_grants.subject IS 'The one operator for whom it is; NULL for all.';
+
+ALTER TABLE bpm.access_grants ALTER COLUMN grant_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.access_grants_grant_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE bpm.alert_actions (
     tenant_id integer NOT NULL,
     id uuid NOT NULL,
@@ -808,6 +841,36 @@ ALTER TABLE bpm.models OWNER TO bpm_owner;
 
 COMMENT ON COLUMN bpm.models.limits IS 'Plausible values by measure: {"temperature_c": {"minimum": -30, "maximum": 80}}.';
 
+CREATE TABLE bpm.operator_sessions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    operator_id uuid NOT NULL,
+    handle_digest bytea NOT NULL,
+    secret_digest bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE bpm.operator_sessions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.operator_sessions IS 'As sessions, of operators.';
+
+CREATE TABLE bpm.operators (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    login text NOT NULL,
+    state text DEFAULT 'invited'::text NOT NULL,
+    password_hash text,
+    invitation_digest bytea,
+    invitation_expires_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT operators_check CHECK (((invitation_digest IS NULL) = (invitation_expires_at IS NULL))),
+    CONSTRAINT operators_check1 CHECK (((state <> 'active'::text) OR (password_hash IS NOT NULL))),
+    CONSTRAINT operators_state_check CHECK ((state = ANY (ARRAY['invited'::text, 'active'::text, 'suspended'::text])))
+);
+
+ALTER TABLE bpm.operators OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.operators.login IS 'Login name or e-mail address in small letters.';
+
 CREATE TABLE bpm.pack_days (
     tenant_id integer NOT NULL,
     pack_id integer NOT NULL,
@@ -939,6 +1002,41 @@ COMMENT ON COLUMN bpm.partitions.applied_batch_no IS 'pack_state holds the readi
 COMMENT ON COLUMN bpm.partitions.closed_before IS 'Quarter-hours that start before are closed: a reading that touches one leaves a note. Moves forward only.';
 
 COMMENT ON COLUMN bpm.partitions.arrivals IS 'Grows when packs arrive with their history: an owner whose memory is of before loads it again.';
+
+CREATE TABLE bpm.platform_epochs (
+    holder text NOT NULL,
+    epoch bigint NOT NULL,
+    raised_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE bpm.platform_epochs OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.platform_epochs IS 'As credential_epochs, of operators and their sessions.';
+
+CREATE TABLE bpm.platform_log (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    subject text NOT NULL,
+    client_address text,
+    action text NOT NULL,
+    resource text NOT NULL,
+    resource_id text NOT NULL,
+    after jsonb,
+    request_id text NOT NULL
+);
+
+ALTER TABLE bpm.platform_log OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.platform_log IS 'What was done to tenants and operators, by whom: nothing of what tenants hold. It outlives them, and is never changed.';
+
+ALTER TABLE bpm.platform_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bpm.platform_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE bpm.platform_security_events (
     event_no bigint NOT NULL,
@@ -1532,6 +1630,12 @@ ALTER TABLE bpm.window_notes OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.window_notes IS 'Closed quarter-hours that a batch touched and that must be counted again; one row a batch, so that no two writers share one.';
 
+ALTER TABLE ONLY bpm.access_grants
+    ADD CONSTRAINT access_grants_pkey PRIMARY KEY (tenant_id, grant_no);
+
+ALTER TABLE ONLY bpm.access_grants
+    ADD CONSTRAINT access_grants_tenant_id_id_key UNIQUE (tenant_id, id);
+
 ALTER TABLE ONLY bpm.alert_actions
     ADD CONSTRAINT alert_actions_pkey PRIMARY KEY (tenant_id, partition_no, seq);
 
@@ -1631,6 +1735,18 @@ ALTER TABLE ONLY bpm.models
 ALTER TABLE ONLY bpm.models
     ADD CONSTRAINT models_tenant_id_name_key UNIQUE (tenant_id, name);
 
+ALTER TABLE ONLY bpm.operator_sessions
+    ADD CONSTRAINT operator_sessions_handle_digest_key UNIQUE (handle_digest);
+
+ALTER TABLE ONLY bpm.operator_sessions
+    ADD CONSTRAINT operator_sessions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY bpm.operators
+    ADD CONSTRAINT operators_login_key UNIQUE (login);
+
+ALTER TABLE ONLY bpm.operators
+    ADD CONSTRAINT operators_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY bpm.pack_days
     ADD CONSTRAINT pack_days_pkey PRIMARY KEY (pack_id, starts, tenure_no);
 
@@ -1660,6 +1776,12 @@ ALTER TABLE ONLY bpm.partition_reports
 
 ALTER TABLE ONLY bpm.partitions
     ADD CONSTRAINT partitions_pkey PRIMARY KEY (partition_no);
+
+ALTER TABLE ONLY bpm.platform_epochs
+    ADD CONSTRAINT platform_epochs_pkey PRIMARY KEY (holder);
+
+ALTER TABLE ONLY bpm.platform_log
+    ADD CONSTRAINT platform_log_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY bpm.platform_security_events
     ADD CONSTRAINT platform_security_events_pkey PRIMARY KEY (event_no);
@@ -1850,6 +1972,10 @@ CREATE UNIQUE INDEX erasures_unfinished ON bpm.erasures USING btree (tenant_no) 
 
 CREATE INDEX imports_by_time ON bpm.imports USING btree (tenant_id, created_at, id);
 
+CREATE INDEX operator_sessions_of_operator ON bpm.operator_sessions USING btree (operator_id, created_at);
+
+CREATE INDEX operators_by_invitation ON bpm.operators USING btree (invitation_digest);
+
 CREATE INDEX pack_days_by_day ON bpm.pack_days USING btree (tenant_id, day);
 
 CREATE INDEX platform_security_events_at ON bpm.platform_security_events USING brin (at);
@@ -1910,7 +2036,12 @@ CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.
 
 CREATE TRIGGER audit_log_keeps_the_last_90_days BEFORE DELETE ON bpm.audit_log FOR EACH ROW EXECUTE FUNCTION bpm.guard_audit_log();
 
+CREATE TRIGGER platform_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.platform_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.refuse_change();
+
 CREATE TRIGGER tenures_note_change BEFORE UPDATE ON bpm.tenures FOR EACH ROW EXECUTE FUNCTION bpm.note_tenure_change();
+
+ALTER TABLE ONLY bpm.access_grants
+    ADD CONSTRAINT access_grants_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.alert_actions
     ADD CONSTRAINT alert_actions_tenant_id_alert_id_fkey FOREIGN KEY (tenant_id, alert_id) REFERENCES bpm.alerts(tenant_id, id);
@@ -2004,6 +2135,9 @@ ALTER TABLE ONLY bpm.key_aliases
 
 ALTER TABLE ONLY bpm.models
     ADD CONSTRAINT models_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.operator_sessions
+    ADD CONSTRAINT operator_sessions_operator_id_fkey FOREIGN KEY (operator_id) REFERENCES bpm.operators(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY bpm.pack_group_members
     ADD CONSTRAINT pack_group_members_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -2128,6 +2262,8 @@ ALTER TABLE ONLY bpm.window_marks
 ALTER TABLE ONLY bpm.window_notes
     ADD CONSTRAINT window_notes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE bpm.access_grants ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.alert_actions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.alert_clearances ENABLE ROW LEVEL SECURITY;
@@ -2205,6 +2341,8 @@ ALTER TABLE bpm.sites ENABLE ROW LEVEL SECURITY;
 ALTER TABLE bpm.submissions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.superseded_readings ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant ON bpm.access_grants TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.alert_actions TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -2326,6 +2464,14 @@ GRANT SELECT,DELETE ON TABLE bpm.sites TO bpm_eraser;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.user_sites TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.user_sites TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.user_sites TO bpm_eraser;
+
+GRANT SELECT,DELETE ON TABLE bpm.access_grants TO bpm_eraser;
+GRANT SELECT,INSERT ON TABLE bpm.access_grants TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.access_grants TO bpm_ingest;
+
+GRANT UPDATE(revoked_at) ON TABLE bpm.access_grants TO bpm_app;
+
+GRANT UPDATE(revoked_by) ON TABLE bpm.access_grants TO bpm_app;
 
 GRANT SELECT ON TABLE bpm.alert_actions TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.alert_actions TO bpm_ingest;
@@ -2473,6 +2619,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE bpm.models TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.models TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.models TO bpm_eraser;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.operator_sessions TO bpm_ingest;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.operators TO bpm_ingest;
+
 GRANT SELECT ON TABLE bpm.pack_days TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.pack_days TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.pack_days TO bpm_eraser;
@@ -2504,6 +2654,10 @@ GRANT SELECT ON TABLE bpm.partitions TO bpm_eraser;
 GRANT SELECT(partition_no) ON TABLE bpm.partitions TO bpm_app;
 
 GRANT UPDATE(arrivals) ON TABLE bpm.partitions TO bpm_eraser;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.platform_epochs TO bpm_ingest;
+
+GRANT SELECT,INSERT ON TABLE bpm.platform_log TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.platform_security_events TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.platform_security_events TO bpm_eraser;

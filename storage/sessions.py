@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,8 +12,10 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import DictRow
 
+from domain import operators, users
+from domain.operators import Doer
 from domain.tenancy import TenantId
-from domain.users import UserState, subject_of
+from domain.users import UserState
 from storage.database import query
 from storage.epochs import epoch_of, holder_of_session, holder_of_subject, raise_epoch_of
 from storage.transactions import Pool
@@ -33,12 +35,29 @@ class SessionLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Realm:
+    """Whose sessions: the file of their queries, what their secrets begin with, and what the people are called."""
+
+    queries: str
+    prefix: str
+    subject_of: Callable[[UUID], str]
+
+
+USERS: Final = Realm("sessions", "", users.subject_of)
+OPERATORS: Final = Realm("operator_sessions", "operator.", operators.subject_of)
+"""Of a sign that secrets have nowhere else, so that theirs are told from those of users."""
+
+
+@dataclass(frozen=True, slots=True)
 class FoundUser:
-    """Whom a login or an invitation names; password_hash is None for a user without a password."""
+    """Whom a login or an invitation names; password_hash is None for a user without a password.
+
+    tenant: None for an operator of the installation.
+    """
 
     tenant_id: TenantId
     id: UUID
-    tenant: str
+    tenant: str | None
     login: str
     password_hash: str | None = None
 
@@ -48,8 +67,8 @@ class Session:
     """A session as it is after signing in or refreshing: what its tokens say of the user, and its refresh token."""
 
     id: UUID
-    user_id: UUID
-    tenant: str
+    subject: str
+    tenant: str | None
     login: str
     roles: Sequence[str]
     sites: Sequence[str] | None
@@ -68,13 +87,14 @@ def digest(secret: str) -> bytes:
 
 
 class SignIns:
-    """The stored half of signing in, across tenants."""
+    """The stored half of signing in, across tenants; or of operators, whose `tenant` is None."""
 
-    def __init__(self, pool: Pool, limits: SessionLimits) -> None:
+    def __init__(self, pool: Pool, limits: SessionLimits, realm: Realm = USERS) -> None:
         self._pool = pool
         self._limits = limits
+        self._realm = realm
 
-    async def find(self, tenant: str, login: str) -> FoundUser | None:
+    async def find(self, tenant: str | None, login: str) -> FoundUser | None:
         """The active user of a login; in one query, so that an unknown tenant takes as long as an unknown user."""
         row = await self._one("find", {"tenant": tenant, "login": login})
         if row is None or row["state"] != UserState.ACTIVE:
@@ -93,7 +113,9 @@ class SignIns:
                 return None
             if rehashed is not None:
                 key = {"tenant_id": user.tenant_id, "id": user.id}
-                await _one(connection, "rehash", key | {"hash": rehashed, "former": user.password_hash})
+                await self._one_of(
+                    connection, "rehash", key | {"hash": rehashed, "former": user.password_hash}
+                )
             return await self._begin(connection, row, now)
 
     async def accept(
@@ -102,38 +124,56 @@ class SignIns:
         invitation: str,
         password_hash: str,
         now: datetime,
-        *,
-        request_id: str,
-        client_address: str | None,
+        by: Doer,
     ) -> Session | None:
         """The first session of a user who has chosen a password; None when the invitation was used meanwhile.
 
         All sessions before it end, because an invitation is also how a forgotten password is replaced.
         """
-        key = {"tenant_id": user.tenant_id, "id": user.id}
-        subject = subject_of(user.id)
+        given = {"tenant_id": user.tenant_id, "id": user.id, "hash": password_hash}
         async with self._pool.connection() as connection, connection.transaction():
-            given = {"digest": digest(invitation), "now": now, "hash": password_hash}
-            if await _one(connection, "accept", key | given) is None:
+            used = {"digest": digest(invitation), "now": now}
+            if await self._one_of(connection, "accept", given | used) is None:
                 return None
-            await _one(connection, "end_of_user", key)
-            await raise_epoch_of(connection, user.tenant_id, holder_of_subject(subject))
-            noted = {
-                "tenant_id": user.tenant_id,
-                "subject": subject,
-                "action": "users.accepted",
-                "resource": "users",
-                "resource_id": str(user.id),
-                "before": None,
-                "after": None,
-                "request_id": request_id,
-                "client_address": client_address,
-                "site": None,
-            }
-            await connection.execute(query("records.audit"), noted)
-            row = await _one(connection, "user", key)
-            assert row is not None  # noqa: S101 - the row is locked
-            return await self._begin(connection, row, now)
+            return await self._begin_anew(connection, user, now, "accepted", by)
+
+    async def change_password(
+        self, user: FoundUser, password_hash: str, now: datetime, by: Doer
+    ) -> Session | None:
+        """The first session with another password; None when the password was changed meanwhile.
+
+        All sessions before it end.
+        """
+        given = {"tenant_id": user.tenant_id, "id": user.id, "hash": password_hash}
+        async with self._pool.connection() as connection, connection.transaction():
+            changed = given | {"former": user.password_hash}
+            if await self._one_of(connection, "set_password", changed) is None:
+                return None
+            return await self._begin_anew(connection, user, now, "password_changed", by)
+
+    async def _begin_anew(
+        self,
+        connection: psycopg.AsyncConnection[DictRow],
+        user: FoundUser,
+        now: datetime,
+        action: str,
+        by: Doer,
+    ) -> Session:
+        """A session after a change of the locked user, with which all former ones end."""
+        key = {"tenant_id": user.tenant_id, "id": user.id}
+        subject = self._realm.subject_of(user.id)
+        await self._one_of(connection, "end_of_user", key)
+        await raise_epoch_of(connection, user.tenant_id, holder_of_subject(subject))
+        noted = {
+            "subject": subject,
+            "action": action,
+            "request_id": by.request_id,
+            "client_address": by.client_address,
+        }
+        await self._one_of(connection, "note", key | noted)
+        row = await self._one_of(connection, "user", key)
+        assert row is not None  # noqa: S101 - the row is locked
+        return await self._begin(connection, row, now)
 
     async def refresh(self, refresh_token: str, now: datetime) -> Session | None:
         """The session with its next refresh token; None for a token of no session.
@@ -141,7 +181,7 @@ class SignIns:
         Raises ReusedError for a token that was used before: then the session has ended, as its tokens may be in
         other hands.
         """
-        handle, secret = _parts(refresh_token)
+        handle, secret = self._parts(refresh_token)
         found = await self._one("of_handle", {"handle_digest": digest(handle)})
         if found is None:
             return None
@@ -149,7 +189,7 @@ class SignIns:
             if row is None or row["state"] != UserState.ACTIVE:
                 return None
             following = secrets.token_urlsafe(_SECRET_BYTES)
-            rotated = await _one(
+            rotated = await self._one_of(
                 connection,
                 "rotate",
                 {
@@ -171,7 +211,7 @@ class SignIns:
 
     async def end(self, refresh_token: str, now: datetime) -> bool:
         """End the session of a refresh token, and its access tokens; whether there was one."""
-        handle, _ = _parts(refresh_token)
+        handle, _ = self._parts(refresh_token)
         found = await self._one("of_handle", {"handle_digest": digest(handle)})
         if found is None:
             return False
@@ -181,7 +221,7 @@ class SignIns:
     async def _end(
         self, connection: psycopg.AsyncConnection[DictRow], tenant_id: TenantId, handle: str, now: datetime
     ) -> bool:
-        ended = await _one(connection, "end", {"handle_digest": digest(handle), "now": now})
+        ended = await self._one_of(connection, "end", {"handle_digest": digest(handle), "now": now})
         if ended is None:
             return False
         await raise_epoch_of(connection, tenant_id, holder_of_session(str(ended["session"])))
@@ -194,9 +234,9 @@ class SignIns:
         key = {"tenant_id": row["tenant_id"], "id": row["id"]}
         ends = self._ends(now)
         digests = {"handle_digest": digest(handle), "secret_digest": digest(secret)}
-        made = await _one(connection, "insert", key | digests | ends | {"now": now})
+        made = await self._one_of(connection, "insert", key | digests | ends | {"now": now})
         assert made is not None  # noqa: S101 - INSERT … RETURNING
-        await _one(connection, "end_surplus", key | {"sessions_max": self._limits.sessions_max})
+        await self._one_of(connection, "end_surplus", key | {"sessions_max": self._limits.sessions_max})
         return await self._session(connection, row, made["session"], handle + secret, ends["expires_at"])
 
     async def _session(
@@ -207,16 +247,17 @@ class SignIns:
         refresh_token: str,
         expires_at: datetime,
     ) -> Session:
-        holder = holder_of_subject(subject_of(row["id"]))
+        subject = self._realm.subject_of(row["id"])
+        holder = holder_of_subject(subject)
         return Session(
             id=session_id,
-            user_id=row["id"],
+            subject=subject,
             tenant=row["tenant"],
             login=row["login"],
             roles=row["roles"],
             sites=row["sites"],
             epoch=await epoch_of(connection, row["tenant_id"], holder),
-            refresh_token=refresh_token,
+            refresh_token=self._realm.prefix + refresh_token,
             expires_at=expires_at,
         )
 
@@ -233,24 +274,23 @@ class SignIns:
         """A transaction in which nobody changes the user, with the user as it is."""
         key = {"tenant_id": tenant_id, "id": user_id}
         async with self._pool.connection() as connection, connection.transaction():
-            await _one(connection, "lock_user", key)
-            yield connection, await _one(connection, "user", key)
+            await self._one_of(connection, "lock_user", key)
+            yield connection, await self._one_of(connection, "user", key)
 
     async def _one(self, name: str, parameters: dict[str, Any]) -> DictRow | None:
         async with self._pool.connection() as connection:
-            return await _one(connection, name, parameters)
+            return await self._one_of(connection, name, parameters)
 
+    async def _one_of(
+        self, connection: psycopg.AsyncConnection[DictRow], name: str, parameters: dict[str, Any]
+    ) -> DictRow | None:
+        cursor = await connection.execute(query(f"{self._realm.queries}.{name}"), parameters)
+        return await cursor.fetchone() if cursor.description else None
 
-async def _one(
-    connection: psycopg.AsyncConnection[DictRow], name: str, parameters: dict[str, Any]
-) -> DictRow | None:
-    cursor = await connection.execute(query(f"sessions.{name}"), parameters)
-    return await cursor.fetchone() if cursor.description else None
-
-
-def _parts(refresh_token: str) -> tuple[str, str]:
-    """The handle, which all refresh tokens of a session have, and the secret of this one."""
-    return refresh_token[:_HANDLE_CHARACTERS], refresh_token[_HANDLE_CHARACTERS:]
+    def _parts(self, refresh_token: str) -> tuple[str, str]:
+        """The handle, which all refresh tokens of a session have, and the secret of this one."""
+        token = refresh_token.removeprefix(self._realm.prefix)
+        return token[:_HANDLE_CHARACTERS], token[_HANDLE_CHARACTERS:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,15 +315,15 @@ async def epoch_of_subject(pool: Pool, tenant_id: TenantId, subject: str) -> tup
 
 
 class Failures:
-    """Failed sign-ins by tenant and login, known or not."""
+    """Failed sign-ins by tenant and login, known or not; of operators the tenant is None."""
 
     def __init__(self, pool: Pool, limits: BlockLimits) -> None:
         self._pool = pool
         self._limits = limits
 
-    async def begin(self, tenant: str, login: str, now: datetime) -> float | None:
+    async def begin(self, tenant: str | None, login: str, now: datetime) -> float | None:
         """Count an attempt as failed until `forget`; the seconds to wait instead when the login is blocked."""
-        key = {"digest": digest(f"{tenant}\0{login}"), "now": now}
+        key = {"digest": _of_login(tenant, login), "now": now}
         counted = key | {
             "forgotten_before": now - timedelta(seconds=self._limits.memory_s),
             "failures_free": self._limits.free,
@@ -297,10 +337,14 @@ class Failures:
             row = await (await connection.execute(query("sign_ins.blocked"), key)).fetchone()
         return 0.0 if row is None else float(row["wait_s"])
 
-    async def forget(self, tenant: str, login: str) -> None:
+    async def forget(self, tenant: str | None, login: str) -> None:
         """The attempt has succeeded: nothing is counted against the login."""
         async with self._pool.connection() as connection:
-            await connection.execute(query("sign_ins.forget"), {"digest": digest(f"{tenant}\0{login}")})
+            await connection.execute(query("sign_ins.forget"), {"digest": _of_login(tenant, login)})
+
+
+def _of_login(tenant: str | None, login: str) -> bytes:
+    return digest(f"{tenant or ''}\0{login}")
 
 
 async def drop_what_is_over(
@@ -308,7 +352,8 @@ async def drop_what_is_over(
 ) -> None:
     """Drop sessions that have expired, failures that are forgotten, and epochs of which no credential lives."""
     async with pool.connection() as connection:
-        await connection.execute(query("sessions.drop_expired"), {"now": now})
+        for realm in (USERS, OPERATORS):
+            await connection.execute(query(f"{realm.queries}.drop_expired"), {"now": now})
         await connection.execute(
             query("sign_ins.drop_old"), {"now": now, "before": failures_before, "rows_max": logins_max}
         )

@@ -8,15 +8,21 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from psycopg.types.json import Jsonb
 
 from domain.cells import Placement
 from domain.errors import ConflictError, NotFoundError
+from domain.operators import Doer
 from domain.tenancy import TenantState
 from domain.usage import Quotas
+from storage.cursors import Cursors
 from storage.database import query
+from storage.platform_log import Done, note
 
 Connection = psycopg.Connection[DictRow]
+
+_TENANTS = Cursors("tenants")
+COMMAND = Doer()
+"""Who asks by a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,37 @@ class Changed:
 def every(conninfo: str) -> list[dict[str, Any]]:
     """All tenants by name."""
     with psycopg.connect(conninfo, row_factory=dict_row) as connection:
-        return _rows(connection, "list")
+        return _rows(connection, "list", {"name": None, "after": None, "limit": None})
 
 
-def suspend(conninfo: str, name: str, reason: str) -> Changed:
+def page(conninfo: str, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
+    """Tenants by name, and the cursor of the next page. Raises InvalidRequestError (cursor)."""
+    asked = {"name": None, "after": _TENANTS.decode(cursor), "limit": limit + 1}
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        return _TENANTS.page(_rows(connection, "list", asked), limit, "name")
+
+
+def get(conninfo: str, name: str) -> DictRow:
+    """The tenant as a customer. Raises NotFoundError."""
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        rows = _rows(connection, "list", {"name": name, "after": None, "limit": 1})
+    if not rows:
+        raise _absent(name)
+    return rows[0]
+
+
+def create(conninfo: str, name: str, *, register_unknown_packs: bool, by: Doer = COMMAND) -> bool:
+    """Whether the tenant is new; a known one is left as it is. Raises psycopg.errors.CheckViolation for the name."""
+    given = {"name": name, "register": register_unknown_packs}
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        made = connection.execute(query("registry.create_tenant"), given).fetchone()
+        if made is not None:
+            after = {"register_unknown_packs": register_unknown_packs}
+            _audit(connection, made | {"name": name}, "created", after, by)
+    return made is not None
+
+
+def suspend(conninfo: str, name: str, reason: str, by: Doer = COMMAND) -> Changed:
     """Let nobody of the tenant in, and nothing of it change, until it is resumed.
 
     Raises NotFoundError, ConflictError when it is being deleted or isn't here.
@@ -44,21 +77,21 @@ def suspend(conninfo: str, name: str, reason: str) -> Changed:
         if state is TenantState.SUSPENDED:
             return Changed(state, changed=False)
         _require(tenant, TenantState.ACTIVE)
-        _change(connection, tenant, "suspend", "suspended", {"reason": reason})
+        _change(connection, tenant, "suspend", "suspended", {"reason": reason}, by)
     return Changed(TenantState.SUSPENDED, changed=True)
 
 
-def resume(conninfo: str, name: str) -> Changed:
+def resume(conninfo: str, name: str, by: Doer = COMMAND) -> Changed:
     """Serve a suspended tenant again. Raises NotFoundError, ConflictError when it is being deleted."""
     with _locked(conninfo, name) as (connection, tenant):
         if tenant["state"] == TenantState.ACTIVE:
             return Changed(TenantState.ACTIVE, changed=False)
         _require(tenant, TenantState.SUSPENDED)
-        _change(connection, tenant, "resume", "resumed", {})
+        _change(connection, tenant, "resume", "resumed", {}, by)
     return Changed(TenantState.ACTIVE, changed=True)
 
 
-def delete(conninfo: str, name: str, grace_days: float) -> Changed:
+def delete(conninfo: str, name: str, grace_days: float, by: Doer = COMMAND) -> Changed:
     """Let the tenant be erased after a grace; until then it can be taken back.
 
     Raises NotFoundError, ConflictError while it is on its way to another cell.
@@ -70,23 +103,23 @@ def delete(conninfo: str, name: str, grace_days: float) -> Changed:
         _require(
             tenant, TenantState.ACTIVE, TenantState.SUSPENDED, placements=(Placement.HERE, Placement.MOVED)
         )
-        rows = _change(connection, tenant, "delete", "deleting", {"grace_days": grace_days})
+        rows = _change(connection, tenant, "delete", "deleting", {"grace_days": grace_days}, by)
     return Changed(TenantState.DELETING, changed=True, erased_from=rows[0]["erased_from"])
 
 
-def undelete(conninfo: str, name: str) -> Changed:
+def undelete(conninfo: str, name: str, by: Doer = COMMAND) -> Changed:
     """Take back a deletion: the tenant is as it was before. Raises NotFoundError, ConflictError: it is being erased."""
     with _locked(conninfo, name) as (connection, tenant):
         state = TenantState(tenant["state"])
         if state in (TenantState.ACTIVE, TenantState.SUSPENDED):
             return Changed(state, changed=False)
         _require(tenant, TenantState.DELETING, placements=tuple(Placement))
-        _change(connection, tenant, "undelete", "undeleted", {})
+        _change(connection, tenant, "undelete", "undeleted", {}, by)
         after = _rows(connection, "lock", {"name": name})[0]["state"]
     return Changed(TenantState(after), changed=True)
 
 
-def set_quotas(conninfo: str, name: str, change: Callable[[Quotas], Quotas]) -> Quotas:
+def set_quotas(conninfo: str, name: str, change: Callable[[Quotas], Quotas], by: Doer = COMMAND) -> Quotas:
     """The tenant's quotas as they are from now on. Raises NotFoundError."""
     with _locked(conninfo, name) as (connection, tenant):
         number = {"tenant": tenant["tenant_id"]}
@@ -96,7 +129,7 @@ def set_quotas(conninfo: str, name: str, change: Callable[[Quotas], Quotas]) -> 
         after = change(before)
         if after != before:
             connection.execute(query("usage.set_quotas"), number | asdict(after))
-            _audit(connection, tenant, "quotas_set", asdict(after))
+            _audit(connection, tenant, "quotas_set", asdict(after), by)
     return after
 
 
@@ -106,7 +139,7 @@ def _locked(conninfo: str, name: str) -> Iterator[tuple[Connection, DictRow]]:
     with psycopg.connect(conninfo, row_factory=dict_row) as connection:
         found = _rows(connection, "lock", {"name": name})
         if not found:
-            raise NotFoundError(f"there is no tenant {name}", field="tenant")
+            raise _absent(name)
         yield connection, found[0]
 
 
@@ -123,21 +156,20 @@ def _require(
 
 
 def _change(
-    connection: Connection, tenant: DictRow, how: str, action: str, after: dict[str, Any]
+    connection: Connection, tenant: DictRow, how: str, action: str, after: dict[str, Any], by: Doer
 ) -> list[DictRow]:
     rows = _rows(connection, how, {"tenant": tenant["tenant_id"]} | after)
-    _audit(connection, tenant, action, after)
+    _audit(connection, tenant, action, after, by)
     return rows
 
 
-def _audit(connection: Connection, tenant: DictRow, action: str, after: dict[str, Any]) -> None:
-    told = {
-        "tenant": tenant["tenant_id"],
-        "name": tenant["name"],
-        "action": f"tenants.{action}",
-        "after": Jsonb(after),
-    }
-    connection.execute(query("cells.audit"), told)
+def _audit(connection: Connection, tenant: DictRow, action: str, after: dict[str, Any], by: Doer) -> None:
+    done = Done(f"tenants.{action}", "tenants", tenant["name"], after)
+    note(connection, by, done, tenant_id=tenant["tenant_id"])
+
+
+def _absent(name: str) -> NotFoundError:
+    return NotFoundError(f"there is no tenant {name}", field="tenant")
 
 
 def _rows(connection: Connection, name: str, parameters: dict[str, Any] | None = None) -> list[DictRow]:

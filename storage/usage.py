@@ -1,6 +1,7 @@
 """What tenants used, by day: read for them, and requests added to it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -17,12 +18,35 @@ from storage.transactions import Pool, Transaction
 _PERIODS = Cursors("usage")
 
 
-async def page(
-    transaction: Transaction, by: str, starts: date | None, ends: date | None, cursor: str | None, limit: int
-) -> tuple[list[DictRow], str | None]:
-    """Periods with anything in them, in order, and the cursor of the next page. by: day or month."""
-    asked = {"by": by, "from": starts, "to": ends, "after": _after(cursor), "limit": limit + 1}
-    return _PERIODS.page(await transaction.rows("usage.list", asked), limit, "period")
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which periods: days or months (by) of starts <= day < ends, behind a cursor; without a limit all."""
+
+    by: str
+    starts: date | None = None
+    ends: date | None = None
+    cursor: str | None = None
+    limit: int | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Those of the query. Raises InvalidRequestError (cursor)."""
+        beyond = None if self.limit is None else self.limit + 1
+        return {
+            "by": self.by,
+            "from": self.starts,
+            "to": self.ends,
+            "after": _after(self.cursor),
+            "limit": beyond,
+        }
+
+    def page(self, rows: list[DictRow]) -> tuple[list[DictRow], str | None]:
+        """The rows, and the cursor of the next page."""
+        return (rows, None) if self.limit is None else _PERIODS.page(rows, self.limit, "period")
+
+
+async def page(transaction: Transaction, wanted: Wanted) -> tuple[list[DictRow], str | None]:
+    """Periods with anything in them, in order, and the cursor of the next page."""
+    return wanted.page(await transaction.rows("usage.list", wanted.parameters()))
 
 
 def _after(cursor: str | None) -> date | None:
@@ -33,14 +57,15 @@ def _after(cursor: str | None) -> date | None:
         raise no_cursor() from error
 
 
-def periods(conninfo: str, name: str, by: str, starts: date | None, ends: date | None) -> list[DictRow]:
-    """All periods of a tenant, for who runs the installation. Raises NotFoundError."""
-    asked = {"by": by, "from": starts, "to": ends, "after": None, "limit": None}
+def page_of(conninfo: str, name: str, wanted: Wanted) -> tuple[list[DictRow], str | None]:
+    """The same of a tenant, for who runs the installation. Raises NotFoundError."""
+    asked = wanted.parameters()
     with psycopg.connect(conninfo, row_factory=dict_row) as connection:
         tenant = connection.execute(query("registry.tenant"), {"name": name}).fetchone()
         if tenant is None:
             raise NotFoundError(f"there is no tenant {name}", field="tenant")
-        return connection.execute(query("usage.list"), asked | {"tenant_id": tenant["tenant_id"]}).fetchall()
+        of_tenant = asked | {"tenant_id": tenant["tenant_id"]}
+        return wanted.page(connection.execute(query("usage.list"), of_tenant).fetchall())
 
 
 async def today(pool: Pool, tenant_id: TenantId, day: date) -> UsedToday:

@@ -67,6 +67,25 @@ async def invite(
     return after
 
 
+async def invite_first(
+    transaction: Transaction,
+    login: str,
+    roles: Sequence[str],
+    invitation: Invitation,
+    now: datetime,
+    users_max: int,
+) -> DictRow:
+    """The first user of a tenant that holds nothing, invited, or invited again. Raises ConflictError."""
+    await transaction.rows("users.lock_all")
+    if await transaction.one("users.of_inhabited") is not None:
+        raise ConflictError("somebody or something is in the tenant already: its own users invite others")
+    try:
+        known = await by_login(transaction, login)
+    except NotFoundError:
+        return await invite(transaction, login, roles, None, invitation, now, users_max)
+    return await invite_again(transaction, known["id"], invitation)
+
+
 async def get(transaction: Transaction, user_id: UUID) -> DictRow:
     """The user. Raises NotFoundError."""
     return await _found(transaction, {"id": user_id})

@@ -11,14 +11,14 @@ from typing import Any
 
 import httpx
 
-from api.auth import development_token
+from api.auth import development_platform_token, development_token
 from api.bootstrap import Engine, make_engine
 from api.database_access import DatabaseAccess
 from api.serving import web_server
 from api.settings import Environment, Settings
 from domain.tenancy import Role
 from storage.database import INGEST_ROLE
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 from tests.described import assert_described
 
 READY_S_MAX = 30.0
@@ -60,7 +60,15 @@ class RunningApi:
 
     def client(self, tenant: str, role: Role | str = Role.TENANT_ADMIN, **claims: Any) -> httpx.Client:
         """A client of a tenant's user; close it, or use it in a with."""
-        headers = {"Authorization": f"Bearer {self.token(tenant, role, **claims)}"}
+        return self.client_of(self.token(tenant, role, **claims))
+
+    def operator_client(self) -> httpx.Client:
+        """A client of an operator of the installation; close it, or use it in a with."""
+        return self.client_of(development_platform_token(self.engine.settings, time.time()))
+
+    def client_of(self, token: str) -> httpx.Client:
+        """A client with an access token; close it, or use it in a with."""
+        headers = {"Authorization": f"Bearer {token}"}
         return httpx.Client(
             base_url=self.url,
             headers=headers,

@@ -13,7 +13,7 @@ import psycopg
 
 from storage.database import INGEST_ROLE, conninfo_as
 from storage.embedded_postgres import Connections
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 
 TENANT = "steady"
 BATCH_READINGS = 50

@@ -147,6 +147,13 @@ def development_token(
     return auth.development_token(read_settings(), tenant, role, time.time(), pack=pack, **limits)
 
 
+def development_platform_token() -> str:
+    """The same, of an operator of the installation. Raises SettingsRefusedError in production."""
+    from api import auth
+
+    return auth.development_platform_token(read_settings(), time.time())
+
+
 def moment(text: str, option: str) -> datetime:
     """The time that an option gives, in UTC. Raises typer.BadParameter for what is no RFC 3339 time with an offset."""
     try:

@@ -12,6 +12,7 @@ from api.cli.backups import backup, restore
 from api.cli.context import Exit, console, examples
 from api.cli.doctor import doctor
 from api.cli.moves import move
+from api.cli.operators import commands as operator_commands
 from api.cli.replay import replay
 from api.cli.simulate import simulate
 from api.cli.status import status
@@ -128,7 +129,7 @@ def tenant_create(
 ) -> None:
     """Create a tenant. One that exists already is left as it is."""
     from storage.database import INGEST_ROLE
-    from storage.registry import create_tenant
+    from storage.tenants import create
 
     if TENANT_NAME.fullmatch(name) is None:
         # Before a database is made for it.
@@ -139,7 +140,7 @@ def tenant_create(
     settings = context.read_settings()
     with context.database(settings) as access:
         conninfo = access.as_role(INGEST_ROLE, settings)
-        new = create_tenant(conninfo, name, register_unknown_packs=register_unknown_packs)
+        new = create(conninfo, name, register_unknown_packs=register_unknown_packs)
     if json_output:
         context.print_json({"tenant": name, "created": new})
         return
@@ -161,11 +162,18 @@ tenant_commands.command(
     epilog=examples(
         "bpm token --tenant demo --role tenant_admin",
         'curl -H "Authorization: Bearer $(bpm token --tenant demo --role analyst)" localhost:8000/v1/packs',
+        "bpm token --platform",
     ),
 )
 def token(
-    tenant: Annotated[str, typer.Option(help="The tenant's name.")],
-    role: Annotated[Role, typer.Option(help="What the token is for.")],
+    tenant: Annotated[str | None, typer.Option(help="The tenant's name.")] = None,
+    role: Annotated[Role | None, typer.Option(help="What the token is for.")] = None,
+    platform: Annotated[
+        bool,
+        typer.Option(
+            "--platform", help="Of an operator of the installation, instead of a tenant and a role."
+        ),
+    ] = False,
     site: Annotated[list[str] | None, typer.Option(help="Limit it to a site; may be repeated.")] = None,
     region: Annotated[
         list[str] | None, typer.Option(help="Limit it to the sites of a region; may be repeated.")
@@ -175,6 +183,13 @@ def token(
     ] = None,
 ) -> None:
     """Print a development token, valid for 12 hours, alone on standard output."""
+    if platform:
+        if any(one is not None for one in (tenant, role, site, region, pack)):
+            raise typer.BadParameter("It is of no tenant: say --platform alone.", param_hint="--platform")
+        print(context.development_platform_token())  # noqa: T201 - the result
+        return
+    if tenant is None or role is None:
+        raise typer.BadParameter("Say --tenant and --role, or --platform.", param_hint="--tenant")
     print(context.development_token(tenant, role, sites=site, regions=region, pack=pack))  # noqa: T201 - the result
 
 
@@ -232,6 +247,7 @@ app.add_typer(tenant_commands, name="tenant", rich_help_panel=KEEP)
 app.add_typer(service_accounts, name="service-account", rich_help_panel=KEEP)
 app.add_typer(devices, name="device", rich_help_panel=KEEP)
 app.add_typer(user_commands, name="user", rich_help_panel=KEEP)
+app.add_typer(operator_commands, name="operator", rich_help_panel=KEEP)
 app.add_typer(key_commands, name="key", rich_help_panel=KEEP)
 app.add_typer(pack_commands, name="pack", rich_help_panel=KEEP)
 app.add_typer(clock_commands, name="clock", rich_help_panel=KEEP)

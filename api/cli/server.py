@@ -21,7 +21,7 @@ from api.settings import Environment, Settings
 from domain.errors import DatabaseRefusedError, SettingsRefusedError
 from storage.database import INGEST_ROLE
 from storage.embedded_postgres import EmbeddedPostgres
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 
 log = logging.getLogger(__name__)
 

@@ -178,18 +178,17 @@ def usage(
 ) -> None:
     """What a tenant used, by UTC day of arrival or by month."""
     from storage.database import INGEST_ROLE
-    from storage.usage import periods
+    from storage.usage import Wanted, page_of
 
     settings = context.read_settings()
     with context.database(settings) as access:
         conninfo = access.as_role(INGEST_ROLE, settings)
-        found = periods(
-            conninfo,
-            name,
+        wanted = Wanted(
             by,
             None if starts is None else starts.date(),
             None if ends is None else ends.date(),
         )
+        found, _ = page_of(conninfo, name, wanted)
     if json_output:
         context.print_json({"tenant": name, "periods": found})
         return

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import jwt
 
@@ -18,9 +19,10 @@ class Bearer:
 
     epoch: of the subject, read together with what the token grants. session: of its refresh token; None without one.
     name: shown to people, of which nothing follows. ends_at_s: the token ends then at the latest.
+    tenant: None for an operator of the installation. grant: the id of that by which one acts in the tenant.
     """
 
-    tenant: str
+    tenant: str | None
     subject: str
     roles: Sequence[str]
     sites: Sequence[str] | None
@@ -28,6 +30,7 @@ class Bearer:
     session: str | None = None
     name: str | None = None
     ends_at_s: int | None = None
+    grant: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,13 @@ class Issuer:
             "jti": str(uuid.uuid4()),
             "iat": now_s,
             "exp": expires_at_s,
-            "tenant": bearer.tenant,
             "roles": list(bearer.roles),
             "epoch": bearer.epoch,
         }
         given = {
+            "tenant": bearer.tenant,
+            "platform": True if bearer.tenant is None else None,
+            "grant": None if bearer.grant is None else str(bearer.grant),
             "sites": None if bearer.sites is None else list(bearer.sites),
             "sid": bearer.session,
             "name": bearer.name,

@@ -15,7 +15,7 @@ from api.identity.passwords import Passwords, make_passwords
 from api.identity.revocations import RevocationLimits, Revocations
 from api.settings import Settings
 from domain.clock import AnchoredClock
-from storage.sessions import BlockLimits, Failures, SessionLimits, SignIns
+from storage.sessions import OPERATORS, BlockLimits, Failures, SessionLimits, SignIns
 from storage.transactions import Pool
 
 _KEYS_FOLDER = "signing-keys"
@@ -33,9 +33,14 @@ class Identity:
     outside_issuers: OutsideIssuers
     passwords: Passwords
     sign_ins: SignIns
+    operator_sign_ins: SignIns
     failures: Failures
     revocations: Revocations
     housekeeping: Housekeeping
+
+    def sign_ins_of(self, secret: str) -> SignIns:
+        """Those whose invitation or refresh token it would be."""
+        return self.operator_sign_ins if secret.startswith(OPERATORS.prefix) else self.sign_ins
 
     def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """What goes on while the engine runs."""
@@ -58,6 +63,11 @@ def make_identity(settings: Settings, conninfo: str, directory: Pool, clock: Anc
     limits = RevocationLimits(
         settings.revocation_poll_s, settings.revocation_s_max, settings.token_leeway_s, settings.retry_after_s
     )
+    sessions = SessionLimits(
+        settings.refresh_token_hours * _S_PER_HOUR,
+        settings.session_days_max * _S_PER_DAY,
+        settings.sessions_max,
+    )
     return Identity(
         ring=ring,
         verifier=make_verifier(settings, time.time, ring),
@@ -66,14 +76,8 @@ def make_identity(settings: Settings, conninfo: str, directory: Pool, clock: Anc
         ),
         outside_issuers=make_outside_issuers(settings, time.time, time.monotonic),
         passwords=make_passwords(settings),
-        sign_ins=SignIns(
-            directory,
-            SessionLimits(
-                settings.refresh_token_hours * _S_PER_HOUR,
-                settings.session_days_max * _S_PER_DAY,
-                settings.sessions_max,
-            ),
-        ),
+        sign_ins=SignIns(directory, sessions),
+        operator_sign_ins=SignIns(directory, sessions, OPERATORS),
         failures=Failures(
             directory,
             BlockLimits(

@@ -12,8 +12,8 @@ from api.auth import NOT_VALID, Claims
 from api.errors import DATABASE_ERRORS
 from api.identity.keys import KeyRing
 from domain.errors import SettingsRefusedError, UnauthenticatedError, UnavailableError
-from domain.tenancy import TenantId
-from storage.epochs import CHANNEL, epochs, holder_of_session, holder_of_subject
+from domain.tenancy import PLATFORM, TenantId
+from storage.epochs import CHANNEL, epochs, holder_of_grant, holder_of_session, holder_of_subject
 from storage.transactions import Pool
 
 log = logging.getLogger(__name__)
@@ -77,15 +77,22 @@ class Revocations:
         return None
 
     def require_valid(self, tenant_id: TenantId, claims: Claims) -> None:
-        """Raises UnauthenticatedError for a credential that was ended, UnavailableError while that can't be known."""
+        """tenant_id: PLATFORM for a token of the platform.
+
+        Raises UnauthenticatedError for a credential that was ended, UnavailableError while that can't be known.
+        """
         trouble = self.trouble
         if trouble is not None:
             raise UnavailableError(trouble, retry_after_s=self._limits.retry_after_s)
         if not self._ended:
             return
-        if claims.session is not None and (tenant_id, holder_of_session(claims.session)) in self._ended:
+        if claims.grant is not None and (tenant_id, holder_of_grant(claims.grant)) in self._ended:
             raise UnauthenticatedError(NOT_VALID)
-        ended = self._ended.get((tenant_id, holder_of_subject(claims.subject)))
+        # Who acts in a tenant by a grant is signed in on the platform.
+        home = tenant_id if claims.grant is None else PLATFORM
+        if claims.session is not None and (home, holder_of_session(claims.session)) in self._ended:
+            raise UnauthenticatedError(NOT_VALID)
+        ended = self._ended.get((home, holder_of_subject(claims.subject)))
         if ended is not None and self._is_before(claims.epoch, claims.issued_at_s, ended):
             raise UnauthenticatedError(NOT_VALID)
 

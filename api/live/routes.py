@@ -120,6 +120,8 @@ async def _serve(
             claims = await service.claims_of_ticket(engine, asked.ticket)
             actor = await engine.actor_of_claims(claims)
         allowed.check(actor)
+        client = None if socket.client is None else socket.client.host
+        await engine.looks.note(actor, "GET", socket.url.path, live.request_id, client)
         with engine.seats.taken(actor.tenant_id):
             frames = service.while_valid(engine, claims, frames_of(live, actor, claims, asked))
             async with contextlib.aclosing(frames):

@@ -40,9 +40,30 @@ class SignIn(Strict):
         }
     )
 
-    tenant: Annotated[Name, Field(description="name of the tenant")]
+    tenant: Annotated[
+        Name | None, Field(description="name of the tenant; null for an operator of the installation")
+    ] = None
     login: Annotated[Name, Field(description="login name or e-mail address")]
     password: Password
+
+
+class PasswordChange(SignIn):
+    """Who signs in, and the password from now on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "tenant": "acme",
+                    "login": "ann@example.com",
+                    "password": "four words are better",
+                    "new_password": "five other words are too",
+                }
+            ]
+        }
+    )
+
+    new_password: Annotated[Password, Field(description="the password from now on")]
 
 
 class Accepted(Strict):

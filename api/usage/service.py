@@ -13,13 +13,21 @@ Row = dict[str, Any]
 
 async def page(call: Call, asked: UsageAsked) -> tuple[list[Row], str | None]:
     """Periods in order, and the cursor of the next page. Raises InvalidRequestError."""
+    async with call.snapshot() as transaction:
+        rows, after = await usage.page(transaction, wanted_of(asked))
+    return [shown(row) for row in rows], after
+
+
+def wanted_of(asked: UsageAsked) -> usage.Wanted:
+    """Which periods are asked for. Raises InvalidRequestError."""
     require_range(asked.starts, asked.ends)
     starts = None if asked.starts is None else asked.starts.astimezone(UTC).date()
-    async with call.snapshot() as transaction:
-        rows, after = await usage.page(
-            transaction, asked.by, starts, _day_behind(asked.ends), asked.cursor, asked.limit
-        )
-    return [row | {"period": row["period"].isoformat()} for row in rows], after
+    return usage.Wanted(asked.by, starts, _day_behind(asked.ends), asked.cursor, asked.limit)
+
+
+def shown(row: Row) -> Row:
+    """A period as answers show it."""
+    return row | {"period": row["period"].isoformat()}
 
 
 def _day_behind(ends: datetime | None) -> date | None:

@@ -167,6 +167,19 @@ WHERE NOT EXISTS (
     SELECT FROM pg_trigger
     WHERE tgrelid = 'bpm.audit_log'::regclass AND tgname = name AND tgenabled IN ('O', 'A')
 )
+UNION ALL
+SELECT 'the platform''s log can be changed', rolname || ' may ' || privilege
+FROM pg_roles, unnest(ARRAY['UPDATE', 'DELETE']) AS privilege
+WHERE rolname IN ('bpm_app', 'bpm_ingest', 'bpm_retention', 'bpm_eraser') AND (
+    has_table_privilege(oid, 'bpm.platform_log', privilege)
+    OR (privilege = 'UPDATE' AND has_any_column_privilege(oid, 'bpm.platform_log', privilege))
+)
+UNION ALL
+SELECT 'the platform''s log can be changed', 'the trigger platform_log_append_only is missing or off'
+WHERE NOT EXISTS (
+    SELECT FROM pg_trigger
+    WHERE tgrelid = 'bpm.platform_log'::regclass AND tgname = 'platform_log_append_only' AND tgenabled IN ('O', 'A')
+)
 
 -- name: privileged_login
 SELECT rolname FROM pg_roles WHERE rolname = session_user AND (

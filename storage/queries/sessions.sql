@@ -61,6 +61,15 @@ WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND invitation_digest = %(digest
     AND invitation_expires_at > %(now)s AND state IN ('invited', 'active')
 RETURNING id
 
+-- name: set_password
+UPDATE users SET password_hash = %(hash)s, version = version + 1
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND password_hash = %(former)s AND state = 'active'
+RETURNING id
+
+-- name: note
+INSERT INTO audit_log (tenant_id, subject, action, resource, resource_id, request_id, client_address)
+VALUES (%(tenant_id)s, %(subject)s, 'users.' || %(action)s, 'users', %(id)s::text, %(request_id)s, %(client_address)s)
+
 -- name: end_of_user
 DELETE FROM sessions WHERE tenant_id = %(tenant_id)s AND user_id = %(id)s
 

@@ -1,9 +1,11 @@
 -- name: list
--- All tenants by name, with when they are erased and how many packs they have.
+-- Tenants by name, with when they are erased and how many packs they have.
 SELECT
-    name, state, placement, cell, created_at, suspended_at, suspended_for, deletion_asked_at, erased_from,
+    name, state, packs_max, day_readings_max, day_requests_max, placement, cell, created_at, suspended_at, suspended_for, deletion_asked_at, erased_from,
     (SELECT count(*) FROM packs WHERE packs.tenant_id = tenants.tenant_id) AS packs
-FROM tenants ORDER BY name
+FROM tenants
+WHERE (%(name)s::text IS NULL OR name = %(name)s) AND (%(after)s::text IS NULL OR name > %(after)s)
+ORDER BY name LIMIT %(limit)s
 
 -- name: lock
 SELECT tenant_id, name, state, placement, cell, erased_from FROM tenants WHERE name = %(name)s FOR NO KEY UPDATE

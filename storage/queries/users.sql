@@ -29,6 +29,13 @@ SELECT id FROM users WHERE tenant_id = %(tenant_id)s AND id = %(id)s FOR UPDATE
 -- Held until commit: users that are invited at once are counted one after the other.
 SELECT pg_advisory_xact_lock(hashtext('bpm.users'), %(tenant_id)s)
 
+-- name: of_inhabited
+-- Whether a tenant has anything that is of use to who would let itself in: users, accounts, or packs.
+SELECT true AS inhabited WHERE
+    EXISTS (SELECT FROM users WHERE tenant_id = %(tenant_id)s AND state <> 'invited')
+    OR EXISTS (SELECT FROM service_accounts WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM packs WHERE tenant_id = %(tenant_id)s)
+
 -- name: count
 SELECT count(*) AS count FROM users WHERE tenant_id = %(tenant_id)s
 

@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from api.app import create_app
-from domain.policy import BEYOND_SITES, GRANTS, Action
+from domain.policy import BEYOND_GRANTS, BEYOND_SITES, GRANTS, Action
 from domain.tenancy import Role
 from tests import timing
 from tests.acceptance.test_isolation import (
@@ -114,6 +114,18 @@ def by_limited_role(api: RunningApi, own: Holding) -> Iterator[Clients]:
         yield clients_of(api, stack, sites=[OWN_SITE])
 
 
+@pytest.fixture(scope="module")
+def by_grant(api: RunningApi, own: Holding) -> Iterator[httpx.Client]:
+    """A client of an operator of the installation whom the own tenant lets do all that can be granted."""
+    given = {"hours": 1, "reason": "a look", "roles": [Role.TENANT_ADMIN]}
+    grant = own.admin.post("/v1/access-grants", json=given).raise_for_status().json()["id"]
+    with api.operator_client() as operator:
+        entered = operator.post(f"/v1/platform/grants/{grant}/token").raise_for_status().json()
+    headers = {"Authorization": f"Bearer {entered['access_token']}"}
+    with httpx.Client(base_url=api.url, headers=headers, trust_env=False, timeout=60) as client:
+        yield client
+
+
 def told(answer: httpx.Response, *names: str) -> Told:
     """Status and body, without the request's own id, and with one word for each of the names."""
     text = answer.text.replace(answer.headers["X-Request-ID"], "REQUEST")
@@ -124,7 +136,12 @@ def told(answer: httpx.Response, *names: str) -> Told:
 
 @pytest.mark.parametrize("route", WITH_ID, ids=named)
 def test_foreign_id_is_answered_like_a_guessed_one_in_every_role(
-    own: Holding, other: Holding, by_role: Clients, by_limited_role: Clients, route: tuple[str, str]
+    own: Holding,
+    other: Holding,
+    by_role: Clients,
+    by_limited_role: Clients,
+    by_grant: httpx.Client,
+    route: tuple[str, str],
 ) -> None:
     call = WITH_ID[route]
     sent = call.sent(own)
@@ -132,6 +149,7 @@ def test_foreign_id_is_answered_like_a_guessed_one_in_every_role(
     asked = [(client, role in granted) for role, client in by_role.items()]
     # Limits to sites only take away, and from all alike.
     asked.append((by_limited_role[Role.TENANT_ADMIN], call.action not in BEYOND_SITES))
+    asked.append((by_grant, call.action not in BEYOND_GRANTS))
     for client, is_allowed in asked:
         foreign = told(call_route(client, route, other.ids[call.of or ""], sent))
         assert foreign == told(call_route(client, route, GUESSED, sent))
@@ -255,6 +273,17 @@ def test_socket_shows_every_role_its_own_alone(
             if path == "/v1/telemetry/live" and role is Role.READ_ONLY:
                 shown = [first_frame(api, client, path, asked | {"packs": [name]}).replace(name, "NAME") for name in (*names, NOWHERE)]  # fmt: skip
                 assert len(set(shown)) == 1
+
+
+@pytest.mark.parametrize("path", SOCKETS)
+def test_socket_is_for_operators_who_were_let_in_alone(
+    api: RunningApi, own: Holding, other: Holding, by_grant: httpx.Client, path: str
+) -> None:
+    with api.operator_client() as operator:
+        assert operator.post("/v1/tickets").status_code == 403
+    frame = first_frame(api, by_grant, path, SOCKETS[path][1])
+    assert json.loads(frame)["type"] == "snapshot"
+    assert not [secret for secret in (SECRET, "beta", *other.ids.values()) if secret in frame]
 
 
 @pytest.mark.parametrize("path", SOCKETS)

@@ -404,6 +404,9 @@ ROUTES: dict[tuple[str, str], Call] = {
         Action.USER_WRITE, 204, lambda of: {"json": {"subject": f"nobody-of-{of.tenant}"}}
     ),
     ("POST", "/v1/auth/token"): Call(None, 200, lambda of: {"json": password_of_user(of)}),
+    ("POST", "/v1/auth/password"): Call(
+        None, 200, lambda of: {"json": password_of_user(of) | {"new_password": "five other words are too"}}
+    ),
     ("POST", "/v1/auth/invitation"): Call(None, 200, lambda of: {"json": invitation(of)}),
     ("POST", "/v1/auth/refresh"): Call(None, 200, lambda of: {"json": refresh_token(of)}),
     # No other issuer is trusted here; tests/api/test_exchange.py has those.
@@ -489,6 +492,12 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("DELETE", "/v1/devices/{id}/keys/{key}"): Call(
         Action.DEVICE_WRITE, 204, lambda of: fresh_key(of, "devices", "device"), of="device"
     ),
+    ("POST", "/v1/access-grants"): Call(
+        Action.ACCESS_GRANT_WRITE, 201, lambda of: {"json": {"hours": 1, "reason": of.tenant}}
+    ),
+    ("GET", "/v1/access-grants"): Call(Action.ACCESS_GRANT_READ),
+    ("GET", "/v1/access-grants/{id}"): Call(Action.ACCESS_GRANT_READ, of="access-grant"),
+    ("POST", "/v1/access-grants/{id}/revoke"): Call(Action.ACCESS_GRANT_WRITE, of="access-grant"),
     ("GET", "/v1/me/explain"): Call(
         Action.OWN_PERMISSIONS_READ, sent=lambda _: {"params": {"action": "pack:read", "pack": "P-1"}}
     ),
@@ -497,6 +506,52 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("GET", "/readyz"): Call(None),
     ("GET", "/metrics"): Call(None),
 }
+
+
+@dataclass(frozen=True)
+class PlatformCall:
+    """A valid call of a route for operators of the installation: on a tenant of its own, or by one of its grants."""
+
+    status: int = 200
+    sent: Sent = field(default_factory=dict)
+    of: Callable[[RunningApi], Sent] = lambda _: {}
+
+
+def bare_tenant(api: RunningApi) -> Sent:
+    return {"tenant": api.tenant(f"bare-{uuid.uuid4().hex[:12]}")}
+
+
+def given_access(api: RunningApi) -> Sent:
+    """A grant of a tenant's own."""
+    with api.client(api.tenant("giver")) as admin:
+        given = admin.post("/v1/access-grants", json={"hours": 1, "reason": "a look"}).raise_for_status()
+    return {"id": given.json()["id"]}
+
+
+_QUOTAS = {"packs_max": 5, "day_readings_max": None, "day_requests_max": None}
+PLATFORM_ROUTES: dict[tuple[str, str], PlatformCall] = {
+    ("GET", "/v1/platform/tenants"): PlatformCall(),
+    ("POST", "/v1/platform/tenants"): PlatformCall(
+        201, of=lambda _: {"json": {"name": f"made-{uuid.uuid4().hex[:12]}"}}
+    ),
+    ("GET", "/v1/platform/tenants/{tenant}"): PlatformCall(of=bare_tenant),
+    ("DELETE", "/v1/platform/tenants/{tenant}"): PlatformCall(of=bare_tenant),
+    ("POST", "/v1/platform/tenants/{tenant}/undelete"): PlatformCall(of=bare_tenant),
+    ("POST", "/v1/platform/tenants/{tenant}/suspend"): PlatformCall(
+        sent={"json": {"reason": "unpaid"}}, of=bare_tenant
+    ),
+    ("POST", "/v1/platform/tenants/{tenant}/resume"): PlatformCall(of=bare_tenant),
+    ("PUT", "/v1/platform/tenants/{tenant}/quotas"): PlatformCall(sent={"json": _QUOTAS}, of=bare_tenant),
+    ("GET", "/v1/platform/tenants/{tenant}/usage"): PlatformCall(of=bare_tenant),
+    ("POST", "/v1/platform/tenants/{tenant}/administrator"): PlatformCall(
+        201, {"json": {"login": "ann@example.com"}}, bare_tenant
+    ),
+    ("GET", "/v1/platform/grants"): PlatformCall(),
+    ("POST", "/v1/platform/grants/{id}/token"): PlatformCall(201, of=given_access),
+    ("GET", "/v1/platform/log"): PlatformCall(),
+}
+"""Routes of operators, which show nothing of what a tenant holds; the names of tenants are no secret there."""
+
 GUARDED = {route: call for route, call in ROUTES.items() if call.action is not None}
 WITH_ID = {route: call for route, call in ROUTES.items() if call.of is not None}
 
@@ -505,10 +560,15 @@ def named(route: tuple[str, str]) -> str:
     return " ".join(route)
 
 
+_IN_PATH = ("key", "tenant")
+
+
 def call_route(client: httpx.Client, route: tuple[str, str], id_: str, sent: Sent) -> httpx.Response:
     method, path = route
-    url = path.replace("{id}", id_).replace("{key}", sent.get("key", ""))
-    with client.stream(method, url, **{name: sent[name] for name in sent if name != "key"}) as answer:
+    url = path.replace("{id}", id_)
+    for name in _IN_PATH:
+        url = url.replace(f"{{{name}}}", sent.get(name, ""))
+    with client.stream(method, url, **{name: sent[name] for name in sent if name not in _IN_PATH}) as answer:
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
             answer.read()
             return answer
@@ -527,6 +587,7 @@ def hold(api: RunningApi, tenant: str, marker: str, voltage_v: float) -> Holding
         "group": {"name": f"{marker}-group", "description": marker, "packs": ["P-1"]},
         "channel": channel(f"{marker}-channel"),
         "role": {"name": f"{marker}-role", "actions": ["pack:read"]},
+        "access-grant": {"hours": 1, "reason": f"{marker}-reason", "subject": "operator:nobody"},
     }
     for spare in ("", "spare"):
         made |= {
@@ -604,8 +665,9 @@ def without_request_id(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
 def test_every_route_of_openapi_has_its_valid_call_here(api: RunningApi) -> None:
     described = httpx.get(f"{api.url}/openapi.json", trust_env=False, timeout=60).json()["paths"]
     known = {(method.upper(), path) for path, methods in described.items() for method in methods}
-    assert sorted(map(named, known - set(ROUTES))) == [], "routes without a call in ROUTES"
-    assert sorted(map(named, set(ROUTES) - known)) == [], "calls in ROUTES without a route"
+    called = set(ROUTES) | set(PLATFORM_ROUTES)
+    assert sorted(map(named, known - called)) == [], "routes without a call in ROUTES or PLATFORM_ROUTES"
+    assert sorted(map(named, called - known)) == [], "calls without a route"
 
 
 def test_no_route_under_v1_is_hidden_from_openapi(api: RunningApi) -> None:
@@ -616,7 +678,7 @@ def test_no_route_under_v1_is_hidden_from_openapi(api: RunningApi) -> None:
         if (route.path or "").startswith("/v1")
         for method in route.methods or ()
     }
-    assert routes == {route for route in ROUTES if route[1].startswith("/v1")}
+    assert routes == {route for route in [*ROUTES, *PLATFORM_ROUTES] if route[1].startswith("/v1")}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=named)
@@ -672,6 +734,36 @@ def test_route_without_a_token_answers_401(
     answer = call_route(by_role[None], route, own.ids.get(call.of or "", ""), call.sent(own))
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("route", PLATFORM_ROUTES, ids=named)
+def test_route_of_the_platform_is_answered_to_operators_and_to_no_role_of_a_tenant(
+    api: RunningApi, by_role: dict[Role | None, httpx.Client], route: tuple[str, str]
+) -> None:
+    call = PLATFORM_ROUTES[route]
+    of = call.of(api)
+    sent = call.sent | {name: value for name, value in of.items() if name != "id"}
+    for role, client in by_role.items():
+        answer = call_route(client, route, of.get("id", ""), sent)
+        assert answer.status_code == (401 if role is None else 403), (role, answer.text)
+    with api.operator_client() as operator:
+        answer = call_route(operator, route, of.get("id", ""), sent)
+    assert answer.status_code == call.status, answer.text
+    for secret in (SECRET, str(SECRET_VOLTAGE_V)):
+        assert secret not in answer.text
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=named)
+def test_operator_without_a_grant_is_refused_every_route_of_a_tenant_in_the_same_words(
+    api: RunningApi, own: Holding, route: tuple[str, str]
+) -> None:
+    call = GUARDED[route]
+    sent = call.sent(own)
+    with api.operator_client() as operator:
+        for id_ in (own.ids.get(call.of or "", ""), GUESSED):
+            answer = call_route(operator, route, id_, sent)
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+            assert answer.json()["detail"].startswith("the token is that of an operator of the installation")
 
 
 UNKNOWN = {"model": (GUESSED, "no-such-model"), "site": (GUESSED, "no-such-site")}

@@ -25,7 +25,7 @@ NO_ENTRY = {
     ("POST", "/v1/alerts/{id}/clear"): "refused for the alert there; in test_alert_actions.py",
     ("POST", "/v1/deliveries/{id}/replay"): "refused for the delivery there; in test_webhooks.py",
 }
-BY_ITSELF = {("POST", "/v1/auth/invitation"): "user:"}
+BY_ITSELF = {("POST", "/v1/auth/invitation"): "user:", ("POST", "/v1/auth/password"): "user:"}
 """Routes that write an entry of the subject that they are about, which begins so."""
 
 

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,13 @@ WRONG_CLAIMS: dict[str, dict[str, Any]] = {
     "epoch as text": {"epoch": "9"},
     "epoch as a truth value": {"epoch": True},
     "session as a number": {"sid": 7},
+    "platform with a tenant": {"platform": True},
+    "platform with a grant": {"platform": True, "tenant": None, "grant": "0" * 32},
+    "platform that says no": {"platform": False, "tenant": None},
+    "platform as text": {"platform": "true", "tenant": None},
+    "grant that is no id": {"grant": "mine"},
+    "grant as a number": {"grant": 1},
+    "no tenant": {"tenant": None},
     "more than a token holds": {"more": "x" * 8_192},
 } | {f"no {claim}": {claim: None} for claim in auth.REQUIRED_CLAIMS}
 """Tokens of the right key whose claims are wrong; None takes a claim away."""
@@ -304,9 +312,28 @@ def test_remembered_token_ends_with_its_key() -> None:
         verifier.verify(token)
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_our_own_keys_speak_for_operators_of_the_installation(ours: bool) -> None:
+    key = Ed25519PrivateKey.generate()
+    trusted = {"k": auth.TrustedKey(key.public_key(), ISSUER, 900, ours=ours)}
+    verifier = auth.TokenVerifier(trusted.get, "bpm", 30, time.time)
+    grant = uuid.UUID(int=1)
+    for said, expected in (
+        ({"platform": True, "tenant": None}, (None, None)),
+        ({"grant": str(grant)}, ("acme", grant)),
+    ):
+        token = production_token(key, "k", **said)
+        if ours:
+            claims = verifier.verify(token)
+            assert (claims.tenant_name, claims.grant) == expected
+        else:
+            with pytest.raises(UnauthenticatedError):
+                verifier.verify(token)
+
+
 def production_token(key: Ed25519PrivateKey, kid: str, **changed: Any) -> str:
     now_s = int(time.time())
-    claims = {
+    standard = {
         "iss": ISSUER,
         "aud": "bpm",
         "sub": "somebody",
@@ -316,7 +343,8 @@ def production_token(key: Ed25519PrivateKey, kid: str, **changed: Any) -> str:
         "tenant": "acme",
         "roles": ["operator"],
     }
-    return jwt.encode(claims | changed, key, "EdDSA", {"kid": kid, "typ": "at+jwt"})
+    claims = {name: value for name, value in (standard | changed).items() if value is not None}
+    return jwt.encode(claims, key, "EdDSA", {"kid": kid, "typ": "at+jwt"})
 
 
 def key_set(path: Path, **keys: Any) -> Path:

@@ -16,8 +16,8 @@ from api.settings import Settings
 from domain.errors import RateLimitedError
 from domain.tenancy import Actor, Role, TenantId
 from storage.database import INGEST_ROLE
-from storage.registry import create_tenant
 from storage.security import RateStore
+from storage.tenants import create as create_tenant
 from tests.running import RunningApi, running_api
 
 PER_S, BURST, LEASE_S, SECONDS, PROCESSES = 200.0, 300.0, 0.25, 2.0, 2

@@ -476,3 +476,36 @@ async def _look(api: RunningApi) -> None:
     async with directory:
         limits = HousekeepingLimits.of(api.engine.settings)
         await Housekeeping(directory, api.engine.clock, limits, 60).look()
+
+
+def change_password(api: RunningApi, user: Person, old: str, new: str) -> httpx.Response:
+    given = {"tenant": TENANT, "login": user.login, "password": old, "new_password": new}
+    return ask(api, "POST", "/v1/auth/password", json=given)
+
+
+def test_user_changes_the_own_password_and_other_sessions_end(api: RunningApi, ann: Person) -> None:
+    other = ann.sign_in().json()
+    ann.sign_in().raise_for_status()
+    assert change_password(api, ann, "another password", "five other words are too").status_code == 401
+    weak = change_password(api, ann, PASSWORD, "short")
+    assert (weak.status_code, weak.json()["field"]) == (422, "password")
+    assert ann.refresh().status_code == 200, "nothing has changed yet"
+    changed = change_password(api, ann, PASSWORD, "five other words are too")
+    assert changed.status_code == 200, changed.text
+    assert ann.get().status_code == 401
+    assert ann.refresh(other["refresh_token"]).status_code == 401
+    assert ann.sign_in().status_code == 401
+    ann.tokens = changed.json()
+    assert ann.get().status_code == 200
+    assert ann.sign_in("five other words are too").status_code == 200
+    with api.client(TENANT) as admin:
+        asked = {"subject": ann.subject, "action": "users.password_changed"}
+        (entry,) = admin.get("/v1/audit", params=asked).json()["items"]
+    assert (entry["resource_id"], entry["before"], entry["after"]) == (ann.id, None, None)
+
+
+def test_wrong_passwords_block_the_change_of_one_too(api: RunningApi, ann: Person) -> None:
+    tries = [change_password(api, ann, "another password", PASSWORD).status_code for _ in range(8)]
+    assert tries[0] == 401
+    assert tries[-1] == 429
+    assert change_password(api, ann, PASSWORD, "five other words are too").status_code == 429

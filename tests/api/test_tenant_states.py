@@ -185,9 +185,10 @@ def test_each_change_is_in_the_tenants_audit_log_once(client: httpx.Client, conn
     until(lambda: refused(client) is None)
     found = client.get("/v1/audit", params={"resource": "tenants"}).json()["items"]
     assert [(one["action"], one["subject"]) for one in found] == [
-        (f"tenants.{what}", "installation") for what in ("undeleted", "deleting", "resumed", "suspended")
+        (f"tenants.{what}", "installation")
+        for what in ("undeleted", "deleting", "resumed", "suspended", "created")
     ]
-    assert found[-1]["after"] == {"reason": "invoice 17"}
+    assert found[-2]["after"] == {"reason": "invoice 17"}
 
 
 def test_undeleted_tenant_is_suspended_if_it_was(conninfo: str, name: str) -> None:

@@ -13,7 +13,7 @@ from api.database_access import DatabaseAccess
 from domain.usage import Quotas, until_midnight_s
 from storage.database import INGEST_ROLE
 from storage.tenants import set_quotas
-from storage.usage import periods
+from storage.usage import Wanted, page_of
 from tests.running import RunningApi, running_api, until
 
 NAMES = (f"metered-{number}" for number in itertools.count())
@@ -141,7 +141,7 @@ def test_usage_is_told_by_day_and_by_month_and_as_csv(
     first = client.get("/v1/usage", params={"limit": 1}).json()
     second = client.get("/v1/usage", params={"limit": 1, "cursor": first["next_cursor"]}).json()
     assert [first["items"][0]["period"], second["items"][0]["period"]] == ["2026-01-30", "2026-01-31"]
-    told = periods(conninfo, name, "month", None, None)
+    told, _ = page_of(conninfo, name, Wanted("month"))
     assert (told[0]["readings"], told[-1]["packs"]) == (400, 1)
 
 

@@ -1,9 +1,22 @@
 """Who may do what, written out once more by hand, so that a grant is never widened by accident."""
 
+from dataclasses import replace
+from uuid import UUID
+
 import pytest
 
 from domain.errors import ForbiddenError
-from domain.policy import Action, Resource, decide, may_grant, require_may_hand_on, sees_only_own_batches
+from domain.operators import Operator
+from domain.policy import (
+    Action,
+    PlatformAction,
+    Resource,
+    decide,
+    decide_on_platform,
+    may_grant,
+    require_may_hand_on,
+    sees_only_own_batches,
+)
 from domain.tenancy import Actor, CustomRole, Role, TenantId
 
 LOOKS = {
@@ -46,6 +59,8 @@ GRANTED = {
         "service-account:write",
         "device:read",
         "device:write",
+        "access-grant:read",
+        "access-grant:write",
     },
     "operator": READS
     | RULES
@@ -79,6 +94,7 @@ GRANTED = {
         "role:read",
         "service-account:read",
         "device:read",
+        "access-grant:read",
     },
     "platform_admin": {"own-permissions:read"},
     "fleet_manager": READS
@@ -100,6 +116,16 @@ GRANTED = {
     "purchaser": {"pack:read", "group:read", "model:read", "site:read", "own-permissions:read"},
     "approver": READS,
     "read_only": LOOKS,
+}
+
+
+OUTLASTS = {
+    "user:write",
+    "role:write",
+    "service-account:write",
+    "device:write",
+    "channel:write",
+    "access-grant:write",
 }
 
 
@@ -154,6 +180,8 @@ def test_site_limit_takes_away_what_reaches_all_sites(role: Role) -> None:
         "service-account:write",
         "device:read",
         "device:write",
+        "access-grant:read",
+        "access-grant:write",
     }
 
 
@@ -188,7 +216,32 @@ def test_limited_administrator_grants_no_role_without_limits() -> None:
     refused = may_grant(actor("tenant_admin", sites=frozenset({"A"})), [Role.TENANT_ADMIN])
     assert (refused.allowed, refused.reason) == (
         False,
-        "role tenant_admin grants audit:read, which the credential may not do itself",
+        "role tenant_admin grants access-grant:read, which the credential may not do itself",
+    )
+
+
+@pytest.mark.parametrize("role", Role)
+def test_who_acts_by_an_access_grant_makes_nothing_that_outlasts_it(role: Role) -> None:
+    granted = replace(actor(role), grant=UUID(int=1))
+    assert {action for action in Action if decide(granted, action).allowed} == GRANTED[role] - OUTLASTS
+    refused = decide(replace(actor("tenant_admin"), grant=UUID(int=1)), Action.USER_WRITE).reason
+    assert refused == "user:write would outlast the access grant by which the operator acts"
+
+
+@pytest.mark.parametrize("role", Role)
+def test_only_an_operator_who_runs_the_platform_may_do_anything_on_it(role: Role) -> None:
+    operator = Operator("operator:1", frozenset({role}))
+    allowed = {str(action) for action in PlatformAction if decide_on_platform(operator, action).allowed}
+    assert allowed == (
+        {
+            "platform-tenant:read",
+            "platform-tenant:write",
+            "platform-log:read",
+            "platform-grant:read",
+            "platform-grant:use",
+        }
+        if role == "platform_admin"
+        else set()
     )
 
 

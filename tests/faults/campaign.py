@@ -17,7 +17,7 @@ import psycopg
 
 from domain.clock import to_ms
 from storage.database import INGEST_ROLE, conninfo_as
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 from tests.faults.alarms import add_rule, alert_contradictions, expected_alerts
 from tests.faults.comparison import Stored, contradictions, read_stored
 from tests.faults.engine_process import ROOT, EngineProcess, until

@@ -21,7 +21,7 @@ from domain.clock import from_ms
 from domain.windows import QUARTER_MS, quarter_of
 from storage.database import INGEST_ROLE, conninfo_as
 from storage.layout import adopt
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 from tests.faults.alarms import add_rule, alert_contradictions
 from tests.faults.comparison import Stored, read_stored
 from tests.faults.engine_process import EngineProcess, until

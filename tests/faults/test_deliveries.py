@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.database import INGEST_ROLE, conninfo_as
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 from tests.api.delivering.receiver import receiving
 from tests.faults.engine_process import EngineProcess, until
 

@@ -80,6 +80,8 @@ def verify(data: bytes) -> None:
     claims = verifier.verify(told)
     assert isinstance(claims, Claims)
     assert claims.subject.isprintable()
+    assert claims.tenant_name is not None, "another issuer speaks for no operator"
+    assert claims.grant is None
     assert 0 < len(claims.tenant_name) <= 200
 
 

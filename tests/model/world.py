@@ -29,7 +29,8 @@ from storage import packs
 from storage.counting import CountingLimits, CountingStore
 from storage.database import APP_ROLE, INGEST_ROLE, adapt_columns
 from storage.partition import PartitionStore
-from storage.registry import Registry, create_tenant
+from storage.registry import Registry
+from storage.tenants import create as create_tenant
 from storage.transactions import Transactions
 from streams.embedded import EmbeddedRunner
 from streams.limits import OwnerLimits, RunnerLimits

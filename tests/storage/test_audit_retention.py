@@ -17,7 +17,7 @@ from domain.clock import AnchoredClock
 from domain.redaction import is_sensitive
 from storage import audit
 from storage.database import INGEST_ROLE, RETENTION_ROLE
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 
 NOW = datetime.now(UTC)
 AGES_DAYS = (0, 10, 89, 91, 200, 400)

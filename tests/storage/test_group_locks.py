@@ -8,7 +8,7 @@ from api.settings import Settings
 from domain.tenancy import PARTITION_ZERO, TenantId
 from storage.database import INGEST_ROLE
 from storage.partition import PartitionStore
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 
 
 def test_tenure_or_rule_changes_wait_for_the_readings_that_were_judged_before(

@@ -64,6 +64,7 @@ OF_TENANTS = {
     "api_keys",
     "security_events",
     "rate_buckets",
+    "access_grants",
 }
 APP_DOES_NOT_READ = {"alert_clearances", "rate_buckets"}
 APP_DELETES_FROM = {
@@ -142,6 +143,7 @@ def tenants(api: RunningApi) -> dict[str, int]:
             account = {"name": "a", "roles": ["analyst"]}
             account_id = client.post("/v1/service-accounts", json=account).raise_for_status().json()["id"]
             client.post(f"/v1/service-accounts/{account_id}/keys", json={"name": "k"}).raise_for_status()
+            client.post("/v1/access-grants", json={"hours": 1, "reason": "r"}).raise_for_status()
             client.post("/v1/roles", json={"name": "r", "actions": ["pack:read"]}).raise_for_status()
             (alert,) = client.get("/v1/alerts").json()["items"]
             client.post(f"/v1/alerts/{alert['id']}/acknowledge").raise_for_status()
@@ -267,6 +269,10 @@ def test_app_reads_no_partition_directly(api: RunningApi, tenants: dict[str, int
         "alert_topic_positions",
         "source_positions",
         "sign_in_failures",
+        "operators",
+        "operator_sessions",
+        "platform_epochs",
+        "platform_log",
         *APP_DOES_NOT_READ,
     ],
 )
@@ -490,6 +496,14 @@ BROKEN = {
     "audit rows can be changed: bpm_eraser may UPDATE": (
         "GRANT UPDATE (subject) ON audit_log TO bpm_eraser",
         "REVOKE UPDATE (subject) ON audit_log FROM bpm_eraser",
+    ),
+    "the platform's log can be changed: bpm_eraser may DELETE": (
+        "GRANT DELETE ON platform_log TO bpm_eraser",
+        "REVOKE DELETE ON platform_log FROM bpm_eraser",
+    ),
+    "the platform's log can be changed: the trigger platform_log_append_only is missing or off": (
+        "ALTER TABLE platform_log DISABLE TRIGGER platform_log_append_only",
+        "ALTER TABLE platform_log ENABLE TRIGGER platform_log_append_only",
     ),
     "the eraser role is privileged: bpm_eraser": (
         "ALTER ROLE bpm_eraser LOGIN",

@@ -12,7 +12,7 @@ from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.tenancy import Actor, Role, TenantId
 from storage.database import INGEST_ROLE
-from storage.registry import create_tenant
+from storage.tenants import create as create_tenant
 from storage.transactions import Transactions
 from tests.storage.test_tenants_apart import as_administrator, as_app
 

@@ -157,6 +157,51 @@ def test_user_is_invited_suspended_and_deleted_and_signs_in_meanwhile(installati
     assert [(one["login"], one["state"]) for one in listed] == [("ann@example.com", "deleted")]
 
 
+def test_operator_is_invited_suspended_and_deleted_and_each_change_is_logged(
+    installation: Installation,
+) -> None:
+    invited = in_process(installation, "operator", "invite", "Ann@example.com")
+    assert (invited.exit_code, invited.stdout.count("\n")) == (0, 1), invited.stderr
+    again = in_process(installation, "operator", "invite", "ann@example.com", "--again", "--json")
+    chosen = {"invitation": json.loads(again.stdout)["invitation"], "password": "four words are better"}
+    with httpx.Client(base_url=installation.url, trust_env=False, timeout=60) as client:
+        lost = client.post("/v1/auth/invitation", json=chosen | {"invitation": invited.stdout.strip()})
+        assert lost.status_code == 401
+        token = client.post("/v1/auth/invitation", json=chosen).raise_for_status().json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.get("/v1/platform/tenants", headers=headers).status_code == 200
+        subject = client.get("/v1/platform/grants", headers=headers).json()["subject"]
+        for command, state in (("suspend", "suspended"), ("resume", "active"), ("delete", "deleted")):
+            done = in_process(installation, "operator", command, "ann@example.com", "--json")
+            told = json.loads(done.stdout)
+            assert (done.exit_code, told["state"], told["subject"]) == (0, state, subject), done.stderr
+        assert client.get("/v1/platform/tenants", headers=headers).status_code == 401
+    assert json.loads(in_process(installation, "operator", "list", "--json").stdout) == {"operators": []}
+    log = json.loads(in_process(installation, "operator", "log", "--last", "6", "--json").stdout)["entries"]
+    changes = ("deleted", "resumed", "suspended", "accepted", "invited_again", "invited")
+    assert [one["action"] for one in log] == [f"operators.{change}" for change in changes]
+    assert {one["resource_id"] for one in log} == {subject.partition(":")[2]}
+    assert {one["subject"] for one in log} == {"installation", subject}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["operator", "invite", "two words"], 1, "without spaces"),
+        (["operator", "suspend", "nobody"], 1, "no such operator"),
+        (["operator", "invite", "nobody", "--again"], 1, "no such operator"),
+        (["token", "--platform", "--tenant", "demo"], 2, "--platform"),
+        (["token", "--tenant", "demo"], 2, "--tenant"),
+    ],
+)
+def test_wrong_operator_commands_say_why(
+    installation: Installation, arguments: list[str], code: int, said: str
+) -> None:
+    done = in_process(installation, *arguments)
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert said in str(done.exception) + done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -1,0 +1,38 @@
+"""What operators ask for by access grants stands in the tenant's audit log before it is answered."""
+
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from domain.tenancy import Actor
+from storage.access_grants import note_use
+from storage.transactions import Transactions
+
+_WINDOW_S: Final = 60.0
+_NOTED_MAX: Final = 10_000
+_PATH_CHARACTERS_MAX: Final = 1000
+
+
+class Looks:
+    """Notes requests by grants: the same request once a minute in each process."""
+
+    def __init__(self, transactions: Transactions, monotonic_s: Callable[[], float]) -> None:
+        self._transactions = transactions
+        self._monotonic_s = monotonic_s
+        self._noted_s: dict[tuple[UUID, str, str, str | None], float] = {}
+
+    async def note(
+        self, actor: Actor, method: str, path: str, request_id: str, client_address: str | None
+    ) -> None:
+        """Write it, unless it was written within the minute. path: with its query."""
+        if actor.grant is None:
+            return
+        path = path[:_PATH_CHARACTERS_MAX]
+        key, now_s = (actor.grant, method, path, client_address), self._monotonic_s()
+        if now_s - self._noted_s.get(key, -_WINDOW_S) < _WINDOW_S:
+            return
+        async with self._transactions.begin(actor, request_id, client_address=client_address) as transaction:
+            await note_use(transaction, actor.grant, method, path)
+        if len(self._noted_s) >= _NOTED_MAX:
+            self._noted_s.clear()
+        self._noted_s[key] = now_s

@@ -1,0 +1,54 @@
+"""The log of the platform: what was done to tenants as customers and to operators. Entries are only added."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
+
+from domain.operators import Doer
+from storage.cursors import Cursors
+from storage.database import query
+
+Connection = psycopg.Connection[DictRow]
+
+_ENTRIES = Cursors("platform log")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries: those of starts <= at < ends that have all that is named."""
+
+    starts: datetime | None = None
+    ends: datetime | None = None
+    subject: str | None = None
+    action: str | None = None
+    resource: str | None = None
+    resource_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done to which record; after: what it says of it."""
+
+    action: str
+    resource: str
+    resource_id: str
+    after: dict[str, Any] | None = None
+
+
+def note(connection: Connection, by: Doer, done: Done, *, tenant_id: int | None = None) -> None:
+    """Write an entry in the connection's transaction; with a tenant, the same into its audit log."""
+    told = asdict(by) | asdict(done) | {"after": None if done.after is None else Jsonb(done.after)}
+    connection.execute(query("platform_log.note"), told)
+    if tenant_id is not None:
+        connection.execute(query("platform_log.note_in_tenant"), told | {"tenant": tenant_id})
+
+
+def page(conninfo: str, wanted: Wanted, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
+    """Entries, the newest first, and the cursor of the next page. Raises InvalidRequestError (cursor)."""
+    asked = asdict(wanted) | {"before_id": _ENTRIES.decode_number(cursor), "limit": limit + 1}
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        return _ENTRIES.page(connection.execute(query("platform_log.list"), asked).fetchall(), limit, "id")
