@@ -11,7 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from api.errors import STATUS
 from domain.measures import MEASURES
-from domain.policy import BEYOND_SITES, ROLES, Action
+from domain.policy import BEYOND_GRANTS, BEYOND_SITES, PLATFORM_GRANTS, ROLES, Action, PlatformAction
 from domain.receipts import QuarantineReason
 from streams.topics import HEADER_MEANS, TOPICS, Header
 
@@ -65,9 +65,9 @@ class RolesTable(TableDirective):
 
 
 class ActionsTable(TableDirective):
-    """The actions, which roles grant each, and whether a credential with limits keeps it."""
+    """The actions, which roles grant each, and whether a credential with limits, or for a time, keeps it."""
 
-    head = ("Action", "Granted by", "With a limit to sites")
+    head = ("Action", "Granted by", "With a limit to sites", "By an access grant")
 
     def rows(self) -> Rows:
         return [
@@ -75,8 +75,24 @@ class ActionsTable(TableDirective):
                 f"`{action}`",
                 ", ".join(f"`{role}`" for role, meaning in ROLES.items() if action in meaning.grants),
                 "refused" if action in BEYOND_SITES else "held to them",
+                "refused" if action in BEYOND_GRANTS else "as the roles say",
             )
             for action in sorted(Action)
+        ]
+
+
+class PlatformActionsTable(TableDirective):
+    """The actions of operators of the installation."""
+
+    head = ("Action", "Granted by")
+
+    def rows(self) -> Rows:
+        return [
+            (
+                f"`{action}`",
+                ", ".join(f"`{role}`" for role, granted in PLATFORM_GRANTS.items() if action in granted),
+            )
+            for action in PlatformAction
         ]
 
 
@@ -184,6 +200,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "measures-table": MeasuresTable,
         "roles-table": RolesTable,
         "actions-table": ActionsTable,
+        "platform-actions-table": PlatformActionsTable,
         "topics-table": TopicsTable,
         "headers-table": HeadersTable,
         "topic-settings-table": TopicSettingsTable,
