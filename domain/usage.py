@@ -17,16 +17,17 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Of a tenant; None is no quota. day_readings_max, day_requests_max: in a UTC day."""
+    """Of a tenant; None is no quota. day_readings_max, day_requests_max, day_received_bytes_max: in a UTC day."""
 
     packs_max: int | None = None
     day_readings_max: int | None = None
     day_requests_max: int | None = None
+    day_received_bytes_max: int | None = None
 
     @property
     def of_days(self) -> bool:
         """Whether what a tenant uses in a day must be known."""
-        return self.day_readings_max is not None or self.day_requests_max is not None
+        return not (self.day_readings_max is self.day_requests_max is self.day_received_bytes_max is None)
 
 
 NO_QUOTAS: Final = Quotas()
@@ -34,22 +35,29 @@ NO_QUOTAS: Final = Quotas()
 
 @dataclass(frozen=True, slots=True)
 class UsedToday:
-    """What a tenant has used of a day, as far as it is known."""
+    """What a tenant has used of a day, as far as it is known. received_bytes: of bodies that were committed."""
 
     readings: int
     requests: int
+    received_bytes: int
 
 
 def require_within(quotas: Quotas, used: UsedToday, now: datetime, *, sends_readings: bool) -> None:
     """Raises QuotaExceededError, which ends with the UTC day, when no more requests or readings are taken.
 
-    >>> require_within(Quotas(day_requests_max=2), UsedToday(9, 1), datetime.now(UTC), sends_readings=False)
+    >>> require_within(Quotas(day_requests_max=2), UsedToday(9, 1, 0), datetime.now(UTC), sends_readings=False)
     """
     exceeded = []
     if quotas.day_requests_max is not None and used.requests >= quotas.day_requests_max:
         exceeded.append(("requests", quotas.day_requests_max))
     if sends_readings and quotas.day_readings_max is not None and used.readings >= quotas.day_readings_max:
         exceeded.append(("readings", quotas.day_readings_max))
+    if (
+        sends_readings
+        and quotas.day_received_bytes_max is not None
+        and used.received_bytes >= quotas.day_received_bytes_max
+    ):
+        exceeded.append(("bytes", quotas.day_received_bytes_max))
     for what, limit in exceeded:
         raise QuotaExceededError(
             f"the tenant's quota of {limit} {what} a day is used up until midnight UTC",

@@ -1,7 +1,7 @@
 """Tenants and packs as ingest sees them: across row-level security, always with the tenant named."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -118,7 +118,7 @@ class Registry:
 
 
 def _tenant(row: DictRow) -> Tenant:
-    quotas = Quotas(row["packs_max"], row["day_readings_max"], row["day_requests_max"])
+    quotas = Quotas(*(row[field.name] for field in fields(Quotas)))
     return Tenant(TenantId(row["tenant_id"]), row["name"], _place(row), quotas)
 
 

@@ -1514,11 +1514,13 @@ END) STORED NOT NULL,
     packs_max bigint,
     day_readings_max bigint,
     day_requests_max bigint,
+    day_received_bytes_max bigint,
     CONSTRAINT tenants_check CHECK ((((placement = 'here'::text) = (cell IS NULL)) AND ((cell IS NULL) = (cell_url IS NULL)))),
     CONSTRAINT tenants_check1 CHECK (((suspended_at IS NULL) = (suspended_for IS NULL))),
     CONSTRAINT tenants_check2 CHECK (((deletion_asked_at IS NULL) = (erased_from IS NULL))),
     CONSTRAINT tenants_check3 CHECK (((erasing_since IS NULL) OR (deletion_asked_at IS NOT NULL))),
     CONSTRAINT tenants_day_readings_max_check CHECK ((day_readings_max >= 0)),
+    CONSTRAINT tenants_day_received_bytes_max_check CHECK ((day_received_bytes_max >= 0)),
     CONSTRAINT tenants_day_requests_max_check CHECK ((day_requests_max >= 0)),
     CONSTRAINT tenants_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text)),
     CONSTRAINT tenants_packs_max_check CHECK ((packs_max >= 0)),
@@ -1546,6 +1548,8 @@ COMMENT ON COLUMN bpm.tenants.packs_max IS 'Quota: packs registered at one time;
 COMMENT ON COLUMN bpm.tenants.day_readings_max IS 'Quota: readings stored in a UTC day of their arrival; NULL for none.';
 
 COMMENT ON COLUMN bpm.tenants.day_requests_max IS 'Quota: requests in a UTC day; NULL for none.';
+
+COMMENT ON COLUMN bpm.tenants.day_received_bytes_max IS 'Quota: bytes of bodies with readings, as they were sent, in a UTC day of their arrival; NULL for none.';
 
 ALTER TABLE bpm.tenants ALTER COLUMN tenant_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.tenants_tenant_id_seq

@@ -73,7 +73,7 @@ async def today(pool: Pool, tenant_id: TenantId, day: date) -> UsedToday:
     async with pool.connection() as connection:
         cursor = await connection.execute(query("usage.today"), {"tenant_id": tenant_id, "day": day})
         row: dict[str, Any] = await cursor.fetchone() or {}
-    return UsedToday(row["readings"], row["requests"])
+    return UsedToday(row["readings"], row["requests"], row["received_bytes"])
 
 
 async def add_requests(pool: Pool, counted: Mapping[tuple[TenantId, date], int]) -> None:

@@ -213,6 +213,7 @@ def quota(
     packs: Annotated[str | None, Quota] = None,
     readings_per_day: Annotated[str | None, Quota] = None,
     requests_per_day: Annotated[str | None, Quota] = None,
+    bytes_per_day: Annotated[str | None, Quota] = None,
     *,
     json_output: Json = False,
 ) -> None:
@@ -230,6 +231,7 @@ def quota(
             ("packs_max", packs, "--packs"),
             ("day_readings_max", readings_per_day, "--readings-per-day"),
             ("day_requests_max", requests_per_day, "--requests-per-day"),
+            ("day_received_bytes_max", bytes_per_day, "--bytes-per-day"),
         )
         if value is not None
     }
@@ -244,6 +246,7 @@ def quota(
         ("packs", now.packs_max),
         ("readings a day", now.day_readings_max),
         ("requests a day", now.day_requests_max),
+        ("bytes of readings a day", now.day_received_bytes_max),
     ):
         console.print(f"{'no quota' if limit is None else f'{limit:,}':>15} {what}", markup=False)
 

@@ -62,13 +62,21 @@ class TenantQuotas(Strict):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"packs_max": 500, "day_readings_max": 50_000_000, "day_requests_max": 1_000_000}]
+            "examples": [
+                {
+                    "packs_max": 500,
+                    "day_readings_max": 50_000_000,
+                    "day_requests_max": 1_000_000,
+                    "day_received_bytes_max": 20_000_000_000,
+                }
+            ]
         }
     )
 
     packs_max: Quota
     day_readings_max: Quota
     day_requests_max: Quota
+    day_received_bytes_max: Quota
 
 
 class PlatformTenant(BaseModel):
@@ -91,6 +99,7 @@ class PlatformTenant(BaseModel):
     packs_max: Quota
     day_readings_max: Quota
     day_requests_max: Quota
+    day_received_bytes_max: Quota
 
 
 class PlatformTenantPage(BaseModel):

@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 
 import psycopg
@@ -40,7 +41,7 @@ class Meter:
             used = await self._used(tenant_id, now.date())
             waiting = self._requests[tenant_id, now.date()]
             require_within(
-                quotas, UsedToday(used.readings, used.requests + waiting), now, sends_readings=sends_readings
+                quotas, replace(used, requests=used.requests + waiting), now, sends_readings=sends_readings
             )
         self._requests[tenant_id, now.date()] += 1
 

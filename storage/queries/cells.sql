@@ -93,17 +93,18 @@ SELECT DISTINCT date_trunc('month', starts, 'UTC') AS month FROM quarters WHERE 
 -- name: tenant_row
 SELECT
     name, register_unknown_packs, registry_version, created_at, rules_version, key_aliases_version, packs_max,
-    day_readings_max, day_requests_max
+    day_readings_max, day_requests_max, day_received_bytes_max
 FROM tenants
 WHERE tenant_id = %(tenant)s
 
 -- name: arrive
 INSERT INTO tenants (
     name, register_unknown_packs, registry_version, created_at, rules_version, key_aliases_version, packs_max,
-    day_readings_max, day_requests_max, arrived_from
+    day_readings_max, day_requests_max, day_received_bytes_max, arrived_from
 ) VALUES (
     %(name)s, %(register_unknown_packs)s, %(registry_version)s, %(created_at)s, %(rules_version)s,
-    %(key_aliases_version)s, %(packs_max)s, %(day_readings_max)s, %(day_requests_max)s, %(arrived_from)s
+    %(key_aliases_version)s, %(packs_max)s, %(day_readings_max)s, %(day_requests_max)s,
+    %(day_received_bytes_max)s, %(arrived_from)s
 ) RETURNING tenant_id
 
 -- name: note_days

@@ -1,7 +1,7 @@
 -- name: list
 -- Tenants by name, with when they are erased and how many packs they have.
 SELECT
-    name, state, packs_max, day_readings_max, day_requests_max, placement, cell, created_at, suspended_at, suspended_for, deletion_asked_at, erased_from,
+    name, state, packs_max, day_readings_max, day_requests_max, day_received_bytes_max, placement, cell, created_at, suspended_at, suspended_for, deletion_asked_at, erased_from,
     (SELECT count(*) FROM packs WHERE packs.tenant_id = tenants.tenant_id) AS packs
 FROM tenants
 WHERE (%(name)s::text IS NULL OR name = %(name)s) AND (%(after)s::text IS NULL OR name > %(after)s)

@@ -22,8 +22,10 @@ ON CONFLICT (tenant_id, day) DO UPDATE SET requests = request_days.requests + ex
 
 -- name: today
 SELECT
-    (SELECT coalesce(sum(readings), 0) FROM ingest_days WHERE tenant_id = %(tenant_id)s AND day = %(day)s)::int8 AS readings,
+    coalesce(sum(readings), 0)::int8 AS readings,
+    coalesce(sum(received_bytes), 0)::int8 AS received_bytes,
     (SELECT coalesce(sum(requests), 0) FROM request_days WHERE tenant_id = %(tenant_id)s AND day = %(day)s)::int8 AS requests
+FROM ingest_days WHERE tenant_id = %(tenant_id)s AND day = %(day)s
 
 -- name: list
 -- Days, or months by their first day, in order; packs are those registered by the end of each.
@@ -56,8 +58,9 @@ SELECT count(*) AS packs FROM packs WHERE tenant_id = %(tenant_id)s
 
 -- name: set_quotas
 UPDATE tenants SET
-    packs_max = %(packs_max)s, day_readings_max = %(day_readings_max)s, day_requests_max = %(day_requests_max)s
+    packs_max = %(packs_max)s, day_readings_max = %(day_readings_max)s, day_requests_max = %(day_requests_max)s,
+    day_received_bytes_max = %(day_received_bytes_max)s
 WHERE tenant_id = %(tenant)s
 
 -- name: quotas
-SELECT packs_max, day_readings_max, day_requests_max FROM tenants WHERE tenant_id = %(tenant)s
+SELECT packs_max, day_readings_max, day_requests_max, day_received_bytes_max FROM tenants WHERE tenant_id = %(tenant)s

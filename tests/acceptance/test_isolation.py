@@ -528,7 +528,7 @@ def given_access(api: RunningApi) -> Sent:
     return {"id": given.json()["id"]}
 
 
-_QUOTAS = {"packs_max": 5, "day_readings_max": None, "day_requests_max": None}
+_QUOTAS = {"packs_max": 5, "day_readings_max": None, "day_requests_max": None, "day_received_bytes_max": None}
 PLATFORM_ROUTES: dict[tuple[str, str], PlatformCall] = {
     ("GET", "/v1/platform/tenants"): PlatformCall(),
     ("POST", "/v1/platform/tenants"): PlatformCall(

@@ -166,7 +166,12 @@ def test_life_of_a_tenant_by_routes_is_in_its_log_and_in_that_of_the_platform(
         assert (deleting["state"], round(left / timedelta(days=1))) == ("deleting", 90)
         assert runner.ask("POST", f"{path}/suspend", json={"reason": "x"}).status_code == 409
         assert runner.ask("POST", f"{path}/undelete").json()["state"] == "active"
-        quotas = {"packs_max": 1, "day_readings_max": None, "day_requests_max": 10**6}
+        quotas = {
+            "packs_max": 1,
+            "day_readings_max": None,
+            "day_requests_max": 10**6,
+            "day_received_bytes_max": 10**9,
+        }
         assert runner.ask("PUT", f"{path}/quotas", json=quotas).json()["packs_max"] == 1
         admin.post("/v1/packs", json={"pack": "P-1"}).raise_for_status()
         assert admin.post("/v1/packs", json={"pack": "P-2"}).json()["code"] == "quota_exceeded"
