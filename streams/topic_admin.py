@@ -232,9 +232,10 @@ def _look_until_known(admin: KafkaAdminClient, sizes: TopicSizes, created: tuple
 
 def _look(admin: KafkaAdminClient, sizes: TopicSizes, created: tuple[str, ...]) -> Seen:
     described = {one["name"]: one for one in admin.describe_topics([topic.name for topic in sizes.topics])}
-    there = [topic for topic in sizes.topics if described[topic.name]["partitions"]]
+    configured = _configured(admin, [topic for topic in sizes.topics if described[topic.name]["partitions"]])
+    # The settings are told by another broker than the partitions, and it may not know the topic yet.
+    there = [topic for topic in sizes.topics if configured.get(topic.name)]
     copies = _copies(admin, sizes)
-    configured = _configured(admin, there)
     return Seen(
         brokers=len(admin.describe_cluster()["brokers"]),
         created=created,
