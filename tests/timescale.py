@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,9 +33,8 @@ def connections(made: set[str]) -> Iterator[Connections]:
     """Connections of administrator and serving login. The databases in `made` are dropped at the end."""
     if URL is None:
         pytest.skip("needs a server with TimescaleDB: its administrator's URL in BPM_TEST_TIMESCALE_URL")
-    # Processes of one run share the login: whoever comes later must not take the password from the others.
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_urlsafe()
-    password = hashlib.sha256(f"{URL}/{run}".encode()).hexdigest()
+    # Processes and runs at the same time share the login: whoever comes later must not take it from the others.
+    password = hashlib.sha256(URL.encode()).hexdigest()
     with psycopg.connect(URL, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('bpm tests'))")
         if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (SERVICE_LOGIN,)).fetchall():
