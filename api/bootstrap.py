@@ -28,6 +28,7 @@ from api.quarantine.sweeping import Sweeper
 from api.rates import OwnLeases, Rate, RateKind, RateLimiter
 from api.rights import RightsCache
 from api.runner import Runner
+from api.security_events.alarms import SecurityAlarms
 from api.security_events.recorder import RecorderLimits, SecurityRecorder
 from api.service_accounts.keys import KeyVerifier
 from api.settings import Environment, Settings
@@ -38,7 +39,7 @@ from domain import api_keys
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, to_ms
 from domain.errors import ForbiddenError, SettingsRefusedError, UnauthenticatedError
 from domain.operators import Operator
-from domain.security import SecurityKind
+from domain.security import WATCHED, Thresholds
 from domain.tenancy import PARTITION_ZERO, PLATFORM, Actor, Role
 from ingest.columns import BodyLimits
 from ingest.validate import TimeLimits
@@ -49,6 +50,7 @@ from storage.partition import PartitionStore
 from storage.quarantine import SweepLimits
 from storage.registry import Registry, Tenant
 from storage.security import RateStore
+from storage.security_alerts import SecurityDesk
 from storage.transactions import Pool, Transactions, open_pool
 from streams.counter import Counter
 from streams.embedded import EmbeddedRunner
@@ -98,6 +100,7 @@ class Engine:
     settler: Settler
     audit_retention: AuditRetention
     security: SecurityRecorder
+    security_alarms: SecurityAlarms
     rates: RateLimiter
     meter: Meter
     platform: Platform
@@ -217,6 +220,7 @@ class Engine:
             self.settler.run(),
             self.audit_retention.run(),
             self.security.run(),
+            self.security_alarms.run(),
             self.meter.run(),
             *self.identity.tasks(),
         )
@@ -283,9 +287,12 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
     ingest = access.as_role(INGEST_ROLE, settings)
     runner: Runner
     counter: Counter | None
+    partitions = 1
     if settings.kafka:
         # The workers count what they commit.
-        runner, counter = make_topic_runner(settings, ingest, directory, clock, layout(ingest)), None
+        spread = layout(ingest)
+        runner, counter = make_topic_runner(settings, ingest, directory, clock, spread), None
+        partitions = spread.partitions
     else:
         runner = _runner(settings, access, clock, reached)
         counter = make_counter(settings, access, reached)
@@ -315,6 +322,9 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
     identity = make_identity(settings, ingest, directory, clock)
     identity.revocations.on_ended = hub.recheck
     transactions = Transactions(requests)
+    usual = _usual_thresholds(settings)
+    desk = SecurityDesk(ingest, partitions, usual)
+    alarms = SecurityAlarms(directory, desk, clock, usual, settings.retry_after_s)
     outside = make_outside(settings, access.as_role(INGEST_ROLE, settings), clock, metrics, reached)
     return Engine(
         settings=settings,
@@ -346,7 +356,14 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
             settings.audit_look_entries_max,
             settings.audit_look_s,
         ),
-        security=SecurityRecorder(directory, clock, metrics, _recorder_limits(settings)),
+        security=SecurityRecorder(
+            directory,
+            clock,
+            metrics,
+            RecorderLimits(settings.security_keys_max, settings.security_days_max, usual),
+            alarms.look,
+        ),
+        security_alarms=alarms,
         rates=RateLimiter(
             RateStore(directory),
             _rates(settings),
@@ -372,15 +389,10 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
     )
 
 
-def _recorder_limits(settings: Settings) -> RecorderLimits:
-    return RecorderLimits(
-        settings.security_keys_max,
-        settings.security_days_max,
-        {
-            SecurityKind.DENIED: settings.security_denied_per_minute_max,
-            SecurityKind.NOT_FOUND: settings.security_not_found_per_minute_max,
-            SecurityKind.RATE_LIMITED: settings.security_rate_limited_per_minute_max,
-        },
+def _usual_thresholds(settings: Settings) -> Thresholds:
+    return Thresholds(
+        {kind: getattr(settings, f"security_{kind}_per_minute_max") for kind in WATCHED},
+        settings.security_quiet_s,
     )
 
 

@@ -440,15 +440,30 @@ class Settings(BaseSettings):
     )
     security_days_max: int = Field(90, gt=0, description="security events are kept for so long")
     security_denied_per_minute_max: int = Field(
-        60, gt=0, description="accesses denied to a tenant's credentials; beyond, a security event says so"
+        60,
+        gt=0,
+        le=1_000_000,
+        description="accesses denied to a tenant's credentials within a minute, from which on an alert is raised,"
+        " unless the tenant chose otherwise",
     )
     security_not_found_per_minute_max: int = Field(
         300,
         gt=0,
-        description="ids that a tenant's credentials did not find; beyond, a security event says so",
+        le=1_000_000,
+        description="the same of ids that a tenant's credentials did not find",
     )
     security_rate_limited_per_minute_max: int = Field(
-        600, gt=0, description="requests of a tenant refused by rate; beyond, a security event says so"
+        600,
+        gt=0,
+        le=1_000_000,
+        description="the same of requests of a tenant that were refused by rate",
+    )
+    security_quiet_s: int = Field(
+        600,
+        ge=60,
+        le=86_400,
+        description="such an alert clears when no minute has had so many for so long, unless the tenant chose"
+        " otherwise",
     )
 
     lock_s_max: float = Field(5.0, gt=0, description="a statement waits so long for a lock; then 503")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from domain.errors import InvalidRequestError
 from domain.measures import MEASURE_INDEX, MEASURES, Measure
+from domain.security import SecurityKind
 from domain.tenancy import TenantId
 
 DAY_S: Final = 86_400
@@ -37,6 +38,7 @@ class RuleKind(StrEnum):
     MISSING_DATA = "missing_data"
     CLOCK_SKEW = "clock_skew"
     QUARANTINE_GROWTH = "quarantine_growth"
+    SECURITY_EVENTS = "security_events"
 
 
 class Severity(StrEnum):
@@ -172,7 +174,21 @@ class QuarantineGrowth:
     source: str | None = None
 
 
-Condition = Threshold | RateOfChange | CellImbalance | MissingData | ClockSkew | QuarantineGrowth
+@dataclass(frozen=True, slots=True)
+class SecurityEvents:
+    """per_minute_max refusals of one kind within a minute, or more; over when no minute had so many for quiet_s.
+
+    The engine makes such rules itself, from the thresholds of a tenant.
+    """
+
+    event: SecurityKind
+    per_minute_max: int
+    quiet_s: int
+
+
+Condition = (
+    Threshold | RateOfChange | CellImbalance | MissingData | ClockSkew | QuarantineGrowth | SecurityEvents
+)
 
 KIND_OF: Final[dict[type[Condition], RuleKind]] = {
     Threshold: RuleKind.THRESHOLD,
@@ -181,6 +197,7 @@ KIND_OF: Final[dict[type[Condition], RuleKind]] = {
     MissingData: RuleKind.MISSING_DATA,
     ClockSkew: RuleKind.CLOCK_SKEW,
     QuarantineGrowth: RuleKind.QUARANTINE_GROWTH,
+    SecurityEvents: RuleKind.SECURITY_EVENTS,
 }
 
 
@@ -342,6 +359,8 @@ def value_unit(condition: Condition) -> str:
             return "V"
         case QuarantineGrowth():
             return "items"
+        case SecurityEvents():
+            return "1/min"
         case _:
             return "s"
 
@@ -370,6 +389,8 @@ def read_condition(facts: dict[str, object]) -> Condition:
         given["side"] = Side(str(given["side"]))
     if "trend" in given:
         given["trend"] = Trend(str(given["trend"]))
+    if "event" in given:
+        given["event"] = SecurityKind(str(given["event"]))
     during = given.get("during")
     if isinstance(during, dict):
         given["during"] = While(during["measure"], Side(during["side"]), during["limit"])

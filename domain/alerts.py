@@ -5,6 +5,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from domain.alert_rules import Severity, TransitionKind, TransitionReason
+from domain.security import SecurityKind
 from domain.tenancy import TenantId
 
 
@@ -31,7 +32,7 @@ class AlertTransition:
 
     rule_ms: the rule time at which. onset_ms: when the breach began; with rule, version and subject it names the
     alert. value: in the rule's unit, None where nothing was measured. batch: position of the batch in its group,
-    None when no batch brought it. tenure: under which the pack was held.
+    None when no batch brought it. tenure: under which the pack was held. security_kind: of a rule of security events.
     """
 
     tenant_id: TenantId
@@ -49,6 +50,7 @@ class AlertTransition:
     batch: int | None
     silence_id: UUID | None = None
     maintenance: bool = False
+    security_kind: SecurityKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

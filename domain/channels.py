@@ -108,22 +108,30 @@ def _is_twice(moment: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which events a channel wants; None is all. rules: ids; sites: names, as they are now."""
+    """Which events a channel wants; None is all. rules: ids; sites: names, as they are now.
+
+    security_alerts: those about refusals too, whatever rules are chosen.
+    """
 
     kinds: frozenset[EventKind]
     severities: frozenset[Severity] | None = None
     rules: frozenset[UUID] | None = None
     sites: frozenset[str] | None = None
     muted: bool = False
+    security_alerts: bool = False
 
     def holds_for(self, event: Mapping[str, Any]) -> bool:
         """Whether the event is wanted, from a row of the alert log. What is at no site belongs to no chosen one."""
         return (
             event["kind"] in self.kinds
             and (self.severities is None or event["severity"] in self.severities)
-            and (self.rules is None or event["rule_id"] in self.rules)
-            and (self.sites is None or event["site"] in self.sites)
+            and (self.security_alerts if event["security_kind"] is not None else self._chosen(event))
             and (self.muted or event["silence_id"] is None)
+        )
+
+    def _chosen(self, event: Mapping[str, Any]) -> bool:
+        return (self.rules is None or event["rule_id"] in self.rules) and (
+            self.sites is None or event["site"] in self.sites
         )
 
 

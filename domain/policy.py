@@ -40,6 +40,7 @@ class Action(StrEnum):
     SITE_WRITE = "site:write"
     AUDIT_READ = "audit:read"
     SECURITY_READ = "security:read"
+    SECURITY_WRITE = "security:write"
     USAGE_READ = "usage:read"
     USER_READ = "user:read"
     USER_WRITE = "user:write"
@@ -217,6 +218,7 @@ BEYOND_SITES: Final = frozenset(
         Action.SILENCE_WRITE,
         Action.AUDIT_READ,
         Action.SECURITY_READ,
+        Action.SECURITY_WRITE,
         Action.USAGE_READ,
         Action.USER_READ,
         Action.USER_WRITE,
@@ -341,6 +343,11 @@ def may_grant(actor: Actor, roles: Collection[Role]) -> Decision:
             if not decide(actor, action).allowed:
                 return Decision(False, f"role {role} grants {action}, which the credential may not do itself")
     return Decision(True, "the credential may do all that the roles grant")
+
+
+def sees_security_alerts(actor: Actor) -> bool:
+    """Whether alerts about refusals are shown to the actor: they concern no site, and tell what events tell."""
+    return decide(actor, Action.SECURITY_READ).allowed
 
 
 def sees_only_own_batches(actor: Actor) -> bool:

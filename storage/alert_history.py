@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg.rows import DictRow
 
 from domain.errors import InvalidRequestError
+from domain.policy import sees_security_alerts
 from storage.cursors import Cursors, moment_in, no_cursor, number_in, signed_number_in
 from storage.database import query
 from storage.transactions import Transaction
@@ -78,7 +79,10 @@ async def history(
 def history_parameters(
     transaction: Transaction, chosen: HistoryFilter, cursor: str | None, limit: int, scanned_max: int
 ) -> dict[str, Any]:
-    """The parameters of both queries. Where nothing is filtered, no more is looked at than is shown."""
+    """The parameters of both queries. Where nothing is filtered, no more is looked at than is shown.
+
+    For what is hidden from the actor of security alerts, which are few, no more is looked at either.
+    """
     sites = None if transaction.actor.sites is None else sorted(transaction.actor.sites)
     filters = {
         "kinds": None if chosen.kinds is None else list(chosen.kinds),
@@ -92,7 +96,11 @@ def history_parameters(
     after = {} if cursor is None else _decoded(cursor)
     bounds = {"scanned": scanned_max if narrowed else limit + 1, "limit": limit + 1}
     span = {"from": chosen.starts, "to": chosen.ends}
-    return filters | after | bounds | span | {"tenant_id": transaction.actor.tenant_id}
+    whose = {
+        "tenant_id": transaction.actor.tenant_id,
+        "security": sees_security_alerts(transaction.actor),
+    }
+    return filters | after | bounds | span | whose
 
 
 def _decoded(cursor: str) -> dict[str, Any]:
@@ -137,5 +145,10 @@ async def statistics(
     key, id_ = GROUPS[by]
     text = query("alerts.statistics").replace(b"{key}", key.encode()).replace(b"{id}", id_.encode())
     sites = None if transaction.actor.sites is None else sorted(transaction.actor.sites)
-    given = span | {"tenant_id": transaction.actor.tenant_id, "sites": sites, "limit": groups_max}
+    given = span | {
+        "tenant_id": transaction.actor.tenant_id,
+        "sites": sites,
+        "security": sees_security_alerts(transaction.actor),
+        "limit": groups_max,
+    }
     return await (await transaction.connection.execute(text, given)).fetchall()

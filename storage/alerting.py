@@ -284,6 +284,7 @@ def _opened(one: AlertTransition, identity: Row, seq: int) -> Row:
         "provisional": one.kind is TransitionKind.PROVISIONAL,
         "silence_id": one.silence_id,
         "maintenance": one.maintenance,
+        "security_kind": None if one.security_kind is None else str(one.security_kind),
         "seq": seq,
     }
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg.rows import DictRow
 
 from domain.errors import NotFoundError
+from domain.policy import sees_security_alerts
 from storage.cursors import Cursors, moment_in, number_in
 from storage.database import query
 from storage.transactions import Transaction
@@ -65,6 +66,7 @@ _CONDITIONS: Final = {
     "steady": "NOT flapping",
     "shown": "silence_id IS NULL",
     "site": _SITE.format(which="(sites.name = %(site)s OR sites.id::text = %(site)s)"),
+    "not_of_security": "security_kind IS NULL",
     "seen": _SITE.format(which="sites.name = ANY(%(sites)s::text[])"),
 }
 """What can be asked for, in SQL; the first ones are answered by an index of their own, the best of them first."""
@@ -108,7 +110,7 @@ def _joined(names: Sequence[str]) -> str:
     return "".join(f" AND {_CONDITIONS[name]}" for name in names)
 
 
-def _plan(chosen: AlertFilter, *, limited: bool) -> _Plan:
+def _plan(chosen: AlertFilter, *, limited: bool, security: bool) -> _Plan:
     asked = {
         "pack": chosen.pack is not None,
         "assigned_to": chosen.assigned_to is not None,
@@ -126,6 +128,7 @@ def _plan(chosen: AlertFilter, *, limited: bool) -> _Plan:
         "steady": chosen.flapping is False,
         "shown": chosen.muted is False,
         "site": chosen.site is not None,
+        "not_of_security": not security,
         "seen": limited,
     }
     names = [name for name in _CONDITIONS if asked[name]]
@@ -135,10 +138,13 @@ def _plan(chosen: AlertFilter, *, limited: bool) -> _Plan:
 
 
 def page_query(
-    chosen: AlertFilter, cursor: str | None, *, limited: bool, name: str = "page"
+    chosen: AlertFilter, cursor: str | None, *, limited: bool, security: bool = True, name: str = "page"
 ) -> tuple[bytes, dict[str, Any], bool]:
-    """The text of the query, its parameters, and whether it goes by raised_at. limited: to the actor's sites."""
-    plan = _plan(chosen, limited=limited)
+    """The text of the query, its parameters, and whether it goes by raised_at.
+
+    limited: to the actor's sites. security: whether those about refusals are among them.
+    """
+    plan = _plan(chosen, limited=limited, security=security)
     given: dict[str, Any] = {
         "state": chosen.state,
         "severity": None if not chosen.severities else chosen.severities[0],
@@ -177,13 +183,13 @@ async def page(
     By raised_at when the range is what is looked through. At most `scanned_max` alerts are looked at: then the page
     may be short, or empty, though there are more behind its cursor.
     """
-    limited = transaction.actor.sites is not None
+    limited, security = transaction.actor.sites is not None, sees_security_alerts(transaction.actor)
     bounds = {"scanned": scanned_max, "limit": limit + 1}
-    text, given, by_raised = page_query(chosen, cursor, limited=limited)
+    text, given, by_raised = page_query(chosen, cursor, limited=limited, security=security)
     rows = await _rows(transaction, text, given | bounds)
     if len(rows) > limit:
         return rows[:limit], _cursor_of(rows[limit - 1], by_raised=by_raised)
-    text, given, by_raised = page_query(chosen, cursor, limited=limited, name="scan_end")
+    text, given, by_raised = page_query(chosen, cursor, limited=limited, security=security, name="scan_end")
     ends = await _rows(transaction, text, given | bounds)
     return rows, _cursor_of(ends[0], by_raised=by_raised) if ends else None
 
@@ -202,8 +208,9 @@ def _cursor_of(row: Mapping[str, Any], *, by_raised: bool) -> str:
 
 
 async def get(transaction: Transaction, alert_id: UUID) -> DictRow:
-    """The alert. Raises NotFoundError, also for what the actor's sites don't show."""
-    row = await transaction.one("alerts.get", {"id": alert_id})
+    """The alert. Raises NotFoundError, also for what the actor's sites or rights don't show."""
+    asked = {"id": alert_id, "security": sees_security_alerts(transaction.actor)}
+    row = await transaction.one("alerts.get", asked)
     if row is None:
         raise NotFoundError("there is no such alert")
     return row

@@ -152,6 +152,7 @@ MOVED: Final = (
     Moved("closed_changes", {"partition_no": "t.partition_no"}),
     Moved("ingest_days", {"partition_no": "t.partition_no"}),
     Moved("request_days"),
+    Moved("security_thresholds"),
     Moved(
         "quarantine",
         {"id": "quarantined.new"},
@@ -192,6 +193,7 @@ NOT_MOVED: Final = {
     "access_grants": "they are for operators of this installation",
     "sessions": "their tokens are of this cell's issuer",
     "security_events": "they tell of requests to this installation",
+    "security_counts": "they count requests to this installation",
     "rate_buckets": "of this installation; the target fills its own",
     "tickets": "they hold for half a minute, in the process that gave them",
     "correction_parts": "corrections are done before a tenant goes; then nobody asks which partition did its part",

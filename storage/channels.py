@@ -35,6 +35,7 @@ class ChannelFacts:
     site_ids: tuple[UUID, ...] | None
     muted: bool
     quiet: QuietHours | None
+    security_alerts: bool = False
 
 
 def quiet_from(row: Mapping[str, Any] | None) -> QuietHours | None:
@@ -103,6 +104,7 @@ async def _values(transaction: Transaction, facts: ChannelFacts) -> Row:
         "rule_ids": listed(facts.rule_ids),
         "site_ids": listed(facts.site_ids),
         "muted": facts.muted,
+        "security_alerts": facts.security_alerts,
         "quiet": None if facts.quiet is None else Jsonb(quiet_row(facts.quiet)),
     }
 

@@ -169,6 +169,7 @@ def _channel(row: Row) -> _Channel:
             None if row["rule_ids"] is None else frozenset(row["rule_ids"]),
             None if row["sites"] is None else frozenset(row["sites"]),
             row["muted"],
+            row["security_alerts"],
         ),
         quiet_from(row["quiet"]),
     )

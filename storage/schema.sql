@@ -245,6 +245,8 @@ CREATE TABLE bpm.alerts (
     assigned_to text,
     subject_pack integer GENERATED ALWAYS AS (COALESCE(pack_id, '-1'::integer)) STORED,
     subject_source text GENERATED ALWAYS AS (COALESCE(source, ''::text)) STORED,
+    security_kind text,
+    CONSTRAINT alerts_check CHECK (((security_kind IS NULL) OR (pack_id IS NULL))),
     CONSTRAINT alerts_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text]))),
     CONSTRAINT alerts_state_check CHECK ((state = ANY (ARRAY['open'::text, 'cleared'::text, 'withdrawn'::text])))
 );
@@ -260,6 +262,8 @@ COMMENT ON COLUMN bpm.alerts.silence_id IS 'The silence that hides it: muted. Si
 COMMENT ON COLUMN bpm.alerts.assigned_to IS 'Who is to see to it, by the name that was given.';
 
 COMMENT ON COLUMN bpm.alerts.subject_pack IS 'pack_id, and -1 for what is about no pack.';
+
+COMMENT ON COLUMN bpm.alerts.security_kind IS 'That of its rule: such an alert is shown to those alone who may read security events.';
 
 CREATE TABLE bpm.rule_transitions (
     tenant_id integer NOT NULL,
@@ -477,6 +481,7 @@ CREATE TABLE bpm.channels (
     busy_until timestamp with time zone,
     next_due_at timestamp with time zone,
     version integer DEFAULT 1 NOT NULL,
+    security_alerts boolean DEFAULT false NOT NULL,
     CONSTRAINT channels_check CHECK ((((kind = 'webhook'::text) = (url IS NOT NULL)) AND ((kind = 'email'::text) = (recipients IS NOT NULL)))),
     CONSTRAINT channels_check1 CHECK (((kind = 'webhook'::text) = (secret IS NOT NULL))),
     CONSTRAINT channels_kind_check CHECK ((kind = ANY (ARRAY['webhook'::text, 'email'::text])))
@@ -493,6 +498,8 @@ COMMENT ON COLUMN bpm.channels.failures IS 'Attempts in a row that failed; faili
 COMMENT ON COLUMN bpm.channels.busy_until IS 'Nothing is taken up before: somebody sends, or the receiver is given a rest after it failed.';
 
 COMMENT ON COLUMN bpm.channels.next_due_at IS 'When the first waiting delivery is due; NULL while nothing waits.';
+
+COMMENT ON COLUMN bpm.channels.security_alerts IS 'Whether it tells of them: only who may read security events sets it.';
 
 CREATE TABLE bpm.closed_changes (
     tenant_id integer NOT NULL,
@@ -1241,8 +1248,10 @@ CREATE TABLE bpm.rules (
     pack_id integer,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     version integer DEFAULT 1 NOT NULL,
+    security_kind text,
     CONSTRAINT rules_check CHECK ((num_nonnulls(site_id, model_id, pack_id) = ((scope <> 'tenant'::text))::integer)),
     CONSTRAINT rules_check1 CHECK ((((scope = 'site'::text) = (site_id IS NOT NULL)) AND ((scope = 'model'::text) = (model_id IS NOT NULL)))),
+    CONSTRAINT rules_check2 CHECK (((security_kind IS NULL) OR (scope = 'tenant'::text))),
     CONSTRAINT rules_scope_check CHECK ((scope = ANY (ARRAY['tenant'::text, 'site'::text, 'model'::text, 'pack'::text])))
 );
 
@@ -1252,6 +1261,8 @@ ALTER TABLE bpm.rules OWNER TO bpm_owner;
 
 COMMENT ON COLUMN bpm.rules.rule_no IS 'Short name of the rule, never reused; transitions, states and alerts are kept by it.';
 
+COMMENT ON COLUMN bpm.rules.security_kind IS 'Of which refusals there are too many; NULL for rules that people make.';
+
 ALTER TABLE bpm.rules ALTER COLUMN rule_no ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.rules_rule_no_seq
     START WITH 1
@@ -1260,6 +1271,19 @@ ALTER TABLE bpm.rules ALTER COLUMN rule_no ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE bpm.security_counts (
+    tenant_id integer NOT NULL,
+    kind text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    times bigint NOT NULL
+);
+
+ALTER TABLE ONLY bpm.security_counts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.security_counts OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.security_counts IS 'Refusals within a minute, of all processes. A few days of it are kept.';
 
 CREATE TABLE bpm.security_events (
     tenant_id integer NOT NULL,
@@ -1290,6 +1314,25 @@ ALTER TABLE bpm.security_events ALTER COLUMN event_no ADD GENERATED ALWAYS AS ID
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE bpm.security_thresholds (
+    tenant_id integer NOT NULL,
+    denied_per_minute_max integer,
+    not_found_per_minute_max integer,
+    rate_limited_per_minute_max integer,
+    quiet_s integer,
+    version integer DEFAULT 0 NOT NULL,
+    CONSTRAINT security_thresholds_denied_per_minute_max_check CHECK ((denied_per_minute_max > 0)),
+    CONSTRAINT security_thresholds_not_found_per_minute_max_check CHECK ((not_found_per_minute_max > 0)),
+    CONSTRAINT security_thresholds_quiet_s_check CHECK ((quiet_s > 0)),
+    CONSTRAINT security_thresholds_rate_limited_per_minute_max_check CHECK ((rate_limited_per_minute_max > 0))
+);
+
+ALTER TABLE ONLY bpm.security_thresholds FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.security_thresholds OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.security_thresholds IS 'What a tenant has chosen; NULL is what the settings say.';
 
 CREATE TABLE bpm.service_accounts (
     tenant_id integer NOT NULL,
@@ -1385,7 +1428,8 @@ CREATE VIEW bpm.shown_alerts WITH (security_invoker='true') AS
     alerts.assigned_to,
     alerts.version,
     alerts.subject_pack,
-    alerts.subject_source
+    alerts.subject_source,
+    alerts.security_kind
    FROM (((((bpm.alerts
      JOIN bpm.rules USING (tenant_id, rule_no))
      JOIN bpm.rule_versions ON (((rule_versions.tenant_id = alerts.tenant_id) AND (rule_versions.rule_no = alerts.rule_no) AND (rule_versions.number = alerts.rule_version))))
@@ -1830,13 +1874,19 @@ ALTER TABLE ONLY bpm.rules
     ADD CONSTRAINT rules_rule_no_key UNIQUE (rule_no);
 
 ALTER TABLE ONLY bpm.rules
-    ADD CONSTRAINT rules_tenant_id_name_key UNIQUE (tenant_id, name);
+    ADD CONSTRAINT rules_security UNIQUE (tenant_id, security_kind);
 
 ALTER TABLE ONLY bpm.rules
     ADD CONSTRAINT rules_tenant_id_rule_no_key UNIQUE (tenant_id, rule_no);
 
+ALTER TABLE ONLY bpm.security_counts
+    ADD CONSTRAINT security_counts_pkey PRIMARY KEY (tenant_id, kind, minute);
+
 ALTER TABLE ONLY bpm.security_events
     ADD CONSTRAINT security_events_pkey PRIMARY KEY (tenant_id, event_no);
+
+ALTER TABLE ONLY bpm.security_thresholds
+    ADD CONSTRAINT security_thresholds_pkey PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY bpm.service_accounts
     ADD CONSTRAINT service_accounts_pkey PRIMARY KEY (tenant_id, id);
@@ -1930,6 +1980,10 @@ CREATE INDEX alerts_open ON bpm.alerts USING btree (tenant_id, alert_no DESC) WH
 
 CREATE INDEX alerts_raised ON bpm.alerts USING btree (tenant_id, raised_at DESC, alert_no DESC);
 
+CREATE INDEX alerts_security ON bpm.alerts USING btree (tenant_id, security_kind, raised_at) WHERE (security_kind IS NOT NULL);
+
+CREATE UNIQUE INDEX alerts_security_open ON bpm.alerts USING btree (tenant_id, security_kind) WHERE ((state = 'open'::text) AND (security_kind IS NOT NULL));
+
 CREATE INDEX api_keys_by_id ON bpm.api_keys USING btree (key_id);
 
 CREATE INDEX api_keys_of_account ON bpm.api_keys USING btree (tenant_id, account_id, key_id);
@@ -1999,6 +2053,10 @@ CREATE INDEX rule_transitions_by_time ON bpm.rule_transitions USING btree (tenan
 CREATE UNIQUE INDEX rule_transitions_log ON bpm.rule_transitions USING btree (partition_no, seq) WHERE (kind = ANY (ARRAY['raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]));
 
 CREATE INDEX rule_transitions_of_alert ON bpm.rule_transitions USING btree (tenant_id, rule_no, rule_version, subject_pack, subject_source, onset);
+
+CREATE UNIQUE INDEX rules_name ON bpm.rules USING btree (tenant_id, name) WHERE (security_kind IS NULL);
+
+CREATE INDEX security_counts_minute ON bpm.security_counts USING btree (minute);
 
 CREATE INDEX security_events_at ON bpm.security_events USING brin (at);
 
@@ -2194,8 +2252,14 @@ ALTER TABLE ONLY bpm.rules
 ALTER TABLE ONLY bpm.rules
     ADD CONSTRAINT rules_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id) REFERENCES bpm.sites(tenant_id, id);
 
+ALTER TABLE ONLY bpm.security_counts
+    ADD CONSTRAINT security_counts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
 ALTER TABLE ONLY bpm.security_events
     ADD CONSTRAINT security_events_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
+
+ALTER TABLE ONLY bpm.security_thresholds
+    ADD CONSTRAINT security_thresholds_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
 ALTER TABLE ONLY bpm.service_accounts
     ADD CONSTRAINT service_accounts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
@@ -2332,7 +2396,11 @@ ALTER TABLE bpm.rule_versions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.rules ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE bpm.security_counts ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE bpm.security_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.security_thresholds ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.service_accounts ENABLE ROW LEVEL SECURITY;
 
@@ -2412,7 +2480,11 @@ CREATE POLICY tenant ON bpm.rule_versions TO bpm_app USING ((tenant_id = ( SELEC
 
 CREATE POLICY tenant ON bpm.rules TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
+CREATE POLICY tenant ON bpm.security_counts TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
 CREATE POLICY tenant ON bpm.security_events TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+
+CREATE POLICY tenant ON bpm.security_thresholds TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.service_accounts TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -2716,9 +2788,16 @@ GRANT UPDATE(version) ON TABLE bpm.rules TO bpm_app;
 
 GRANT USAGE ON SEQUENCE bpm.rules_rule_no_seq TO bpm_ingest;
 
+GRANT SELECT,DELETE ON TABLE bpm.security_counts TO bpm_eraser;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.security_counts TO bpm_ingest;
+
 GRANT SELECT ON TABLE bpm.security_events TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.security_events TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.security_events TO bpm_eraser;
+
+GRANT SELECT,DELETE ON TABLE bpm.security_thresholds TO bpm_eraser;
+GRANT SELECT,INSERT,UPDATE ON TABLE bpm.security_thresholds TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.security_thresholds TO bpm_ingest;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.service_accounts TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.service_accounts TO bpm_ingest;

@@ -1,19 +1,25 @@
 """Security events as they are kept and listed, and leases of the buckets of rates."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+import psycopg
 from psycopg.rows import DictRow
 
-from domain.security import SecurityKey
+from domain.security import WATCHED, SecurityKey, SecurityKind, Thresholds
 from domain.tenancy import TenantId
 from storage.cursors import Cursors
 from storage.database import query
+from storage.records import require_version
 from storage.transactions import Pool, Transaction
 
 _EVENTS = Cursors("security")
+
+OWN_NAMES: Final = (*(f"{kind}_per_minute_max" for kind in WATCHED), "quiet_s")
+"""What a tenant may choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +42,103 @@ async def page(
     return _EVENTS.page(await transaction.rows("security.list", asked), limit, "event_no")
 
 
-async def keep(pool: Pool, at: datetime, counted: Mapping[SecurityKey, int]) -> None:
-    """Write what was counted within a second; of those without a tenant no subject."""
-    of_tenants = [(key, times) for key, times in counted.items() if key.tenant_id is not None]
-    of_platform = [(key, times) for key, times in counted.items() if key.tenant_id is None]
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """passed: thresholds that were passed just now, with the refusals of the minute so far.
+
+    too_many: whether a minute has as many as a threshold, or more.
+    """
+
+    passed: dict[SecurityKey, int]
+    too_many: bool
+
+
+async def keep(pool: Pool, at: datetime, counted: Mapping[SecurityKey, int], usual: Thresholds) -> Kept:
+    """Write what was counted within a second, in all and within its minute; of those without a tenant no subject.
+
+    usual: the thresholds of tenants that have chosen none.
+    """
+    of_tenants = {key: times for key, times in counted.items() if key.tenant_id is not None}
+    of_platform = {key: times for key, times in counted.items() if key.tenant_id is None}
     async with pool.connection() as connection, connection.transaction():
-        for name, rows in (("insert", of_tenants), ("insert_of_platform", of_platform)):
+        kept = await _count(connection, at, of_tenants, usual)
+        for name, rows in (("insert", of_tenants | kept.passed), ("insert_of_platform", of_platform)):
             if rows:
                 columns: dict[str, Any] = {
-                    "tenant_id": [key.tenant_id for key, _ in rows],
-                    "kind": [str(key.kind) for key, _ in rows],
-                    "subject": [key.subject for key, _ in rows],
-                    "address_prefix": [key.address_prefix for key, _ in rows],
-                    "route": [key.route or None for key, _ in rows],
-                    "times": [times for _, times in rows],
+                    "tenant_id": [key.tenant_id for key in rows],
+                    "kind": [str(key.kind) for key in rows],
+                    "subject": [key.subject for key in rows],
+                    "address_prefix": [key.address_prefix for key in rows],
+                    "route": [key.route or None for key in rows],
+                    "times": list(rows.values()),
                 }
                 await connection.execute(query(f"security.{name}"), columns | {"at": at})
+    return kept
 
 
-async def drop_old(pool: Pool, before: datetime) -> None:
-    """Drop events of before, and buckets that nobody has used for a day."""
+async def _count(
+    connection: psycopg.AsyncConnection[DictRow],
+    at: datetime,
+    of_tenants: Mapping[SecurityKey, int],
+    usual: Thresholds,
+) -> Kept:
+    added: Counter[tuple[TenantId, str]] = Counter()
+    foremost: dict[tuple[TenantId, str], SecurityKey] = {}
+    for key, times in of_tenants.items():
+        if key.tenant_id is not None and key.kind in usual.per_minute_max:
+            of = key.tenant_id, str(key.kind)
+            added[of] += times
+            if of not in foremost or times > of_tenants[foremost[of]]:
+                foremost[of] = key
+    if not added:
+        return Kept({}, too_many=False)
+    asked = {
+        "tenant_id": [tenant for tenant, _ in added],
+        "kind": [kind for _, kind in added],
+        "times": list(added.values()),
+        "minute": at.replace(second=0, microsecond=0),
+    }
+    totals = await (await connection.execute(query("security.count"), asked)).fetchall()
+    tenants = {"tenants": sorted({tenant for tenant, _ in added})}
+    rows = await (await connection.execute(query("security.own_thresholds"), tenants)).fetchall()
+    own = {row["tenant_id"]: usual.with_own(row) for row in rows}
+    passed: dict[SecurityKey, int] = {}
+    too_many = False
+    for row in totals:
+        of, times = (row["tenant_id"], row["kind"]), row["times"]
+        limit = own.get(row["tenant_id"], usual).per_minute_max[SecurityKind(row["kind"])]
+        too_many |= times >= limit
+        if times - added[of] < limit <= times:
+            passed[replace(foremost[of], kind=SecurityKind.THRESHOLD_EXCEEDED)] = times
+    return Kept(passed, too_many)
+
+
+async def drop_old(pool: Pool, before: datetime, counts_before: datetime) -> None:
+    """Drop events of before, counts of minutes, and buckets that nobody has used for a day."""
     async with pool.connection() as connection:
-        await connection.execute(query("security.drop_old"), {"before": before})
+        given = {"before": before, "counts_before": counts_before}
+        await connection.execute(query("security.drop_old"), given)
         await connection.execute(query("security.drop_idle_buckets"))
+
+
+async def own_thresholds(transaction: Transaction) -> DictRow:
+    """What the actor's tenant has chosen, NULL where nothing, with its version: 0 before anything was."""
+    row = await transaction.one("security.thresholds")
+    return dict.fromkeys(OWN_NAMES) | {"version": 0} if row is None else row
+
+
+async def change_thresholds(
+    transaction: Transaction, version: int, changes: Mapping[str, int | None]
+) -> DictRow:
+    """What it has chosen from now on. Raises PreconditionFailedError for a stale version."""
+    await transaction.rows("security.make_thresholds")
+    before = await transaction.one("security.hold_thresholds")
+    assert before is not None  # noqa: S101 - it was made
+    require_version(before["version"], version)
+    await transaction.rows("security.change_thresholds", before | dict(changes))
+    after = await own_thresholds(transaction)
+    await transaction.audit("security_thresholds.changed", "security_thresholds", "all", before, after)
+    return after
 
 
 class RateStore:

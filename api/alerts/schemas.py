@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from api import flat
 from api.flat import Kind
 from api.routing import Moment, Name, PageOf, Strict
+from domain.security import SecurityKind
 
 StateName = Literal["open", "cleared", "withdrawn"]
 SeverityName = Literal["info", "warning", "critical"]
@@ -184,6 +185,13 @@ class Alert(BaseModel):
     acknowledged_at: str | None
     assigned_to: Annotated[str | None, Field(description="who is to see to it, by the name that was given")]
     version: int
+    security_kind: Annotated[
+        SecurityKind | None,
+        Field(
+            description="of which refusals there were too many; null for what readings show. Such an alert is about no"
+            " pack, and shown to those alone who may do `security:read`"
+        ),
+    ]
 
 
 class AlertPage(BaseModel):

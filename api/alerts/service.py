@@ -164,8 +164,11 @@ async def clear(call: Call, alert_id: UUID) -> Row:
         request_id=call.request_id,
         client_address=call.client_address,
     )
+    clear = (
+        call.engine.runner.clear_alert if row["security_kind"] is None else call.engine.security_alarms.clear
+    )
     try:
-        await call.engine.runner.clear_alert(asked)
+        await clear(asked)
     except NotFoundError as error:
         raise ConflictError("the alert is not open any more") from error
     return await get(call, alert_id)

@@ -38,6 +38,13 @@ _Sites = Annotated[
     list[Name] | None, Field(min_length=1, description="names or ids; null: all, and what is at no site")
 ]
 _Muted = Annotated[bool, Field(description="tell of muted alerts too")]
+_SecurityAlerts = Annotated[
+    bool,
+    Field(
+        description="tell of alerts about refusals too; only who may do `security:read` sets it, and edits such a"
+        " channel"
+    ),
+]
 _Url = Annotated[str, Field(min_length=1, max_length=2000, examples=["https://hooks.example.org/bpm"])]
 _Recipients = Annotated[list[Name], Field(min_length=1, examples=[["ops@example.org"]])]
 
@@ -78,6 +85,7 @@ class _Chosen(Strict):
     rules: _Rules = None
     sites: _Sites = None
     muted: _Muted = False
+    security_alerts: _SecurityAlerts = False
     quiet: _Quiet = None
 
 
@@ -116,6 +124,7 @@ class ChannelChange(Strict):
     rules: _Rules = None
     sites: _Sites = None
     muted: _Muted = False
+    security_alerts: _SecurityAlerts = False
     quiet: _Quiet = None
 
 
@@ -136,6 +145,7 @@ class Channel(BaseModel):
     rules: list[UUID] | None
     sites: Annotated[list[str] | None, Field(description="names")]
     muted: bool
+    security_alerts: bool
     quiet: QuietHours | None
     failures: Annotated[int, Field(description="attempts in a row that failed")]
     failing_since: str | None

@@ -13,7 +13,9 @@ from api.delivering.signing import new_secret
 from api.delivering.webhooks import checked_url
 from domain.channels import ChannelKind, DeliveryState, QuietHours, Weekday
 from domain.clock import from_ms
-from domain.errors import ConflictError, InvalidRequestError
+from domain.errors import ConflictError, ForbiddenError, InvalidRequestError
+from domain.policy import Action
+from domain.policy import decide as decide_action
 from storage import channels as stored
 from storage import deliveries as stored_deliveries
 from storage.records import SITES
@@ -29,9 +31,10 @@ def _now(call: Call) -> datetime:
 async def create(call: Call, new: schemas.NewWebhook | schemas.NewEmail) -> Row:
     """The new channel, with its secret.
 
-    Raises InvalidRequestError (URL, addresses), NotFoundError (rules, sites), ConflictError: the name is taken, there
-    are too many, or the installation can't do it.
+    Raises ForbiddenError (alerts about refusals), InvalidRequestError (URL, addresses), NotFoundError (rules, sites),
+    ConflictError: the name is taken, there are too many, or the installation can't do it.
     """
+    _require_may_tell(call, security_alerts=new.security_alerts)
     channel_id, secret = uuid4(), None
     url, recipients = None, None
     if isinstance(new, schemas.NewWebhook):
@@ -52,6 +55,7 @@ async def create(call: Call, new: schemas.NewWebhook | schemas.NewEmail) -> Row:
             await _sites(call, transaction, new.sites),
             new.muted,
             _quiet(new.quiet),
+            new.security_alerts,
         )
         row = await stored.create(
             transaction,
@@ -63,6 +67,12 @@ async def create(call: Call, new: schemas.NewWebhook | schemas.NewEmail) -> Row:
             call.engine.settings.channels_max,
         )
     return _public(row) | {"secret": secret}
+
+
+def _require_may_tell(call: Call, *, security_alerts: bool) -> None:
+    """Nobody has alerts sent out, or sent elsewhere, that it may not see itself."""
+    if security_alerts and not (decision := decide_action(call.actor, Action.SECURITY_READ)).allowed:
+        raise ForbiddenError(decision.reason)
 
 
 def _url(call: Call, given: str) -> str:
@@ -122,8 +132,8 @@ async def page(call: Call, cursor: str | None, limit: int) -> tuple[list[Row], s
 async def change(call: Call, channel_id: UUID, version: int, changes: schemas.ChannelChange) -> Row:
     """The changed channel.
 
-    Raises NotFoundError, PreconditionFailedError, InvalidRequestError, ConflictError: the name is taken, or it is of
-    the other kind.
+    Raises ForbiddenError (alerts about refusals), NotFoundError, PreconditionFailedError, InvalidRequestError,
+    ConflictError: the name is taken, or it is of the other kind.
     """
     given = changes.model_fields_set
 
@@ -131,6 +141,8 @@ async def change(call: Call, channel_id: UUID, version: int, changes: schemas.Ch
         sites = await _sites(call, transaction, changes.sites)
 
         def decide(before: Row) -> stored.ChannelFacts:
+            told = changes.security_alerts if "security_alerts" in given else before["security_alerts"]
+            _require_may_tell(call, security_alerts=told or before["security_alerts"])
             other = "to" if before["kind"] == ChannelKind.WEBHOOK else "url"
             if other in given:
                 raise ConflictError(f"a channel of the kind {before['kind']} has no `{other}`", field=other)
@@ -147,6 +159,7 @@ async def change(call: Call, channel_id: UUID, version: int, changes: schemas.Ch
                 sites if "sites" in given else before["site_ids"],
                 changes.muted if "muted" in given else before["muted"],
                 _quiet(changes.quiet) if "quiet" in given else stored.quiet_from(before["quiet"]),
+                told,
             )
 
         changed = _public(await stored.change(transaction, channel_id, version, decide, _now(call)))
@@ -165,8 +178,10 @@ async def rotate(call: Call, channel_id: UUID) -> Row:
 
 
 async def delete(call: Call, channel_id: UUID) -> None:
-    """Delete the channel. Raises NotFoundError."""
+    """Delete the channel. Raises NotFoundError, ForbiddenError (alerts about refusals)."""
     async with call.transaction() as transaction:
+        told = (await stored.get(transaction, channel_id))["security_alerts"]
+        _require_may_tell(call, security_alerts=told)
         await stored.delete(transaction, channel_id, _now(call))
 
 
@@ -197,8 +212,8 @@ async def replay(call: Call, channel_id: UUID, asked: schemas.ReplayAsked) -> Ro
 
 def _public(row: Row) -> Row:
     shown = (
-        "id", "name", "kind", "enabled", "disabled_reason", "url", "severities", "muted", "quiet", "failures",
-        "failing_since", "former_secret_until", "created_by", "created_at", "version",
+        "id", "name", "kind", "enabled", "disabled_reason", "url", "severities", "muted", "security_alerts", "quiet",
+        "failures", "failing_since", "former_secret_until", "created_by", "created_at", "version",
     )  # fmt: skip
     names = {"to": row["recipients"], "events": row["event_kinds"], "rules": row["rule_ids"]}
     # Sites that a channel chose are there for good, so that names are missing only where none was chosen.

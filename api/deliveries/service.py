@@ -6,6 +6,7 @@ from uuid import UUID
 from api.call import Call
 from api.deliveries.schemas import DeliveriesAsked
 from domain.clock import from_ms
+from domain.policy import sees_security_alerts
 from storage import deliveries as stored
 
 Row = dict[str, Any]
@@ -25,11 +26,13 @@ async def page(call: Call, asked: DeliveriesAsked) -> tuple[list[Row], str | Non
 
 
 async def get(call: Call, delivery_id: UUID) -> Row:
-    """The delivery with what it tells. Raises NotFoundError."""
+    """The delivery with what it tells the actor of. Raises NotFoundError."""
     async with call.snapshot() as transaction:
         row = await stored.get(transaction, delivery_id)
         most = call.engine.settings.digest_events_max
         messages = await stored.messages(transaction, delivery_id, most)
+    if not sees_security_alerts(call.actor):
+        messages = [one for one in messages if one["data"]["alert"].get("security_kind") is None]
     return public(row) | {"messages": messages}
 
 

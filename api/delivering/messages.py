@@ -66,7 +66,11 @@ def in_words(channel: ClaimedChannel, delivery: Delivery) -> tuple[str, str]:
 def _subject(said: Mapping[str, Any]) -> str:
     """Such as: [critical] too hot: P-1 at North raised."""
     alert, event = said["data"]["alert"], said["data"]["event"]
-    about = alert["pack"] or alert["source"] or "all sources"
+    about = (
+        alert["pack"]
+        or alert["source"]
+        or ("all sources" if alert.get("security_kind") is None else "too many")
+    )
     site = f" at {alert['site']}" if alert["site"] is not None else ""
     what = _SUBJECTS_EVENTS[event["kind"]]
     return one_line(f"[{alert['severity']}] {alert['rule']}: {about}{site} {what}")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from api.live.frames import Facts
 from domain.errors import ForbiddenError
-from domain.policy import Action, decide
+from domain.policy import Action, decide, sees_security_alerts
 from domain.tenancy import Actor, CustomRole, Role
 
 
@@ -51,4 +51,6 @@ class Audience:
 
     def gets(self, facts: Facts) -> bool:
         """Whether the actor sees an alert of these facts, and wants it."""
+        if facts.security and not sees_security_alerts(self.actor):
+            return False
         return self.actor.sees_site(facts.site) and self.wanted.wants(facts)

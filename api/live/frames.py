@@ -46,6 +46,7 @@ class Facts(NamedTuple):
     severity: str
     rule_id: UUID
     pack: str | None
+    security: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,4 +68,4 @@ def event_of(row: Row) -> AlertEvent:
 
 def facts_of(row: Row) -> Facts:
     """By what the alert of a row is chosen."""
-    return Facts(row["site"], row["severity"], row["rule_id"], row["pack"])
+    return Facts(row["site"], row["severity"], row["rule_id"], row["pack"], row["security_kind"] is not None)

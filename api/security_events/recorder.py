@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -12,8 +12,8 @@ from psycopg_pool import PoolTimeout
 
 from api.logs import logger
 from api.metrics import Metrics
-from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock, from_ms
-from domain.security import SecurityKey, SecurityKind, prefix_of
+from domain.clock import AnchoredClock, from_ms
+from domain.security import QUIET_S_MAX, SecurityKey, SecurityKind, Thresholds, prefix_of
 from domain.tenancy import Actor, TenantId
 from storage import security
 from storage.transactions import Pool
@@ -21,34 +21,40 @@ from storage.transactions import Pool
 log: Final = logger("bpm.security")
 
 _WRITE_S: Final = 1.0
-_WINDOW_MS: Final = 60 * MILLISECONDS_PER_SECOND
 _DROP_S: Final = 3600.0
+_COUNTS_KEPT: Final = timedelta(seconds=2 * QUIET_S_MAX)
 
 
 @dataclass(frozen=True, slots=True)
 class RecorderLimits:
     """keys_max: told apart within a second; the rest is counted by tenant and kind. days_max: kept for so long.
 
-    per_minute_max: refusals of a kind to one tenant's credentials in a minute; beyond, an event of its own says so.
+    usual: from how many refusals within a minute on an event of its own says so, unless the tenant chose otherwise.
     """
 
     keys_max: int
     days_max: int
-    per_minute_max: Mapping[SecurityKind, int]
+    usual: Thresholds
 
 
 class SecurityRecorder:
-    """Notes refusals; writes them while `run` runs."""
+    """Notes refusals; writes them while `run` runs. on_too_many: is called when a minute has had too many."""
 
-    def __init__(self, pool: Pool, clock: AnchoredClock, metrics: Metrics, limits: RecorderLimits) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        clock: AnchoredClock,
+        metrics: Metrics,
+        limits: RecorderLimits,
+        on_too_many: Callable[[], Awaitable[None]],
+    ) -> None:
         self._pool = pool
         self._clock = clock
         self._metrics = metrics
         self._limits = limits
         self._counted: Counter[SecurityKey] = Counter()
         self._names: dict[TenantId, str] = {}
-        self._minute: Counter[tuple[TenantId, SecurityKind]] = Counter()
-        self._minute_began_ms = 0
+        self._on_too_many = on_too_many
 
     def note(self, kind: SecurityKind, actor: Actor | None, address: str | None, route: str) -> None:
         """Count one refusal."""
@@ -78,16 +84,14 @@ class SecurityRecorder:
             return
         counted, self._counted = self._counted, Counter()
         names, self._names = self._names, {}
-        now_ms = self._clock.now_ms()
-        counted.update(self._beyond(counted, now_ms))
         try:
-            await security.keep(self._pool, from_ms(now_ms), counted)
+            kept = await security.keep(self._pool, from_ms(self._clock.now_ms()), counted, self._limits.usual)
         except (psycopg.Error, PoolTimeout) as error:
             log.warning("security events can't be written now", error=type(error).__name__)
             self._put_back(counted)
             self._names = names | self._names
             return
-        for key, times in counted.items():
+        for key, times in (counted | kept.passed).items():
             self._metrics.count_security(key.kind, times)
             told = log.error if key.kind is SecurityKind.THRESHOLD_EXCEEDED else log.warning
             told(
@@ -99,6 +103,8 @@ class SecurityRecorder:
                 route=key.route or None,
                 times=times,
             )
+        if kept.too_many:
+            await self._on_too_many()
 
     def _put_back(self, counted: Counter[SecurityKey]) -> None:
         for key, times in counted.items():
@@ -107,30 +113,12 @@ class SecurityRecorder:
                 times
             )
 
-    def _beyond(self, counted: Counter[SecurityKey], now_ms: int) -> Counter[SecurityKey]:
-        """An event for each tenant and kind that has passed its threshold in this minute just now."""
-        if not 0 <= now_ms - self._minute_began_ms < _WINDOW_MS:
-            self._minute.clear()
-            self._minute_began_ms = now_ms
-        passed: Counter[SecurityKey] = Counter()
-        for key, times in counted.items():
-            limit = self._limits.per_minute_max.get(key.kind)
-            if key.tenant_id is None or limit is None:
-                continue
-            before = self._minute[key.tenant_id, key.kind]
-            self._minute[key.tenant_id, key.kind] = before + times
-            if before < limit <= before + times:
-                kind = SecurityKind.THRESHOLD_EXCEEDED
-                passed[SecurityKey(key.tenant_id, kind, key.subject, key.address_prefix, key.route)] += (
-                    before + times
-                )
-        return passed
-
     async def _drop(self) -> None:
         if self._clock.jumped_by_ms is not None:
             return
-        before = from_ms(self._clock.now_ms()) - timedelta(days=self._limits.days_max)
+        now = from_ms(self._clock.now_ms())
+        before = now - timedelta(days=self._limits.days_max)
         try:
-            await security.drop_old(self._pool, before)
+            await security.drop_old(self._pool, before, now - _COUNTS_KEPT)
         except (psycopg.Error, PoolTimeout) as error:
             log.warning("old security events can't be dropped now", error=type(error).__name__)

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from api.routing import Moment, Name, PageOf
-from domain.security import SecurityKind
+from api.routing import Moment, Name, PageOf, Strict
+from domain.security import PER_MINUTE_MAX, QUIET_S_MAX, QUIET_S_MIN, SecurityKind
 
 
 class Asked(PageOf):
@@ -36,3 +36,40 @@ class SecurityEvent(BaseModel):
 class SecurityEventPage(BaseModel):
     items: list[SecurityEvent]
     next_cursor: str | None
+
+
+_PerMinute = Annotated[int, Field(ge=1, le=PER_MINUTE_MAX)]
+_Quiet = Annotated[int, Field(ge=QUIET_S_MIN, le=QUIET_S_MAX)]
+_DENIED = "denied accesses within a minute from which on an alert is raised"
+_NOT_FOUND = "ids that weren't found within a minute from which on an alert is raised"
+_RATE_LIMITED = "requests refused by rate within a minute from which on an alert is raised"
+_QUIET = "seconds without such a minute after which the alert clears"
+_USUAL = "; null: the installation's"
+
+
+class OwnThresholds(Strict):
+    """Thresholds that the tenant has chosen."""
+
+    denied_per_minute_max: Annotated[_PerMinute | None, Field(description=_DENIED + _USUAL)] = None
+    not_found_per_minute_max: Annotated[_PerMinute | None, Field(description=_NOT_FOUND + _USUAL)] = None
+    rate_limited_per_minute_max: Annotated[_PerMinute | None, Field(description=_RATE_LIMITED + _USUAL)] = (
+        None
+    )
+    quiet_s: Annotated[_Quiet | None, Field(description=_QUIET + _USUAL)] = None
+
+
+class HoldingThresholds(BaseModel):
+    """Thresholds as they hold."""
+
+    denied_per_minute_max: Annotated[int, Field(description=_DENIED)]
+    not_found_per_minute_max: Annotated[int, Field(description=_NOT_FOUND)]
+    rate_limited_per_minute_max: Annotated[int, Field(description=_RATE_LIMITED)]
+    quiet_s: Annotated[int, Field(description=_QUIET)]
+
+
+class SecurityThresholds(BaseModel):
+    """From how many refusals on an alert is raised."""
+
+    own: Annotated[OwnThresholds, Field(description="what the tenant has chosen")]
+    holding: Annotated[HoldingThresholds, Field(description="what holds: that, and otherwise the settings")]
+    version: int

@@ -10,6 +10,8 @@ SELECT
 FROM rules JOIN rule_versions USING (tenant_id, rule_no) JOIN tenants USING (tenant_id)
 -- A tenant that a copy is taken of, that is elsewhere or suspended, has no rules here that could raise anything.
 WHERE tenant_id = ANY(%(tenants)s) AND placement IN ('here', 'leaving') AND state = 'active'
+    -- Those of security events are no matter of readings.
+    AND security_kind IS NULL
 ORDER BY rule_no, number
 
 -- name: silences
@@ -89,20 +91,20 @@ FROM unnest(
 -- rule time, is the one that it was.
 INSERT INTO alerts (
     tenant_id, rule_no, rule_version, pack_id, source, tenure_no, onset, raised_at, cleared_at, state, clear_reason,
-    severity, value, flapping, late, provisional, silence_id, maintenance, partition_no, seq
+    severity, value, flapping, late, provisional, silence_id, maintenance, security_kind, partition_no, seq
 )
 SELECT given.tenant, rule, rule_version, pack, given.source, tenure, given.onset, given.raised_at, given.cleared_at,
     given.state, given.clear_reason, given.severity, given.value, given.flapping, given.late, given.provisional,
-    silence, given.maintenance, %(partition_no)s, given.seq
+    silence, given.maintenance, given.security_kind, %(partition_no)s, given.seq
 FROM unnest(
     %(tenant_id)s::int4[], %(rule_no)s::int4[], %(rule_version)s::int4[], %(pack_id)s::int4[], %(source)s::text[],
     %(tenure_no)s::int4[], %(onset)s::timestamptz[], %(raised_at)s::timestamptz[], %(cleared_at)s::timestamptz[],
     %(state)s::text[], %(clear_reason)s::text[], %(severity)s::text[], %(value)s::float8[],
     %(flapping)s::boolean[], %(late)s::boolean[], %(provisional)s::boolean[], %(silence_id)s::uuid[],
-    %(maintenance)s::boolean[], %(seq)s::int8[]
+    %(maintenance)s::boolean[], %(security_kind)s::text[], %(seq)s::int8[]
 ) AS given (
     tenant, rule, rule_version, pack, source, tenure, onset, raised_at, cleared_at, state, clear_reason, severity,
-    value, flapping, late, provisional, silence, maintenance, seq
+    value, flapping, late, provisional, silence, maintenance, security_kind, seq
 )
 ON CONFLICT ON CONSTRAINT alerts_identity DO UPDATE SET
     tenure_no = excluded.tenure_no, raised_at = excluded.raised_at, cleared_at = excluded.cleared_at,

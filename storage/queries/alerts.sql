@@ -3,6 +3,7 @@
 SELECT * FROM shown_alerts
 WHERE tenant_id = %(tenant_id)s AND id = %(id)s
     AND (%(sites)s::text[] IS NULL OR site = ANY(%(sites)s::text[]))
+    AND (%(security)s OR security_kind IS NULL)
 
 -- name: page
 -- Alerts, newest first. `{driven}` is what one index answers by itself, so that no more than `scanned` rows are read;
@@ -57,6 +58,7 @@ WHERE (%(kinds)s::text[] IS NULL OR looked.kind = ANY(%(kinds)s::text[]))
     AND (%(rule)s::uuid IS NULL OR shown_alerts.rule_id = %(rule)s::uuid)
     AND (%(site)s::text IS NULL OR site = %(site)s)
     AND (%(sites)s::text[] IS NULL OR site = ANY(%(sites)s::text[]))
+    AND (%(security)s OR security_kind IS NULL)
 ORDER BY at {direction}, partition_no {direction}, seq {direction} LIMIT %(limit)s
 
 -- name: history_end
@@ -88,6 +90,7 @@ WITH chosen AS (
     LEFT JOIN models ON models.tenant_id = tenures.tenant_id AND models.id = tenures.model_id
     WHERE alerts.tenant_id = %(tenant_id)s AND raised_at >= %(from)s AND raised_at < %(to)s
         AND (%(sites)s::text[] IS NULL OR sites.name = ANY(%(sites)s::text[]))
+        AND (%(security)s OR alerts.security_kind IS NULL)
 )
 SELECT
     GROUPING(key) = 1 AS is_total, key, id, count(*) AS raised,

@@ -4,10 +4,11 @@ SELECT count(*) AS count FROM channels WHERE tenant_id = %(tenant_id)s AND delet
 -- name: insert
 INSERT INTO channels (
     tenant_id, id, name, kind, enabled, url, recipients, secret, event_kinds, severities, rule_ids, site_ids, muted,
-    quiet, created_by, created_at
+    security_alerts, quiet, created_by, created_at
 ) VALUES (
     %(tenant_id)s, %(id)s, %(name)s, %(kind)s, %(enabled)s, %(url)s, %(recipients)s, %(secret)s, %(event_kinds)s,
-    %(severities)s, %(rule_ids)s, %(site_ids)s, %(muted)s, %(quiet)s, %(created_by)s, %(created_at)s
+    %(severities)s, %(rule_ids)s, %(site_ids)s, %(muted)s, %(security_alerts)s, %(quiet)s,
+    %(created_by)s, %(created_at)s
 )
 
 -- name: list
@@ -18,7 +19,7 @@ SELECT
         SELECT array_agg(sites.name ORDER BY sites.name) FROM sites
         WHERE sites.tenant_id = channels.tenant_id AND sites.id = ANY(site_ids)
     ) AS sites,
-    muted, quiet, created_by, created_at, disabled_reason, failures, failing_since, former_secret_until, version
+    muted, security_alerts, quiet, created_by, created_at, disabled_reason, failures, failing_since, former_secret_until, version
 FROM channels
 WHERE tenant_id = %(tenant_id)s AND deleted_at IS NULL
     AND (%(id)s::uuid IS NULL OR id = %(id)s::uuid)
@@ -33,7 +34,7 @@ SELECT version FROM channels WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND
 UPDATE channels SET
     name = %(name)s, enabled = %(enabled)s, url = %(url)s, recipients = %(recipients)s, event_kinds = %(event_kinds)s,
     severities = %(severities)s, rule_ids = %(rule_ids)s, site_ids = %(site_ids)s, muted = %(muted)s,
-    quiet = %(quiet)s,
+    security_alerts = %(security_alerts)s, quiet = %(quiet)s,
     disabled_reason = CASE WHEN %(begins_anew)s THEN NULL ELSE disabled_reason END,
     failures = CASE WHEN %(begins_anew)s THEN 0 ELSE failures END,
     failing_since = CASE WHEN %(begins_anew)s THEN NULL ELSE failing_since END,

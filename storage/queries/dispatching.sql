@@ -24,7 +24,7 @@ SELECT
     CASE WHEN site_ids IS NOT NULL THEN ARRAY(
         SELECT sites.name FROM sites WHERE sites.tenant_id = channels.tenant_id AND sites.id = ANY(site_ids)
     ) END AS sites,
-    muted, quiet
+    muted, security_alerts, quiet
 FROM channels
 WHERE channels.tenant_id = ANY(%(tenants)s::int4[]) AND enabled AND deleted_at IS NULL
 ORDER BY channels.tenant_id, id

@@ -49,7 +49,7 @@ FROM pack_state WHERE live_arrived_ms IS NOT NULL AND pack_id %% %(partitions)s 
 SELECT
     tenant_id, rule_no, rule_version, pack_id, source, floor(extract(epoch FROM onset) * 1000)::int8 AS onset_ms,
     severity, silence_id IS NOT NULL AS muted, tenure_no
-FROM alerts WHERE state = 'open' AND coalesce(pack_id, tenant_id) %% %(partitions)s = %(partition_no)s
+FROM alerts WHERE state = 'open' AND security_kind IS NULL AND coalesce(pack_id, tenant_id) %% %(partitions)s = %(partition_no)s
 
 -- name: site_names
 -- What a live answer calls sites or models, by their ids: those that the credential sees, by name.

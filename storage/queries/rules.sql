@@ -3,7 +3,7 @@
 UPDATE tenants SET rules_version = rules_version + 1 WHERE tenant_id = %(tenant_id)s
 
 -- name: count
-SELECT count(*) AS count FROM rules WHERE tenant_id = %(tenant_id)s
+SELECT count(*) AS count FROM rules WHERE tenant_id = %(tenant_id)s AND security_kind IS NULL
 
 -- name: insert
 INSERT INTO rules (tenant_id, name, scope, site_id, model_id, pack_id)
@@ -35,7 +35,7 @@ JOIN LATERAL (
 LEFT JOIN sites ON sites.tenant_id = rules.tenant_id AND sites.id = rules.site_id
 LEFT JOIN models ON models.tenant_id = rules.tenant_id AND models.id = rules.model_id
 LEFT JOIN packs ON packs.tenant_id = rules.tenant_id AND packs.pack_id = rules.pack_id
-WHERE rules.tenant_id = %(tenant_id)s
+WHERE rules.tenant_id = %(tenant_id)s AND security_kind IS NULL
     AND (%(id)s::uuid IS NULL OR rules.id = %(id)s::uuid)
     AND (%(after)s::text IS NULL OR rules.name > %(after)s)
     AND (
@@ -50,7 +50,7 @@ WHERE rules.tenant_id = %(tenant_id)s
 ORDER BY rules.name LIMIT %(limit)s
 
 -- name: lock
-SELECT id, rule_no, version FROM rules WHERE tenant_id = %(tenant_id)s AND id = %(id)s FOR UPDATE
+SELECT id, rule_no, version FROM rules WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND security_kind IS NULL FOR UPDATE
 
 -- name: rename
 UPDATE rules SET name = %(name)s, version = version + 1 WHERE tenant_id = %(tenant_id)s AND id = %(id)s
@@ -62,7 +62,7 @@ FROM rule_versions WHERE tenant_id = %(tenant_id)s AND rule_no = %(rule_no)s
 ORDER BY number LIMIT %(limit)s
 
 -- name: by_id
-SELECT rule_no FROM rules WHERE tenant_id = %(tenant_id)s AND id = %(id)s
+SELECT rule_no FROM rules WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND security_kind IS NULL
 
 -- name: scopes_in
 -- The tenures for which a scope holds, for a preview.

@@ -389,6 +389,14 @@ ROUTES: dict[tuple[str, str], Call] = {
     ),
     ("GET", "/v1/audit"): Call(Action.AUDIT_READ),
     ("GET", "/v1/security-events"): Call(Action.SECURITY_READ),
+    ("GET", "/v1/security-thresholds"): Call(Action.SECURITY_READ),
+    ("PATCH", "/v1/security-thresholds"): Call(
+        Action.SECURITY_WRITE,
+        sent=lambda of: {
+            "json": {"quiet_s": 900},
+            "headers": {"If-Match": of.admin.get("/v1/security-thresholds").headers["ETag"]},
+        },
+    ),
     ("GET", "/v1/usage"): Call(Action.USAGE_READ),
     ("POST", "/v1/users"): Call(Action.USER_WRITE, 201, lambda of: {"json": new_user(of)}),
     ("GET", "/v1/users"): Call(Action.USER_READ),

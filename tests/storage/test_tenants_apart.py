@@ -63,10 +63,12 @@ OF_TENANTS = {
     "service_accounts",
     "api_keys",
     "security_events",
+    "security_counts",
+    "security_thresholds",
     "rate_buckets",
     "access_grants",
 }
-APP_DOES_NOT_READ = {"alert_clearances", "rate_buckets"}
+APP_DOES_NOT_READ = {"alert_clearances", "rate_buckets", "security_counts"}
 APP_DELETES_FROM = {
     "quarantine",
     "key_aliases",
@@ -158,6 +160,8 @@ def tenants(api: RunningApi) -> dict[str, int]:
             "days_to_fold SELECT tenant_id, pack_id, tenure_no, '2026-01-01' FROM tenures",
             "groups_to_fold SELECT tenant_id, '2026-01-01' FROM tenants",
             "security_events (tenant_id, at, kind, times) SELECT tenant_id, now(), 'denied', 1 FROM tenants",
+            "security_counts SELECT tenant_id, 'denied', now(), 1 FROM tenants",
+            "security_thresholds SELECT tenant_id FROM tenants",
             "rate_buckets SELECT tenant_id, 'k', 's', 1, 1, now() FROM tenants",
             "submissions SELECT tenant_id, gen_random_uuid(), 's', NULL, now(), 0 FROM tenants",
         ):

@@ -89,7 +89,7 @@ export function show(content, { signal, parameters, keep }) {
       for (const alert of data.alerts) put(alert);
     } else if (type === "alert") {
       put(data.alert);
-      if (data.event.kind === "raised") speak(`${data.alert.severity}: ${data.alert.rule} on ${data.alert.pack ?? "no pack"}`);
+      if (data.event.kind === "raised") speak(`${data.alert.severity}: ${data.alert.rule} on ${about(data.alert)}`);
     }
     cursor = given ?? cursor;
     if (type !== "heartbeat") sort();
@@ -186,20 +186,25 @@ function card(first, put, sort, signal) {
   return self;
 }
 
+/** What an alert is about, in words: a pack, a source of readings, or the tenant's credentials. */
+function about(alert) {
+  return alert.pack ?? alert.source ?? (alert.security_kind ? "credentials of this tenant" : "all sources");
+}
+
 function summary(alert, isOpen, toggle, acknowledge) {
   const marks = [alert.flapping ? "flapping" : null, alert.late ? "late" : null, alert.provisional ? "provisional" : null, alert.maintenance ? "maintenance" : null].filter(Boolean);
   return [
     severity(alert.severity),
     h("b", {}, alert.rule),
-    alert.pack ? h("a", { href: `#/packs/${encodeURIComponent(alert.pack)}` }, alert.pack) : h("span", {}, alert.source ?? "all sources"),
+    alert.pack ? h("a", { href: `#/packs/${encodeURIComponent(alert.pack)}` }, alert.pack) : h("span", {}, about(alert)),
     alert.value === null ? null : h("span", {}, inUnit(alert.value, alert.unit)),
     h("span", { class: "quiet" }, [alert.site, `since ${time(alert.onset)}`, ...marks].filter(Boolean).join(" · ")),
     h("span", { class: "actions" },
       alert.assigned_to ? h("span", { class: "quiet" }, `with ${alert.assigned_to}`) : null,
       alert.acknowledged_by
         ? h("span", { class: "quiet acknowledged" }, `acknowledged by ${alert.acknowledged_by}`)
-        : may("alert:write") ? h("button", { type: "button", class: "small", onclick: acknowledge, "aria-label": `Acknowledge ${alert.rule} on ${alert.pack ?? "all"}` }, "Acknowledge") : null,
-      h("button", { type: "button", class: "small", "aria-expanded": String(isOpen), onclick: toggle, "aria-label": `Details of ${alert.rule} on ${alert.pack ?? "all"}` }, isOpen ? "Less" : "More")),
+        : may("alert:write") ? h("button", { type: "button", class: "small", onclick: acknowledge, "aria-label": `Acknowledge ${alert.rule} on ${about(alert)}` }, "Acknowledge") : null,
+      h("button", { type: "button", class: "small", "aria-expanded": String(isOpen), onclick: toggle, "aria-label": `Details of ${alert.rule} on ${about(alert)}` }, isOpen ? "Less" : "More")),
   ].filter(Boolean);
 }
 
