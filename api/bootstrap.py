@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from api.access_grants.looks import Looks
@@ -20,6 +20,7 @@ from api.identity.parts import Identity, make_identity
 from api.key_aliases.cache import AliasCache
 from api.live.hub import Hub, HubLimits
 from api.live.seats import Seats
+from api.live.watch import CredentialWatch, WatchLimits
 from api.metrics import Metrics
 from api.packs.cache import PackCache
 from api.page.sign_in import DevelopmentSignIn
@@ -33,6 +34,7 @@ from api.security_events.recorder import RecorderLimits, SecurityRecorder
 from api.service_accounts.keys import KeyVerifier
 from api.settings import Environment, Settings
 from api.settling import Settler
+from api.timer import MonotonicTimer, Timer
 from api.topic import make_topic_runner
 from api.usage.meter import Meter
 from domain import api_keys
@@ -64,6 +66,7 @@ _OF_PLATFORM = (
 )
 _REGISTRY_CONNECTIONS_MAX = 4
 _CONNECT_TIMEOUT_S = 10
+_WATCH_S_MIN = 0.1
 
 
 def wall_ms() -> int:
@@ -80,6 +83,7 @@ class Engine:
 
     settings: Settings
     clock: AnchoredClock
+    timer: Timer
     identity: Identity
     registry: Registry
     rights: RightsCache
@@ -93,6 +97,7 @@ class Engine:
     metrics: Metrics
     sweeper: Sweeper
     hub: Hub
+    watch: CredentialWatch = field(init=False)
     seats: Seats
     outside: Outside
     sign_in: DevelopmentSignIn
@@ -109,6 +114,15 @@ class Engine:
     _pools: tuple[Pool, ...]
     _tenants: dict[str, tuple[float, Tenant]]
 
+    def __post_init__(self) -> None:
+        revocations = self.identity.revocations
+        look_s = min(self.settings.tenant_cache_s, self.settings.api_key_cache_s)
+        limits = WatchLimits(max(look_s, _WATCH_S_MIN), self.settings.revocation_s_max)
+        self.watch = CredentialWatch(
+            self._actor_now, revocations.require_valid, self.hub.recheck, limits, self.timer
+        )
+        revocations.on_ended = self.watch.recheck
+
     async def actor_of(self, authorization: str | None) -> Actor:
         """The caller behind an Authorization header. Raises UnauthenticatedError."""
         return await self.actor_of_claims(await self.claims_of(authorization))
@@ -123,10 +137,9 @@ class Engine:
             return await self.keys.verify(token)
         return self.identity.verifier.verify(token)
 
-    async def require_valid(self, claims: Claims) -> None:
-        """Raises UnauthenticatedError when the API key that said this can't be used any more."""
-        if claims.key_id is not None:
-            await self.keys.require_valid(claims.key_id)
+    async def claims_now(self, claims: Claims) -> Claims:
+        """What an API key says now, or what a token said. Raises UnauthenticatedError for a key that has ended."""
+        return claims if claims.key_id is None else await self.keys.claims_of(claims.key_id)
 
     async def actor_of_claims(self, claims: Claims) -> Actor:
         """The caller that a verified token names.
@@ -148,6 +161,9 @@ class Engine:
         """The operator of the installation that a verified token of no tenant names. Raises UnauthenticatedError."""
         self.identity.revocations.require_valid(PLATFORM, claims)
         return Operator(claims.subject, frozenset(role for role in Role if role in claims.roles))
+
+    async def _actor_now(self, claims: Claims) -> Actor:
+        return await self.actor_of_claims(await self.claims_now(claims))
 
     async def actor_with(
         self,
@@ -195,13 +211,13 @@ class Engine:
 
     async def _tenant(self, name: str) -> Tenant:
         cached = self._tenants.get(name)
-        if cached is not None and time.monotonic() - cached[0] < self.settings.tenant_cache_s:
+        if cached is not None and self.timer.now_s() - cached[0] < self.settings.tenant_cache_s:
             return cached[1]
         found = await self.registry.tenant(name)
         if found is None:
             self._tenants.pop(name, None)
             raise UnauthenticatedError(NOT_VALID)
-        self._tenants[name] = (time.monotonic(), found)
+        self._tenants[name] = (self.timer.now_s(), found)
         return found
 
     @asynccontextmanager
@@ -222,6 +238,7 @@ class Engine:
             self.security.run(),
             self.security_alarms.run(),
             self.meter.run(),
+            self.watch.run(),
             *self.identity.tasks(),
         )
         tasks = [asyncio.create_task(task) for task in running]
@@ -279,8 +296,12 @@ def time_limits(settings: Settings) -> TimeLimits:
     return TimeLimits(settings.future_s_max, settings.late_s_max, to_ms(earliest))
 
 
-def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
-    """An engine on a prepared database; it doesn't run yet. Raises SettingsRefusedError."""
+def make_engine(settings: Settings, access: DatabaseAccess, timer: Timer | None = None) -> Engine:
+    """An engine on a prepared database; it doesn't run yet. Raises SettingsRefusedError.
+
+    timer: by which credentials that have ended are looked for; the machine's unless one is given.
+    """
+    timer = timer or MonotonicTimer()
     clock = AnchoredClock(wall_ms, monotonic_ms, settings.clock_jump_s_max * MILLISECONDS_PER_SECOND)
     requests, directory = open_pools(settings, access)
     reached = failpoint(settings)
@@ -319,8 +340,7 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
         settings.quarantine_sweep_s,
     )
     hub = _hub(settings, access, directory)
-    identity = make_identity(settings, ingest, directory, clock)
-    identity.revocations.on_ended = hub.recheck
+    identity = make_identity(settings, ingest, directory, clock, timer)
     transactions = Transactions(requests)
     usual = _usual_thresholds(settings)
     desk = SecurityDesk(ingest, partitions, usual)
@@ -329,11 +349,12 @@ def make_engine(settings: Settings, access: DatabaseAccess) -> Engine:
     return Engine(
         settings=settings,
         clock=clock,
+        timer=timer,
         identity=identity,
         registry=registry,
-        rights=RightsCache(registry, settings.tenant_cache_s, time.monotonic),
+        rights=RightsCache(registry, settings.tenant_cache_s, timer.now_s),
         keys=KeyVerifier(
-            directory, settings.api_key_cache_s, settings.api_key_used_s, time.monotonic, time.time
+            directory, settings.api_key_cache_s, settings.api_key_used_s, timer.now_s, time.time
         ),
         packs=PackCache(registry),
         answers=AnswerCache(settings.answers_kept_bytes_max),

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 STATUS: dict[type[errors.BpmError], int] = {
     errors.BodyUnreadableError: 400,
     errors.UnauthenticatedError: 401,
+    errors.CredentialChangedError: 401,
     errors.ForbiddenError: 403,
     errors.TenantSuspendedError: 403,
     errors.TenantDeletingError: 403,

@@ -330,7 +330,13 @@ class Settings(BaseSettings):
         ge=0,
         description="what a tenant with quotas has used may be this old, and be passed by what comes within",
     )
-    tenant_cache_s: float = Field(5.0, ge=0, description="a tenant's settings may be this old")
+    tenant_cache_s: float = Field(
+        5.0,
+        ge=0,
+        le=30,
+        description="a tenant's settings may be this old; live streams look so often whether their credential may do"
+        " what it might",
+    )
 
     roles_max: int = Field(100, ge=0, description="roles that a tenant may make; then 409")
 

@@ -69,6 +69,12 @@ class UnauthenticatedError(BpmError):
     code = "unauthenticated"
 
 
+class CredentialChangedError(BpmError):
+    """What the credential may do has changed since the stream began."""
+
+    code = "credential_changed"
+
+
 class ForbiddenError(BpmError):
     """The credential does not allow this."""
 

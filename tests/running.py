@@ -16,6 +16,7 @@ from api.bootstrap import Engine, make_engine
 from api.database_access import DatabaseAccess
 from api.serving import web_server
 from api.settings import Environment, Settings
+from api.timer import Timer
 from domain.tenancy import Role
 from storage.database import INGEST_ROLE
 from storage.tenants import create as create_tenant
@@ -80,12 +81,16 @@ class RunningApi:
 
 @contextmanager
 def running_api(
-    access: DatabaseAccess, data_dir: Path, ready_s_max: float = READY_S_MAX, **settings: Any
+    access: DatabaseAccess,
+    data_dir: Path,
+    ready_s_max: float = READY_S_MAX,
+    timer: Timer | None = None,
+    **settings: Any,
 ) -> Iterator[RunningApi]:
     """The application on a prepared database, served from a thread until the end."""
     port = free_port()
     given = Settings(env=Environment.DEVELOPMENT, port=port, data_dir=data_dir, **settings)
-    engine = make_engine(given, access)
+    engine = make_engine(given, access, timer)
     server = web_server(engine)
     thread = threading.Thread(target=server.run, name="api", daemon=True)
     thread.start()

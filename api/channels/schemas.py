@@ -145,7 +145,7 @@ class Channel(BaseModel):
     rules: list[UUID] | None
     sites: Annotated[list[str] | None, Field(description="names")]
     muted: bool
-    security_alerts: bool
+    security_alerts: Annotated[bool, Field(description="whether it tells of alerts about refusals too")]
     quiet: QuietHours | None
     failures: Annotated[int, Field(description="attempts in a row that failed")]
     failing_since: str | None

@@ -14,6 +14,7 @@ from api.identity.outside_issuers import OutsideIssuers, make_outside_issuers
 from api.identity.passwords import Passwords, make_passwords
 from api.identity.revocations import RevocationLimits, Revocations
 from api.settings import Settings
+from api.timer import Timer
 from domain.clock import AnchoredClock
 from storage.sessions import OPERATORS, BlockLimits, Failures, SessionLimits, SignIns
 from storage.transactions import Pool
@@ -57,7 +58,9 @@ def rotation_settles_s(settings: Settings) -> float:
     return settings.access_token_life_s + settings.token_leeway_s
 
 
-def make_identity(settings: Settings, conninfo: str, directory: Pool, clock: AnchoredClock) -> Identity:
+def make_identity(
+    settings: Settings, conninfo: str, directory: Pool, clock: AnchoredClock, timer: Timer
+) -> Identity:
     """The parts; nothing runs yet. Raises SettingsRefusedError for keys that can't be used."""
     ring = open_key_ring(keys_folder(settings), time.time_ns() // 1_000_000)
     limits = RevocationLimits(
@@ -87,6 +90,6 @@ def make_identity(settings: Settings, conninfo: str, directory: Pool, clock: Anc
                 settings.sign_in_memory_hours * _S_PER_HOUR,
             ),
         ),
-        revocations=Revocations(conninfo, directory, ring, limits, time.monotonic),
+        revocations=Revocations(conninfo, directory, ring, limits, timer),
         housekeeping=Housekeeping(directory, clock, HousekeepingLimits.of(settings), settings.user_sweep_s),
     )

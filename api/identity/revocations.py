@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
 from api.auth import NOT_VALID, Claims
 from api.errors import DATABASE_ERRORS
 from api.identity.keys import KeyRing
+from api.timer import Timer
 from domain.errors import SettingsRefusedError, UnauthenticatedError, UnavailableError
 from domain.tenancy import PLATFORM, TenantId
 from storage.epochs import CHANNEL, epochs, holder_of_grant, holder_of_session, holder_of_subject
@@ -46,7 +47,7 @@ class RevocationLimits:
 class Revocations:
     """Remembers all epochs that still matter. A lost notification only delays, by `poll_s`.
 
-    monotonic_s: the clock by which what is known grows old.
+    timer: by which it looks, and what is known grows old.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class Revocations:
         pool: Pool,
         ring: KeyRing,
         limits: RevocationLimits,
-        monotonic_s: Callable[[], float],
+        timer: Timer,
     ) -> None:
         self._conninfo = conninfo
         self._pool = pool
         self._ring = ring
         self._limits = limits
-        self._monotonic_s = monotonic_s
+        self._timer = timer
         self._ended: dict[tuple[TenantId, str], Ended] = {}
         self._read_at_s: float | None = None
         self._looking = asyncio.Lock()
@@ -72,7 +73,7 @@ class Revocations:
     def trouble(self) -> str | None:
         """Why no credential can be believed now, or None."""
         read_at_s = self._read_at_s
-        if read_at_s is None or self._monotonic_s() - read_at_s > self._limits.age_s_max:
+        if read_at_s is None or self._timer.now_s() - read_at_s > self._limits.age_s_max:
             return "which credentials have ended can't be looked up now"
         return None
 
@@ -104,7 +105,7 @@ class Revocations:
     async def look(self) -> None:
         """Read what has ended by now."""
         async with self._looking:
-            began_s = self._monotonic_s()
+            began_s = self._timer.now_s()
             found = {
                 (TenantId(row["tenant_id"]), str(row["holder"])): Ended(row["epoch"], row["raised_at_s"])
                 for row in await epochs(self._pool)
@@ -135,13 +136,27 @@ class Revocations:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     while True:
                         await self._look_at_all()
-                        async for _ in connection.notifies(timeout=self._limits.poll_s, stop_after=1):
-                            await asyncio.sleep(_AGAIN_AFTER_S)
+                        await self._until_due(connection)
             except (*DATABASE_ERRORS, OSError) as error:
                 log.warning("which credentials have ended can't be read now: %s", type(error).__name__)
             except Exception:
                 log.exception("which credentials have ended could not be read; it is tried again")
             await asyncio.sleep(min(self._limits.poll_s, 1.0))
+
+    async def _until_due(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Wait for a notification, or for the time at which it is looked in any case."""
+        tasks = (
+            asyncio.ensure_future(_notified(connection)),
+            asyncio.ensure_future(self._timer.sleep(self._limits.poll_s)),
+        )
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
 
     async def _look_at_all(self) -> None:
         await self.look()
@@ -149,3 +164,8 @@ class Revocations:
             await asyncio.to_thread(self._ring.read)
         except SettingsRefusedError as error:
             log.error("the signing keys can't be read again: %s", error.detail)  # noqa: TRY400 - no trace is needed
+
+
+async def _notified(connection: psycopg.AsyncConnection[Any]) -> None:
+    async for _ in connection.notifies(stop_after=1):
+        await asyncio.sleep(_AGAIN_AFTER_S)

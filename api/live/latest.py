@@ -1,6 +1,7 @@
 """Latest values of chosen packs as they change, at a chosen pace: what came in between is passed over."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from api.call import Call
 from api.live.frames import Frame
+from api.live.watch import Standing
 from api.packs.latest import LatestOfPacks, of_group, of_packs
 from domain.errors import ForbiddenError, UnauthenticatedError
 from domain.measures import MEASURE_INDEX, MEASURES
@@ -30,29 +32,25 @@ class LatestWanted:
 
 @dataclass(frozen=True, slots=True)
 class LatestPace:
-    """heartbeat_s: after so long without a frame comes a heartbeat. members_s: who is in a group may be this old.
-
-    check_s: so often it is looked whether the credential still holds, however slow the frames are.
-    """
+    """heartbeat_s: after so long without a frame comes a heartbeat. members_s: who is in a group may be this old."""
 
     heartbeat_s: float
     members_s: float
-    check_s: float
 
 
 @dataclass(slots=True, eq=False)
 class LatestStream:
     """What one client gets. Each frame is read as its actor, so that a pack that was given away shows no more.
 
-    monotonic_s: the clock of the pace. ends_at_s: when the credential ends, by that clock. require_valid: raises when
-    it has ended before.
+    monotonic_s: the clock of the pace. ends_at_s: when the credential ends, by that clock. standing: whether it has
+    ended before.
     """
 
     call: Call
     wanted: LatestWanted
     pace: LatestPace
     ends_at_s: float
-    require_valid: Callable[[], None]
+    standing: Standing
     monotonic_s: Callable[[], float]
     _number: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))
     _seen: tuple[Int64Array, Int32Array] = _NOTHING
@@ -61,8 +59,8 @@ class LatestStream:
         """A snapshot, then the packs that changed, without end.
 
         Raises InvalidRequestError for what can't be asked, NotFoundError for a group, ForbiddenError when the policy
-        lets the actor read telemetry no more, UnauthenticatedError when the credential has ended, UnavailableError,
-        TenantElsewhereError when the tenant has moved to another cell.
+        lets the actor read no telemetry, UnauthenticatedError when the credential has ended, CredentialChangedError
+        when it may do other things, UnavailableError, TenantElsewhereError when the tenant has moved to another cell.
         """
         self._check()
         shown = await self._read()
@@ -85,15 +83,15 @@ class LatestStream:
     async def _pause(self) -> None:
         """Wait for the next frame's time, or for the end of the credential."""
         due_s = self.monotonic_s() + self.wanted.period_s
-        while (left_s := min(due_s, self.ends_at_s) - self.monotonic_s()) > 0:
-            await asyncio.sleep(min(left_s, self.pace.check_s))
-            self._check()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(min(due_s, self.ends_at_s) - self.monotonic_s(), 0)):
+                await self.standing.ended.wait()
         self._check()
 
     def _check(self) -> None:
         if self.monotonic_s() >= self.ends_at_s:
             raise UnauthenticatedError("the credential has ended")
-        self.require_valid()
+        self.standing.check()
         decision = decide(self.call.actor, Action.TELEMETRY_READ)
         if not decision.allowed:
             raise ForbiddenError(decision.reason)

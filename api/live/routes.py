@@ -7,7 +7,6 @@ from typing import Annotated, Final, TypeVar
 from fastapi import Depends, Header, Query, Request, WebSocket, WebSocketDisconnect
 from starlette.responses import Response
 
-from api.auth import Claims
 from api.bootstrap import Engine
 from api.call import Call
 from api.errors import may_answer
@@ -15,6 +14,7 @@ from api.live import schemas, service
 from api.live.frames import Frame
 from api.live.socket import ENDS, LiveSocket
 from api.live.stream import MEDIA_TYPE, EventStream, begin
+from api.live.watch import Standing
 from api.routing import Allowed, AllowedInFrame, answer, router
 from domain.errors import BusyError, ForbiddenError, UnauthenticatedError
 from domain.policy import Action
@@ -59,11 +59,11 @@ async def alert_stream(
     wanted = schemas.AlertFilter(
         sites=asked.site, severities=asked.severity, rules=asked.rule, packs=asked.pack
     )
-    subscribed = service.subscription(engine, call.actor, claims, wanted, call.request_id)
     held = contextlib.AsyncExitStack()
     held.enter_context(engine.seats.taken(call.actor.tenant_id))
+    standing = held.enter_context(engine.watch.watching(claims, call.actor))
+    subscribed = service.subscription(engine, standing, wanted, call.request_id)
     frames = subscribed.frames(asked.cursor if last_event_id is None else last_event_id)
-    frames = service.while_valid(engine, claims, frames)
     return await begin(frames, held, engine.settings.live_send_s_max)
 
 
@@ -74,8 +74,8 @@ async def alerts_live(
     """Alerts over a WebSocket, after a first frame with a ticket."""
     engine: Engine = socket.app.state.engine
 
-    def frames(live: LiveSocket, actor: Actor, claims: Claims, asked: schemas.Subscribe) -> Frames:
-        subscribed = service.subscription(engine, actor, claims, asked.filter, live.request_id, live)
+    def frames(live: LiveSocket, standing: Standing, asked: schemas.Subscribe) -> Frames:
+        subscribed = service.subscription(engine, standing, asked.filter, live.request_id, live)
         return subscribed.frames(asked.cursor)
 
     await _serve(socket, engine, allowed, schemas.Subscribe, frames)
@@ -88,8 +88,8 @@ async def telemetry_live(
     """Latest values of packs over a WebSocket, after a first frame with a ticket."""
     engine: Engine = socket.app.state.engine
 
-    def frames(live: LiveSocket, actor: Actor, claims: Claims, asked: schemas.Watch) -> Frames:
-        return service.watch(engine, actor, claims, asked, live.request_id).frames()
+    def frames(live: LiveSocket, standing: Standing, asked: schemas.Watch) -> Frames:
+        return service.watch(engine, standing, asked, live.request_id).frames()
 
     await _serve(socket, engine, allowed, schemas.Watch, frames)
 
@@ -99,7 +99,7 @@ async def _serve(
     engine: Engine,
     allowed: AllowedInFrame,
     shape: type[Asked],
-    frames_of: Callable[[LiveSocket, Actor, Claims, Asked], Frames],
+    frames_of: Callable[[LiveSocket, Standing, Asked], Frames],
 ) -> None:
     actor: Actor | None = None
     if not service.is_welcome(engine, socket.headers):
@@ -122,9 +122,8 @@ async def _serve(
         allowed.check(actor)
         client = None if socket.client is None else socket.client.host
         await engine.looks.note(actor, "GET", socket.url.path, live.request_id, client)
-        with engine.seats.taken(actor.tenant_id):
-            frames = service.while_valid(engine, claims, frames_of(live, actor, claims, asked))
-            async with contextlib.aclosing(frames):
+        with engine.seats.taken(actor.tenant_id), engine.watch.watching(claims, actor) as standing:
+            async with contextlib.aclosing(frames_of(live, standing, asked)) as frames:
                 await live.send_all(frames)
     except WebSocketDisconnect:
         pass

@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,22 +10,19 @@ from starlette.datastructures import Headers
 from api.auth import Claims
 from api.bootstrap import Engine
 from api.call import Call
-from api.live import validity
 from api.live.audience import Audience, Filter
-from api.live.frames import Frame
 from api.live.latest import LatestPace, LatestStream, LatestWanted
 from api.live.schemas import AlertFilter, Watch
 from api.live.subscription import Pace, Sink, Subscription
+from api.live.watch import Standing
 from domain.clock import MILLISECONDS_PER_SECOND, from_ms
 from domain.errors import InvalidRequestError, UnauthenticatedError
 from domain.measures import MEASURE_NAMES
-from domain.tenancy import Actor
 from storage import tickets as stored
 
 Row = dict[str, Any]
 
 _TICKET_BYTES = 32
-_LOOK_S_MIN = 0.1
 
 
 async def make_ticket(call: Call, claims: Claims) -> Row:
@@ -41,21 +37,11 @@ async def make_ticket(call: Call, claims: Claims) -> Row:
 
 
 async def claims_of_ticket(engine: Engine, ticket: str) -> Claims:
-    """What the credential says with which a ticket was asked. Raises UnauthenticatedError."""
+    """What the credential says now with which a ticket was asked. Raises UnauthenticatedError."""
     said = await stored.use(engine.directory, ticket, from_ms(engine.clock.now_ms()))
     if said is None:
         raise UnauthenticatedError("the ticket is unknown, was used, or has expired")
-    claims = Claims.from_json(said)
-    await engine.require_valid(claims)
-    return claims
-
-
-def while_valid(engine: Engine, claims: Claims, frames: AsyncGenerator[Frame]) -> AsyncGenerator[Frame]:
-    """The frames as long as the API key holds with which they were asked for; of a token's end the streams know."""
-    if claims.key_id is None:
-        return frames
-    look_s = max(engine.settings.api_key_cache_s, _LOOK_S_MIN)
-    return validity.while_valid(frames, lambda: engine.require_valid(claims), look_s)
+    return await engine.claims_now(Claims.from_json(said))
 
 
 def is_welcome(engine: Engine, headers: Headers) -> bool:
@@ -73,7 +59,7 @@ def is_welcome(engine: Engine, headers: Headers) -> bool:
         return False
 
 
-def watch(engine: Engine, actor: Actor, claims: Claims, asked: Watch, request_id: str) -> LatestStream:
+def watch(engine: Engine, standing: Standing, asked: Watch, request_id: str) -> LatestStream:
     """A client's stream of latest values. Raises InvalidRequestError when it is too fast."""
     settings = engine.settings
     if asked.rate_hz > settings.live_rate_hz_max:
@@ -84,24 +70,23 @@ def watch(engine: Engine, actor: Actor, claims: Claims, asked: Watch, request_id
     if not set(measures) <= set(MEASURE_NAMES):
         raise InvalidRequestError(f"measures are {', '.join(MEASURE_NAMES)}", field="measures")
     return LatestStream(
-        call=Call(engine, actor, request_id),
+        call=Call(engine, standing.actor, request_id),
         wanted=LatestWanted(
             packs=None if asked.packs is None else tuple(asked.packs),
             group=asked.group,
             measures=measures,
             period_s=1 / asked.rate_hz,
         ),
-        pace=LatestPace(settings.live_heartbeat_s, settings.live_members_s, settings.revocation_poll_s),
-        ends_at_s=time.monotonic() + claims.expires_at_s - time.time(),
-        require_valid=lambda: engine.identity.revocations.require_valid(actor.tenant_id, claims),
+        pace=LatestPace(settings.live_heartbeat_s, settings.live_members_s),
+        ends_at_s=time.monotonic() + standing.claims.expires_at_s - time.time(),
+        standing=standing,
         monotonic_s=time.monotonic,
     )
 
 
 def subscription(
     engine: Engine,
-    actor: Actor,
-    claims: Claims,
+    standing: Standing,
     wanted: AlertFilter,
     request_id: str,
     sink: Sink | None = None,
@@ -115,9 +100,9 @@ def subscription(
         frozenset(wanted.packs),
     )
     return Subscription(
-        audience=Audience(actor, chosen),
-        ends_at_s=claims.expires_at_s,
-        require_valid=lambda: engine.identity.revocations.require_valid(actor.tenant_id, claims),
+        audience=Audience(standing.actor, chosen),
+        ends_at_s=standing.claims.expires_at_s,
+        check_credential=standing.check,
         hub=engine.hub,
         transactions=engine.transactions,
         pace=Pace(settings.live_heartbeat_s, settings.live_snapshot_alerts),

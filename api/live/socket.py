@@ -18,6 +18,7 @@ from domain.errors import (
     BodyUnreadableError,
     BpmError,
     BusyError,
+    CredentialChangedError,
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
@@ -39,6 +40,7 @@ class CloseCode(IntEnum):
     CREDENTIAL_ENDED = 4401
     NOT_ALLOWED = 4403
     TOO_SLOW = 4408
+    CREDENTIAL_CHANGED = 4409
     ELSEWHERE = 4421
     TOO_MANY = 4429
     UNAVAILABLE = 4503
@@ -49,6 +51,7 @@ _CODE_OF = {
     InvalidRequestError: CloseCode.UNREADABLE,
     NotFoundError: CloseCode.UNREADABLE,
     UnauthenticatedError: CloseCode.CREDENTIAL_ENDED,
+    CredentialChangedError: CloseCode.CREDENTIAL_CHANGED,
     ForbiddenError: CloseCode.NOT_ALLOWED,
     BusyError: CloseCode.TOO_MANY,
     TenantElsewhereError: CloseCode.ELSEWHERE,

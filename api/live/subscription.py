@@ -46,13 +46,13 @@ def _now_s() -> float:
 class Subscription:
     """What one client gets.
 
-    ends_at_s: when its credential ends. require_valid: raises when it has ended before. sink: through it the hub
-    writes to the client itself, as long as the client keeps up.
+    ends_at_s: when its credential ends. check_credential: raises when it has ended before, or may do other
+    things by now. sink: through it the hub writes to the client itself, as long as the client keeps up.
     """
 
     audience: Audience
     ends_at_s: float
-    require_valid: Callable[[], None]
+    check_credential: Callable[[], None]
     hub: Hub
     transactions: Transactions
     pace: Pace
@@ -64,9 +64,9 @@ class Subscription:
     async def frames(self, cursor: str | None) -> AsyncGenerator[Frame]:
         """Frames without end: what came after the cursor, or a snapshot and what came after it.
 
-        Raises InvalidRequestError for a cursor that is none, ForbiddenError when the policy lets the actor see alerts
-        no more, UnauthenticatedError when the credential has ended, UnavailableError when the engine stops,
-        TenantElsewhereError when the tenant has moved to another cell.
+        Raises InvalidRequestError for a cursor that is none, ForbiddenError when the policy lets the actor see no
+        alerts, UnauthenticatedError when the credential has ended, CredentialChangedError when it may do other things,
+        UnavailableError when the engine stops, TenantElsewhereError when the tenant has moved to another cell.
         """
         # What isn't a cursor is said at once, though whose it is can be told only later.
         _ = None if cursor is None else cursors.decode(cursor, self.hub.mark)
@@ -114,7 +114,7 @@ class Subscription:
             raise reason
         if self.hub.now_s() >= self.ends_at_s:
             raise UnauthenticatedError("the credential has ended")
-        self.require_valid()
+        self.check_credential()
         self.audience.check()
 
     def _takes(self, event: AlertEvent) -> bool:

@@ -50,6 +50,10 @@ _USUAL = "; null: the installation's"
 class OwnThresholds(Strict):
     """Thresholds that the tenant has chosen."""
 
+    model_config = Strict.model_config | {
+        "json_schema_extra": {"example": {"denied_per_minute_max": 20, "quiet_s": 900}}
+    }
+
     denied_per_minute_max: Annotated[_PerMinute | None, Field(description=_DENIED + _USUAL)] = None
     not_found_per_minute_max: Annotated[_PerMinute | None, Field(description=_NOT_FOUND + _USUAL)] = None
     rate_limited_per_minute_max: Annotated[_PerMinute | None, Field(description=_RATE_LIMITED + _USUAL)] = (

@@ -47,12 +47,12 @@ class KeyVerifier:
             raise UnauthenticatedError("the API key is not valid")
         return self._claims(given.key_id, found)
 
-    async def require_valid(self, key_id: str) -> None:
-        """Raises UnauthenticatedError when the key can't be used any more."""
+    async def claims_of(self, key_id: str) -> Claims:
+        """What a key that was verified before says now. Raises UnauthenticatedError when it can't be used any more."""
         found = await self._found(key_id)
         if found is None:
             raise UnauthenticatedError("the API key is not valid any more")
-        self._claims(key_id, found)
+        return self._claims(key_id, found)
 
     def forget(self, key_id: str | None = None) -> None:
         """Ask anew for a key, or for all, after a change in this process."""

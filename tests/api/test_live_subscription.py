@@ -45,7 +45,7 @@ class Bench:
         return Subscription(
             audience=Audience(actor, wanted or Filter()),
             ends_at_s=given.get("ends_at_s", 10.0),
-            require_valid=lambda: None,
+            check_credential=lambda: None,
             hub=self.hub,
             transactions=self.transactions,
             pace=Pace(heartbeat_s, 2),

@@ -30,6 +30,7 @@ from domain.errors import BusyError, UnauthenticatedError, UnavailableError
 from domain.tenancy import TenantId
 from storage.sessions import BlockLimits, Failures
 from tests.api.people import CHEAP, PASSWORD, Person, ask, bearer, person, sign_in
+from tests.hand_timer import HandTimer
 from tests.running import RunningApi, running_api, until
 
 TENANT = "signers"
@@ -392,18 +393,18 @@ def claims(**given: Any) -> Claims:
 def test_credentials_are_refused_when_it_is_not_known_for_long_what_has_ended(
     api: RunningApi, tmp_path: Any
 ) -> None:
-    now_s = [100.0]
+    timer = HandTimer()
 
     async def run() -> None:
         _, directory = open_pools(api.engine.settings, api.access)
         async with directory:
             limits = RevocationLimits(5, 45, 30, 1)
-            known = Revocations("", directory, KeyRing(tmp_path), limits, lambda: now_s[0])
+            known = Revocations("", directory, KeyRing(tmp_path), limits, timer)
             with pytest.raises(UnavailableError):
                 known.require_valid(TenantId(1), claims())
             await known.look()
-            for age_s, refused in ((0, False), (45, False), (46, True)):
-                now_s[0] = 100.0 + age_s
+            for passed_s, refused in ((0, False), (45, False), (1, True)):
+                timer.move(passed_s)
                 if refused:
                     with pytest.raises(UnavailableError):
                         known.require_valid(TenantId(1), claims())
@@ -429,7 +430,7 @@ def test_token_without_an_epoch_ends_by_its_time_and_one_with_it_by_the_number(
     async def run() -> list[bool]:
         _, directory = open_pools(api.engine.settings, api.access)
         async with directory:
-            known = Revocations("", directory, KeyRing(tmp_path), RevocationLimits(5, 45, 30, 1), lambda: 0.0)
+            known = Revocations("", directory, KeyRing(tmp_path), RevocationLimits(5, 45, 30, 1), HandTimer())
             await known.look()
             given = [
                 {"issued_at_s": 1999}, {"issued_at_s": 2030}, {"issued_at_s": 2031}, {"epoch": 6}, {"epoch": 7},

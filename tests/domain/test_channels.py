@@ -105,7 +105,15 @@ def moments_of(zone: str, day: Any, at: time) -> list[datetime]:
 
 
 RULE = UUID(int=1)
-EVENT = {"kind": "raised", "severity": "critical", "rule_id": RULE, "site": "North", "silence_id": None}
+EVENT = {
+    "kind": "raised",
+    "severity": "critical",
+    "rule_id": RULE,
+    "site": "North",
+    "silence_id": None,
+    "security_kind": None,
+}
+REFUSED = {"security_kind": "denied", "site": None}
 ALL = Wanted(frozenset({EventKind.RAISED}))
 
 
@@ -115,6 +123,10 @@ ALL = Wanted(frozenset({EventKind.RAISED}))
         (ALL, {}, True),
         (ALL, {"kind": "cleared"}, False),
         (ALL, {"silence_id": UUID(int=9)}, False),
+        (ALL, REFUSED, False),
+        (Wanted(ALL.kinds, rules=frozenset({RULE})), REFUSED, False),
+        (Wanted(ALL.kinds, sites=frozenset({"North"}), security_alerts=True), REFUSED, True),
+        (Wanted(ALL.kinds, frozenset({Severity.INFO}), security_alerts=True), REFUSED, False),
         (Wanted(ALL.kinds, muted=True), {"silence_id": UUID(int=9)}, True),
         (Wanted(ALL.kinds, severities=frozenset({Severity.CRITICAL})), {}, True),
         (Wanted(ALL.kinds, severities=frozenset({Severity.INFO})), {}, False),

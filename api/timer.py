@@ -1,0 +1,27 @@
+"""Time as it passes, for whatever looks again and again or remembers for a while."""
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """A clock that only goes forward, and waits by it."""
+
+    def now_s(self) -> float:
+        """Seconds since a moment that means nothing."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return once so much has passed."""
+
+
+class MonotonicTimer:
+    """The machine's."""
+
+    def now_s(self) -> float:
+        """Seconds since a moment that means nothing."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return once so much has passed."""
+        await asyncio.sleep(seconds)
