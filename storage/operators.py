@@ -46,12 +46,22 @@ def every(conninfo: str) -> list[DictRow]:
 
 def suspend(conninfo: str, login: str) -> DictRow:
     """The operator, who can't sign in any more, and whose credentials end. Raises NotFoundError."""
-    return _move(conninfo, login, "suspended")
+    with _locked(conninfo, login) as (connection, before):
+        if before["state"] != UserState.SUSPENDED:
+            _rows(connection, "set_state", {"id": before["id"], "state": UserState.SUSPENDED})
+            _end_credentials(connection, before)
+            _note(connection, before, "suspended")
+        return _read(connection, login)
 
 
 def resume(conninfo: str, login: str) -> DictRow:
     """The operator as before it was suspended. Raises NotFoundError."""
-    return _move(conninfo, login, "resumed")
+    with _locked(conninfo, login) as (connection, before):
+        if before["state"] == UserState.SUSPENDED:
+            state = UserState.ACTIVE if before["has_password"] else UserState.INVITED
+            _rows(connection, "set_state", {"id": before["id"], "state": state})
+            _note(connection, before, "resumed")
+        return _read(connection, login)
 
 
 def delete(conninfo: str, login: str) -> DictRow:
@@ -61,19 +71,6 @@ def delete(conninfo: str, login: str) -> DictRow:
         _end_credentials(connection, before)
         _note(connection, before, "deleted")
         return before
-
-
-def _move(conninfo: str, login: str, action: str) -> DictRow:
-    with _locked(conninfo, login) as (connection, before):
-        state = UserState.SUSPENDED
-        if action == "resumed":
-            state = UserState.ACTIVE if before["has_password"] else UserState.INVITED
-        is_resumed = action == "resumed" and before["state"] != UserState.SUSPENDED
-        if before["state"] != state and not is_resumed:
-            _rows(connection, "set_state", {"id": before["id"], "state": state})
-            _end_credentials(connection, before)
-            _note(connection, before, action)
-        return _read(connection, login)
 
 
 def _end_credentials(connection: Connection, operator: DictRow) -> None:

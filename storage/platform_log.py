@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 from domain.operators import Doer
 from storage.cursors import Cursors
 from storage.database import query
+from storage.transactions import Transaction
 
 Connection = psycopg.Connection[DictRow]
 
@@ -41,10 +42,19 @@ class Done:
 
 def note(connection: Connection, by: Doer, done: Done, *, tenant_id: int | None = None) -> None:
     """Write an entry in the connection's transaction; with a tenant, the same into its audit log."""
-    told = asdict(by) | asdict(done) | {"after": None if done.after is None else Jsonb(done.after)}
+    told = _parameters(by, done)
     connection.execute(query("platform_log.note"), told)
     if tenant_id is not None:
         connection.execute(query("platform_log.note_in_tenant"), told | {"tenant": tenant_id})
+
+
+async def note_within(transaction: Transaction, by: Doer, done: Done) -> None:
+    """Write an entry in a transaction of the role that sees all tenants."""
+    await transaction.rows("platform_log.note", _parameters(by, done))
+
+
+def _parameters(by: Doer, done: Done) -> dict[str, Any]:
+    return asdict(by) | asdict(done) | {"after": None if done.after is None else Jsonb(done.after)}
 
 
 def page(conninfo: str, wanted: Wanted, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:

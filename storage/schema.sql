@@ -2538,7 +2538,7 @@ GRANT SELECT,INSERT ON TABLE bpm.sites TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.sites TO bpm_eraser;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.user_sites TO bpm_app;
-GRANT SELECT,INSERT ON TABLE bpm.user_sites TO bpm_ingest;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.user_sites TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.user_sites TO bpm_eraser;
 
 GRANT SELECT,DELETE ON TABLE bpm.access_grants TO bpm_eraser;

@@ -19,6 +19,7 @@ from domain.usage import Quotas
 from domain.users import login_of
 from storage import access_grants, platform_log, tenants, usage, users
 from storage.sessions import digest
+from storage.transactions import Transactions
 
 Row = dict[str, Any]
 
@@ -107,12 +108,14 @@ async def invite_administrator(call: PlatformCall, name: str, login: str) -> Row
         raise NotFoundError(f"there is no tenant {name}", field="tenant")
     tenant.place.require_settled(name, engine.settings.retry_after_s)
     actor = Actor(call.operator.subject, tenant.tenant_id, name, frozenset())
-    async with engine.transactions.begin(
-        actor, call.request_id, client_address=call.client_address
-    ) as transaction:
+    # As the role that writes the platform's log, so that both logs say it or none.
+    across = Transactions(engine.directory)
+    async with across.begin(actor, call.request_id, client_address=call.client_address) as transaction:
         row = await users.invite_first(
             transaction, known_as, [Role.TENANT_ADMIN], invitation, now, engine.settings.users_max
         )
+        done = platform_log.Done("tenants.administrator_invited", "tenants", name, {"user": str(row["id"])})
+        await platform_log.note_within(transaction, call.doer, done)
     return {
         "login": row["login"],
         "invitation": secret,

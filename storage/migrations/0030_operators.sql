@@ -79,6 +79,8 @@ GRANT UPDATE (revoked_at, revoked_by) ON access_grants TO bpm_app;
 GRANT SELECT, INSERT ON access_grants TO bpm_ingest;
 GRANT SELECT, INSERT, UPDATE, DELETE ON operators, operator_sessions, platform_epochs TO bpm_ingest;
 GRANT SELECT, INSERT ON platform_log TO bpm_ingest;
+-- A tenant's first administrator is invited in the transaction that says so in the platform's log.
+GRANT DELETE ON user_sites TO bpm_ingest;
 
 -- Nothing of them is a tenant's.
 REVOKE ALL ON operators, operator_sessions, platform_epochs, platform_log FROM bpm_eraser;

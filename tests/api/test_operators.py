@@ -236,6 +236,10 @@ def test_first_administrator_is_invited_while_nobody_and_nothing_is_there(
     assert invited == [(f"users.{what}", runner.subject) for what in ("invited_again", "invited")]
     refused = runner.ask("POST", path, json={"login": "operator@example.com"})
     assert refused.status_code == 409
+    logged = runner.entries(resource_id=name, action="tenants.administrator_invited")
+    assert [(one["subject"], one["request_id"]) for one in logged] == [
+        (runner.subject, answer.headers["X-Request-Id"]) for answer in (again, lost)
+    ]
     other = api.tenant(f"t-{uuid.uuid4().hex[:12]}")
     with api.client(other) as admin:
         admin.post("/v1/packs", json={"pack": "P-1"}).raise_for_status()
