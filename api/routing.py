@@ -82,7 +82,8 @@ class Allowed:
             await engine.require_settled(actor.tenant_name)
         await engine.meter_request(actor, sends_readings=self.action is Action.TELEMETRY_WRITE)
         request_id, client = _origin_of(request)
-        await engine.looks.note(actor, request.method, _path_of(request), request_id, client)
+        if actor.grant is not None:
+            await engine.looks.note(actor, request.method, _path_of(request), request_id, client)
         return Call(engine, actor, request_id, client)
 
 

@@ -735,13 +735,21 @@ def test_role_may_call_a_route_exactly_when_the_policy_grants_its_action(
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=named)
-def test_route_without_a_token_answers_401(
-    own: Holding, by_role: dict[Role | None, httpx.Client], route: tuple[str, str]
+def test_route_is_refused_without_a_token_and_to_operators_whom_nobody_let_in(
+    api: RunningApi, own: Holding, by_role: dict[Role | None, httpx.Client], route: tuple[str, str]
 ) -> None:
     call = GUARDED[route]
-    answer = call_route(by_role[None], route, own.ids.get(call.of or "", ""), call.sent(own))
+    sent = call.sent(own)
+    id_ = own.ids.get(call.of or "", "")
+    answer = call_route(by_role[None], route, id_, sent)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+    with api.operator_client() as operator:
+        for asked in (id_, GUESSED):
+            answer = call_route(operator, route, asked, sent)
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+            # The same words for every route, whatever there is.
+            assert answer.json()["detail"].startswith("the token is that of an operator of the installation")
 
 
 @pytest.mark.parametrize("route", PLATFORM_ROUTES, ids=named)
@@ -759,19 +767,6 @@ def test_route_of_the_platform_is_answered_to_operators_and_to_no_role_of_a_tena
     assert answer.status_code == call.status, answer.text
     for secret in (SECRET, str(SECRET_VOLTAGE_V)):
         assert secret not in answer.text
-
-
-@pytest.mark.parametrize("route", GUARDED, ids=named)
-def test_operator_without_a_grant_is_refused_every_route_of_a_tenant_in_the_same_words(
-    api: RunningApi, own: Holding, route: tuple[str, str]
-) -> None:
-    call = GUARDED[route]
-    sent = call.sent(own)
-    with api.operator_client() as operator:
-        for id_ in (own.ids.get(call.of or "", ""), GUESSED):
-            answer = call_route(operator, route, id_, sent)
-            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-            assert answer.json()["detail"].startswith("the token is that of an operator of the installation")
 
 
 UNKNOWN = {"model": (GUESSED, "no-such-model"), "site": (GUESSED, "no-such-site")}

@@ -5,6 +5,7 @@ ones each time; a failure prints the example.
 """
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from tests.acceptance.test_answers import ENDLESS
-from tests.acceptance.test_isolation import ROUTES, Holding, named
+from tests.acceptance.test_isolation import PLATFORM_ROUTES, ROUTES, Holding, named
 from tests.running import RunningApi
 
 TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
@@ -43,6 +44,12 @@ def operations(api: RunningApi) -> Operations:
     return {(operation.method.upper(), operation.path): operation for operation in found}
 
 
+@pytest.fixture(scope="module")
+def operator(api: RunningApi) -> Iterator[httpx.Client]:
+    with api.operator_client() as client:
+        yield client
+
+
 def send(client: httpx.Client, case: schemathesis.Case) -> httpx.Response:
     """The answer to a case, over the client's own connections."""
     sent = case.as_transport_kwargs(base_url=str(client.base_url))
@@ -55,11 +62,15 @@ def send(client: httpx.Client, case: schemathesis.Case) -> httpx.Response:
     return client.request(sent["method"], sent["url"], params=sent.get("params"), headers=headers, **body)
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route != ENDLESS], ids=named)
+@pytest.mark.parametrize(
+    "route", [route for route in (*ROUTES, *PLATFORM_ROUTES) if route != ENDLESS], ids=named
+)
 def test_no_answer_is_an_error_of_ours_and_each_is_as_described(
-    own: Holding, operations: Operations, route: tuple[str, str]
+    own: Holding, operator: httpx.Client, operations: Operations, route: tuple[str, str]
 ) -> None:
-    operation, held = operations[route], own.ids.get(ROUTES[route].of or "")
+    operation = operations[route]
+    client = own.admin if route in ROUTES else operator
+    held = own.ids.get(ROUTES[route].of or "") if route in ROUTES else None
     asked = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
     if held is not None:
         asked.append(operation.as_strategy(path_parameters={"id": held}))
@@ -67,7 +78,7 @@ def test_no_answer_is_an_error_of_ours_and_each_is_as_described(
     @bounded
     @given(case=st.one_of(asked))
     def ask(case: schemathesis.Case) -> None:
-        answer = send(own.admin, case)
+        answer = send(client, case)
         assert answer.status_code < HTTP_INTERNAL, (answer.text, case.as_curl_command())
         operation.validate_response(answer)
 

@@ -11,9 +11,10 @@ import pytest
 
 from api.bootstrap import open_pools
 from api.database_access import DatabaseAccess
-from api.rates import Rate, RateKind, RateLimiter
+from api.rates import OwnLeases, Rate, RateKind, RateLimiter
 from api.settings import Settings
 from domain.errors import RateLimitedError
+from domain.operators import Operator
 from domain.tenancy import Actor, Role, TenantId
 from storage.database import INGEST_ROLE
 from storage.security import RateStore
@@ -172,3 +173,27 @@ def test_a_body_beyond_the_rate_of_readings_is_paid_off(limited: RunningApi) -> 
     assert (second.status_code, second.json()["code"]) == (429, "rate_limited")
     assert second.headers["RateLimit"].startswith('"subject_readings"')
     assert int(second.headers["Retry-After"]) >= 30
+
+
+def test_operators_of_the_installation_have_a_rate_each_without_a_tenants_bucket() -> None:
+    now_s = [0.0]
+    rates = dict.fromkeys(RateKind, Rate(10.0, 20.0))
+    limiter = RateLimiter(OwnLeases(lambda: now_s[0]), rates, LEASE_S, lambda: now_s[0], lambda _: None)
+    ann, bob = (Operator(f"operator:{name}", frozenset()) for name in ("ann", "bob"))
+
+    async def admitted(operator: Operator) -> int:
+        count = 0
+        while True:
+            try:
+                await limiter.take_platform_request(operator)
+            except RateLimitedError:
+                return count
+            count += 1
+
+    async def run() -> None:
+        assert await admitted(ann) == 20
+        assert await admitted(bob) == 20
+        now_s[0] += 1.0
+        assert await admitted(ann) == 10
+
+    asyncio.run(run())
