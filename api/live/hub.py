@@ -13,7 +13,7 @@ from api.live import cursors
 from api.live.feed import Feed, Published
 from api.live.frames import Frame, event_of
 from domain.errors import BpmError, UnavailableError
-from domain.tenancy import PLATFORM, TenantId
+from domain.tenancy import TenantId
 from storage.alert_log import Positions, events_of_all, mark_of_installation, positions
 from storage.alerting import CHANNEL
 from storage.registry import Registry
@@ -76,9 +76,8 @@ class Hub:
             feed.call_all()
 
     def recheck(self, tenants: set[TenantId]) -> None:
-        """Let the subscriptions of these tenants look whether their credentials still hold; of all, for PLATFORM."""
-        # An operator of the installation may have access to any of them.
-        for tenant in self._feeds if PLATFORM in tenants else tenants:
+        """Let the subscriptions of these tenants look whether their credentials still hold."""
+        for tenant in tenants:
             if (feed := self._feeds.get(tenant)) is not None:
                 feed.call_all()
 

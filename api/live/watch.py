@@ -18,7 +18,7 @@ from domain.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from domain.tenancy import Actor, TenantId
+from domain.tenancy import PLATFORM, Actor, TenantId
 
 log: Final = logger("bpm.live")
 
@@ -118,16 +118,25 @@ class CredentialWatch:
         self._wake({standing.actor.tenant_id for standing in self._open if standing.error is not None})
 
     def recheck(self, tenants: set[TenantId]) -> None:
-        """Look at once at those of some tenants: some credentials of theirs have ended just now."""
-        for standing in self._open:
-            if standing.actor.tenant_id in tenants and standing.error is None:
+        """Look at once at those of some tenants: some credentials of theirs have ended just now.
+
+        PLATFORM among them: at those of operators of the installation, in whichever tenant they are.
+        """
+        concerned = [
+            standing
+            for standing in self._open
+            if standing.actor.tenant_id in tenants
+            or (PLATFORM in tenants and standing.claims.grant is not None)
+        ]
+        for standing in concerned:
+            if standing.error is None:
                 try:
                     standing.check()
                 except UnauthenticatedError as error:
                     standing.end(error)
                 except UnavailableError:
                     pass
-        self._wake(tenants)
+        self._wake(tenants | {standing.actor.tenant_id for standing in concerned})
 
     async def _judge(self, standing: Standing) -> None:
         began_s = self._timer.now_s()

@@ -401,7 +401,9 @@ def test_grant_ends_by_itself(
     def later_by(ms: int) -> AnchoredClock:
         return AnchoredClock(lambda: wall_ms() + ms, lambda: monotonic_ms() + ms)
 
-    monkeypatch.setattr(api.engine, "clock", later_by(361_000))
+    with listening(api, token) as socket:
+        monkeypatch.setattr(api.engine, "clock", later_by(361_000))
+        assert close_code(socket) == 4401
     assert ask(api, "GET", "/v1/packs", headers=bearer(token)).status_code == 401
     assert runner.ask("POST", f"/v1/platform/grants/{grant}/token").status_code == 404
     assert grant not in runner.ask("GET", "/v1/platform/grants").text
