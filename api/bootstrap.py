@@ -27,6 +27,7 @@ from api.page.sign_in import DevelopmentSignIn
 from api.platform.parts import Platform
 from api.quarantine.sweeping import Sweeper
 from api.rates import OwnLeases, Rate, RateKind, RateLimiter
+from api.retention import ReadingsRetention
 from api.rights import RightsCache
 from api.runner import Runner
 from api.security_events.alarms import SecurityAlarms
@@ -104,6 +105,7 @@ class Engine:
     disk: DiskGuard
     settler: Settler
     audit_retention: AuditRetention
+    readings_retention: ReadingsRetention
     security: SecurityRecorder
     security_alarms: SecurityAlarms
     rates: RateLimiter
@@ -235,6 +237,7 @@ class Engine:
             self.disk.run(),
             self.settler.run(),
             self.audit_retention.run(),
+            self.readings_retention.run(),
             self.security.run(),
             self.security_alarms.run(),
             self.meter.run(),
@@ -385,6 +388,14 @@ def make_engine(settings: Settings, access: DatabaseAccess, timer: Timer | None 
             alarms.look,
         ),
         security_alarms=alarms,
+        readings_retention=ReadingsRetention(
+            access.as_role(RETENTION_ROLE, settings),
+            clock,
+            metrics,
+            settings.readings_keep_days,
+            settings.readings_drop_after_s,
+            settings.readings_look_s,
+        ),
         rates=RateLimiter(
             RateStore(directory),
             _rates(settings),

@@ -61,6 +61,21 @@ class Metrics:
             ["why"],
             registry=self._registry,
         )
+        self._kept_since = Gauge(
+            "bpm_readings_kept_since_seconds",
+            "Since when raw readings are kept, in Unix time; 0 while all are",
+            registry=self._registry,
+        )
+        self._parts_dropped = Counter(
+            "bpm_readings_parts_dropped_total",
+            "Days of raw readings that this process dropped",
+            registry=self._registry,
+        )
+        self._bytes_dropped = Counter(
+            "bpm_readings_dropped_bytes_total",
+            "Bytes of raw readings, with their indexes, that this process dropped",
+            registry=self._registry,
+        )
         Gauge(
             "bpm_queued_readings", "Readings that wait to be committed", registry=self._registry
         ).set_function(queued_readings)
@@ -101,6 +116,15 @@ class Metrics:
         """Count what a look through quarantine dropped."""
         self._dropped.labels("age").inc(dropped.aged)
         self._dropped.labels("too_many").inc(dropped.over)
+
+    def set_readings_kept_since(self, unix_s: float) -> None:
+        """Say since when raw readings are kept; 0 while all are."""
+        self._kept_since.set(unix_s)
+
+    def count_readings_dropped(self, size_bytes: int) -> None:
+        """Count a part of readings that was dropped."""
+        self._parts_dropped.inc()
+        self._bytes_dropped.inc(size_bytes)
 
     def count_security(self, kind: SecurityKind, times: int) -> None:
         """Count what was refused alike."""

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from api.errors import may_answer
 from api.routing import ARROW, CSV
 from api.spreadsheet import cell
-from domain.errors import NotFoundError
+from domain.errors import ArchivedError, NotFoundError
 from domain.measures import MEASURES
 from domain.readings import BoolArray
 
@@ -31,9 +31,9 @@ def content(csv_example: str) -> dict[str, Any]:
 
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": content("ts,temperature_c\n2026-01-31T12:00:00.000Z,53.2\n")},
-    **may_answer(NotFoundError),
+    **may_answer(NotFoundError, ArchivedError),
 }
-"""What OpenAPI says of the formats beside JSON, and of what isn't there."""
+"""What OpenAPI says of the formats beside JSON, and of what isn't there (any more)."""
 
 _UNIT_OF_ENDING: Final = {
     "_ah": "Ah",

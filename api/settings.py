@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -518,6 +518,31 @@ class Settings(BaseSettings):
     columns_look_s: float = Field(
         60.0, gt=0, description="with TimescaleDB, time between looks for days to put in columns"
     )
+
+    readings_keep_days: int | None = Field(
+        None,
+        ge=7,
+        description="raw readings are kept for so long at least, and no less than `BPM_LATE_S_MAX`; then their days are"
+        " archived, and dropped; without, for good. Windows are kept for good",
+    )
+    readings_drop_after_s: float = Field(
+        3600.0,
+        ge=60,
+        description="time between archiving days and dropping them, in which requests that began before end",
+    )
+    readings_look_s: float = Field(
+        60.0, gt=0, description="time between looks for days of readings to archive or drop"
+    )
+
+    @model_validator(mode="after")
+    def _keeps_late_readings(self) -> Self:
+        days = self.readings_keep_days
+        if days is not None and days * 86_400 < self.late_s_max:
+            raise ValueError(
+                f"BPM_READINGS_KEEP_DAYS is {days}, less than the {self.late_s_max} s of BPM_LATE_S_MAX, by which"
+                " readings may be late"
+            )
+        return self
 
     audit_days_min: int | None = Field(
         None,

@@ -118,7 +118,7 @@ class InFlightError(ConflictError):
 
 
 class ArchivedError(ConflictError):
-    """The day is archived: its raw readings are not changed any more."""
+    """The day is archived: its raw readings are neither changed nor shown any more."""
 
     code = "archived"
 

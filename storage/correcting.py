@@ -203,7 +203,11 @@ def held_then(queries: PartitionQueries, correction: Correction) -> bool:
 
 
 def latest_of(queries: PartitionQueries, pack: Int32Array) -> LatestValues:
-    """The latest value of each measure of some packs, as the store has them now."""
+    """The latest value of each measure of some packs, as the store has them now.
+
+    Where that lies in an archived day, whose readings may be gone, it is that of the saved state: nothing in such a day
+    is corrected.
+    """
     names = MEASURE_NAMES
     column, join = (query(f"corrections.latest_{part}").decode().strip() for part in ("column", "join"))
     text = query("corrections.latest").decode()
@@ -211,4 +215,14 @@ def latest_of(queries: PartitionQueries, pack: Int32Array) -> LatestValues:
     text = text.replace("{latest_joins}", "\n".join(join.replace("{measure}", name) for name in names))
     found = queries.columns_of(text.encode(), {"pack": int4s(pack)})
     times: Int64Array = np.stack(found[0::2])
-    return LatestValues(pack, times, to_thousandths(np.stack(found[1::2])).reshape(len(MEASURES), len(pack)))
+    values = to_thousandths(np.stack(found[1::2])).reshape(len(MEASURES), len(pack))
+    if (values == ABSENT).any():
+        asked = {"pack": int4s(np.unique(pack)), "absent": ABSENT}
+        number, saved_ms, saved = queries.columns("corrections.archived_latest", asked)
+        if number is not None:
+            order = np.argsort(number)
+            place = order[np.minimum(np.searchsorted(number, pack, sorter=order), len(number) - 1)]
+            archived = (values == ABSENT) & (number[place] == pack) & (saved.T[:, place] != ABSENT)
+            times = np.where(archived, saved_ms.T[:, place], times)
+            values = np.where(archived, saved.T[:, place], values)
+    return LatestValues(pack, times, values)

@@ -24,7 +24,7 @@ INGEST_ROLE = "bpm_ingest"
 """Writes telemetry of all tenants, past row-level security, with the tenant taken from the pack's tenure."""
 
 RETENTION_ROLE = "bpm_retention"
-"""Drops audit entries that were kept for long enough; the only role that may."""
+"""Drops audit entries and days of readings that were kept for long enough; the only role that may."""
 
 ERASER_ROLE = "bpm_eraser"
 """Erases tenants: deletes from every table. The serving login can't take it up."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -88,9 +89,10 @@ class GroupParts:
         self.zones: list[ZoneInfo] = []
         self.mark_ms = NEVER_MS
         self.gap_ms = 0
+        self.kept_since: datetime | None = None
 
     async def open(self) -> None:
-        """Read what all answers need: the zones of the packs, the counting mark, and how far apart lines reach."""
+        """Read what all answers need: the packs' zones, the counting mark, how far lines reach, what is kept."""
         rows = await self._transaction.rows("windows.zones_of_group", self._group)
         self.zones = [ZoneInfo(row["zone"]) for row in rows]
         found = await self._transaction.one("windows.counted_before")
@@ -98,6 +100,7 @@ class GroupParts:
         if found["counted_before_ms"] is not None:
             self.mark_ms = found["counted_before_ms"]
         self.gap_ms = found["gap_s_max"] * 1000
+        self.kept_since = found["archived_before"]
 
     def require(self, rows: int) -> None:
         """Raises InvalidRequestError when so many rows, beside those that were read, are too many."""

@@ -26,6 +26,7 @@ from domain.readings import BoolArray, Int32Array, Int64Array
 from domain.windows import QUARTER_MS
 from storage.counting import Tenures
 from storage.group_parts import GroupParts, Members, PackGroup, Uncounted, both
+from storage.retention import require_kept_windows
 from storage.transactions import Transaction
 from storage.windows import NEVER_MS
 
@@ -111,13 +112,14 @@ async def group_windows(
     """The windows bounds_ms[w] <= t < bounds_ms[w + 1] of a group, the same of all its packs; None without packs.
 
     bounds_ms int64[k + 1]. From stored quarter-hours, or from readings when windows aren't made of whole ones.
-    Raises InvalidRequestError as `group_days` does.
+    Raises InvalidRequestError as `group_days` does, ArchivedError for windows of readings that aren't kept.
     """
     found: list[GroupWindow | None] = [None] * (len(bounds_ms) - 1)
     parts = GroupParts(transaction, group, rows_max)
     await parts.open()
     from_ms_, to_ms = int(bounds_ms[0]), int(bounds_ms[-1])
     members: Members | None = None
+    require_kept_windows(parts.kept_since, bounds_ms)
     if (bounds_ms % QUARTER_MS).any():
         held = await parts.tenures(from_ms_, to_ms)
         if held is None:

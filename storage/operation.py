@@ -41,6 +41,8 @@ def overview(connection: psycopg.Connection[Any], now: datetime, silent_after_s:
     (pace,) = rows("pace", since=now - _PACE_OVER)
     (deliveries,) = rows("deliveries")
     last_import = rows("last_import")
+    with connection.cursor(row_factory=dict_row) as cursor:
+        (retained,) = cursor.execute(query("retention.overview")).fetchall()
     return {
         "readings_per_s": round(pace["readings_per_s"], 3),
         "partitions": rows("partitions"),
@@ -53,6 +55,7 @@ def overview(connection: psycopg.Connection[Any], now: datetime, silent_after_s:
             **{row["severity"]: row["alerts"] for row in rows("open_alerts")},
         },
         "deliveries": deliveries,
+        "readings": retained,
         "last_import": last_import[0] if last_import else None,
     }
 

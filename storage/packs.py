@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import DictRow, tuple_row
 
 from domain.clock import to_ms
-from domain.errors import ConflictError, NotFoundError, PackQuotaError
+from domain.errors import ArchivedError, ConflictError, NotFoundError, PackQuotaError
 from domain.measures import MEASURES, THOUSANDTHS_PER_UNIT
 from domain.readings import Float64Array, Int32Array, Int64Array
 from kernels.scaling import thousandths_of
@@ -229,7 +229,7 @@ async def move(transaction: Transaction, pack_id: UUID, starts: datetime, change
     """The pack in a new tenure from `starts` on, which ends the last one. changes: site, model, by name.
 
     Raises NotFoundError, ConflictError when `starts` lies before the last tenure of the tenant, or behind it:
-    then another tenant holds the pack.
+    then another tenant holds the pack. Raises ArchivedError when windows would change whose readings aren't kept.
     """
     before = await _locked(transaction, pack_id)
     last = (await tenures(transaction, before["pack_id"]))[-1]
@@ -253,7 +253,14 @@ async def move(transaction: Transaction, pack_id: UUID, starts: datetime, change
     assert made is not None  # noqa: S101 - INSERT … RETURNING
     await transaction.rows("packs.touch", {"pack_id": before["pack_id"]})
     await transaction.rows("records.registry_changed")
-    # From here on no group commits readings that were judged by the tenures as they were.
+    # From here on no group commits readings that were judged by the tenures as they were, and no day is archived.
+    archived = await transaction.one("packs.archived_since", {"pack_id": before["pack_id"], "starts": starts})
+    if archived is not None:
+        raise ArchivedError(
+            "the pack has windows in archived days, which can't be counted again for another site or model",
+            field="from",
+            limit=archived["archived_before"].isoformat(),
+        )
     note = {"pack_id": before["pack_id"], "held_from": starts, "tenure_no": made["tenure_no"]}
     await transaction.rows("packs.note_move", note)
     after = await get(transaction, pack_id)

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.cells import HERE, Place, Placement
-from domain.errors import ConflictError, NotFoundError
+from domain.errors import ArchivedError, ConflictError, NotFoundError
 from domain.key_aliases import KeyAlias, KeyAliases, usable_aliases
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
 from domain.tenancy import CustomRole, PackNumber, TenantId, TenantState
@@ -143,7 +143,8 @@ def hand_over(conninfo: str, pack: str, giver: str, taker: str, taken_as: str, s
     """Let another tenant hold a pack from `starts` on, under an external id of its own.
 
     Raises NotFoundError (tenant or pack), ConflictError when the giver doesn't hold the pack then, when
-    readings from `starts` on are stored, or when the taker's external id is taken.
+    readings from `starts` on are stored, or when the taker's external id is taken. Raises ArchivedError when readings
+    from `starts` on were stored and aren't kept any more.
     """
     with psycopg.connect(conninfo, row_factory=dict_row) as connection:
 
@@ -167,6 +168,12 @@ def hand_over(conninfo: str, pack: str, giver: str, taker: str, taken_as: str, s
                 "readings from that time on are stored for the giver",
                 field="from",
                 limit=latest["ts"].isoformat(),
+            )
+        for archived in rows("archived_since", number):
+            raise ArchivedError(
+                "the pack has windows in archived days, which stay the giver's",
+                field="from",
+                limit=archived["archived_before"].isoformat(),
             )
         ended = connection.execute(
             query("registry.end_tenure"), {"tenant_id": tenants[giver], "starts": starts} | number

@@ -2,6 +2,30 @@ CREATE SCHEMA bpm;
 
 ALTER SCHEMA bpm OWNER TO bpm_owner;
 
+CREATE FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'bpm', 'pg_temp'
+    SET lock_timeout TO '5s'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+BEGIN
+    IF before IS NULL OR before <> date_trunc('day', before) OR before > clock_timestamp() - interval '7 days'
+        OR NOT coalesce(before <= (SELECT min(counted_before) FROM window_marks), false) THEN
+        RAISE EXCEPTION 'readings before % can''t be archived: not a whole day, not 7 days old, or not counted', before
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE;
+    UPDATE installation SET archived_before = before, archived_at = now WHERE archived_before < before;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'readings before % are archived already', before USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    INSERT INTO platform_log (subject, action, resource, resource_id, after, request_id)
+    VALUES ('engine', 'readings.archived', 'readings', 'retention', jsonb_build_object('before', before), '');
+END
+$$;
+
+ALTER FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) OWNER TO bpm_owner;
+
 CREATE FUNCTION bpm.changed_registry(version bigint) RETURNS bigint
     LANGUAGE sql PARALLEL SAFE
     RETURN (((version >> 32) << 32) | (floor((random() * ('4294967296'::bigint)::double precision)))::bigint);
@@ -9,6 +33,52 @@ CREATE FUNCTION bpm.changed_registry(version bigint) RETURNS bigint
 ALTER FUNCTION bpm.changed_registry(version bigint) OWNER TO bpm_owner;
 
 COMMENT ON FUNCTION bpm.changed_registry(version bigint) IS 'The next registry_version of a tenant: the same upper half, another lower half.';
+
+CREATE FUNCTION bpm.drop_readings_part(part text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'bpm', 'pg_temp'
+    SET lock_timeout TO '500ms'
+    SET "TimeZone" TO 'UTC'
+    AS $_$
+DECLARE
+    archived timestamptz;
+    made_of_chunks boolean;
+    timescale name;
+    chosen record;
+    size bigint;
+BEGIN
+    SELECT archived_before, hypertables INTO archived, made_of_chunks FROM installation;
+    SELECT * INTO chosen FROM readings_parts('infinity') AS parts WHERE parts.part = drop_readings_part.part;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF chosen.ends > archived - interval '1 day' THEN
+        RAISE EXCEPTION '% is not archived', part USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF made_of_chunks THEN
+        SELECT nspname INTO timescale FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
+        WHERE extname = 'timescaledb';
+        EXECUTE format(
+            'SELECT sum(total_bytes) FROM %I.chunks_detailed_size(''bpm.readings'') WHERE format(''%%I.%%I'', chunk_schema, chunk_name) = $1',
+            timescale
+        ) INTO size USING part;
+        EXECUTE format('SELECT %I.drop_chunks(''bpm.readings'', older_than => $1, newer_than => $2)', timescale)
+            USING chosen.ends, chosen.starts;
+    ELSE
+        size := pg_total_relation_size(part::regclass);
+        EXECUTE format('DROP TABLE %s', part::regclass);
+    END IF;
+    INSERT INTO platform_log (subject, action, resource, resource_id, after, request_id)
+    VALUES (
+        'engine', 'readings.dropped', 'readings', part, jsonb_build_object(
+            'from', chosen.starts, 'to', chosen.ends, 'size_bytes', coalesce(size, 0), 'archived_before', archived
+        ), ''
+    );
+    RETURN coalesce(size, 0);
+END
+$_$;
+
+ALTER FUNCTION bpm.drop_readings_part(part text) OWNER TO bpm_owner;
 
 CREATE FUNCTION bpm.guard_audit_log() RETURNS trigger
     LANGUAGE plpgsql
@@ -95,6 +165,32 @@ CREATE FUNCTION bpm.pack_mark(id uuid) RETURNS bigint
 ALTER FUNCTION bpm.pack_mark(id uuid) OWNER TO bpm_owner;
 
 COMMENT ON FUNCTION bpm.pack_mark(id uuid) IS 'The upper half of a pack''s id: no other pack has it, so it tells whose a number is.';
+
+CREATE FUNCTION bpm.readings_parts(ended_before timestamp with time zone) RETURNS TABLE(part text, starts timestamp with time zone, ends timestamp with time zone)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'bpm', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    AS $_$
+BEGIN
+    IF (SELECT hypertables FROM installation) THEN
+        RETURN QUERY EXECUTE $chunks$
+            SELECT format('%I.%I', chunk_schema, chunk_name), range_start, range_end
+            FROM timescaledb_information.chunks
+            WHERE hypertable_schema = 'bpm' AND hypertable_name = 'readings' AND range_end <= $1 ORDER BY range_end
+        $chunks$ USING ended_before;
+    ELSE
+        RETURN QUERY
+            SELECT format('bpm.%I', child.relname), bounds[1]::timestamptz, bounds[2]::timestamptz
+            FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid, regexp_match(
+                pg_get_expr(child.relpartbound, child.oid), $re$FROM \('([^']+)'\) TO \('([^']+)'\)$re$
+            ) AS bounds
+            WHERE inhparent = 'bpm.readings'::regclass AND bounds[2]::timestamptz <= ended_before
+            ORDER BY bounds[2]::timestamptz;
+    END IF;
+END
+$_$;
+
+ALTER FUNCTION bpm.readings_parts(ended_before timestamp with time zone) OWNER TO bpm_owner;
 
 CREATE FUNCTION bpm.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -779,6 +875,7 @@ CREATE TABLE bpm.installation (
     arrived_batch_no bigint DEFAULT 0 NOT NULL,
     arrived_seq bigint DEFAULT 0 NOT NULL,
     hypertables boolean DEFAULT false NOT NULL,
+    archived_at timestamp with time zone,
     CONSTRAINT installation_arrived_batch_no_check CHECK ((arrived_batch_no <= 0)),
     CONSTRAINT installation_arrived_seq_check CHECK ((arrived_seq <= 0)),
     CONSTRAINT installation_gap_s_max_check CHECK (((gap_s_max >= 1) AND (gap_s_max <= 900))),
@@ -803,6 +900,8 @@ COMMENT ON COLUMN bpm.installation.arrived_batch_no IS 'Batches that arrived wit
 COMMENT ON COLUMN bpm.installation.arrived_seq IS 'The same of the numbers in the alert log.';
 
 COMMENT ON COLUMN bpm.installation.hypertables IS 'readings and quarters are hypertables, which the app reads through views in the schema bpm_tenant. Fixed when the database is made.';
+
+COMMENT ON COLUMN bpm.installation.archived_at IS 'When archived_before was last raised.';
 
 CREATE TABLE bpm.key_aliases (
     tenant_id integer NOT NULL,
@@ -2527,11 +2626,20 @@ GRANT USAGE ON SCHEMA bpm TO bpm_ingest;
 GRANT USAGE ON SCHEMA bpm TO bpm_retention;
 GRANT USAGE ON SCHEMA bpm TO bpm_eraser;
 
+REVOKE ALL ON FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) TO bpm_retention;
+
+REVOKE ALL ON FUNCTION bpm.drop_readings_part(part text) FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.drop_readings_part(part text) TO bpm_retention;
+
 REVOKE ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) TO bpm_ingest;
 
 REVOKE ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) TO bpm_ingest;
+
+REVOKE ALL ON FUNCTION bpm.readings_parts(ended_before timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.readings_parts(ended_before timestamp with time zone) TO bpm_retention;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.sites TO bpm_ingest;
@@ -2613,6 +2721,14 @@ GRANT SELECT ON TABLE bpm.batches TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.batches TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.batches TO bpm_eraser;
 
+GRANT SELECT(batch_no) ON TABLE bpm.batches TO bpm_retention;
+
+GRANT SELECT(partition_no) ON TABLE bpm.batches TO bpm_retention;
+
+GRANT SELECT(first_ts) ON TABLE bpm.batches TO bpm_retention;
+
+GRANT SELECT(last_ts) ON TABLE bpm.batches TO bpm_retention;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.channels TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.channels TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.channels TO bpm_eraser;
@@ -2630,6 +2746,10 @@ GRANT SELECT,DELETE ON TABLE bpm.correction_parts TO bpm_eraser;
 GRANT SELECT,INSERT ON TABLE bpm.corrections TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.corrections TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.corrections TO bpm_eraser;
+
+GRANT SELECT(starts) ON TABLE bpm.corrections TO bpm_retention;
+
+GRANT SELECT(status) ON TABLE bpm.corrections TO bpm_retention;
 
 GRANT USAGE ON SEQUENCE bpm.corrections_correction_no_seq TO bpm_ingest;
 
@@ -2684,6 +2804,7 @@ GRANT SELECT,DELETE ON TABLE bpm.ingest_days TO bpm_eraser;
 GRANT SELECT ON TABLE bpm.installation TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.installation TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.installation TO bpm_eraser;
+GRANT SELECT ON TABLE bpm.installation TO bpm_retention;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.key_aliases TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.key_aliases TO bpm_ingest;
@@ -2726,6 +2847,7 @@ GRANT SELECT,DELETE ON TABLE bpm.partition_reports TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.partitions TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.partitions TO bpm_eraser;
+GRANT SELECT ON TABLE bpm.partitions TO bpm_retention;
 
 GRANT SELECT(partition_no) ON TABLE bpm.partitions TO bpm_app;
 
@@ -2867,7 +2989,10 @@ GRANT SELECT ON TABLE bpm.tenants TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenants TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.tenants TO bpm_eraser;
 
+GRANT SELECT(tenant_id) ON TABLE bpm.tenants TO bpm_retention;
+
 GRANT UPDATE(registry_version) ON TABLE bpm.tenants TO bpm_app;
+GRANT SELECT(registry_version),UPDATE(registry_version) ON TABLE bpm.tenants TO bpm_retention;
 
 GRANT UPDATE(rules_version) ON TABLE bpm.tenants TO bpm_app;
 
@@ -2911,9 +3036,12 @@ GRANT SELECT(version),UPDATE(version) ON TABLE bpm.users TO bpm_app;
 GRANT SELECT ON TABLE bpm.window_marks TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.window_marks TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.window_marks TO bpm_eraser;
+GRANT SELECT ON TABLE bpm.window_marks TO bpm_retention;
 
 GRANT SELECT,INSERT ON TABLE bpm.window_notes TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.window_notes TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.window_notes TO bpm_eraser;
+
+GRANT SELECT(starts) ON TABLE bpm.window_notes TO bpm_retention;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE bpm_owner IN SCHEMA bpm GRANT SELECT,DELETE ON TABLES TO bpm_eraser;

@@ -28,6 +28,7 @@ from domain.readings import Int32Array, Int64Array
 from domain.windows import QUARTER_MS
 from kernels.scaling import thousandths_of
 from storage.database import float4s_from, times, times_from
+from storage.retention import require_kept_windows
 from storage.transactions import Transaction
 
 NEVER_MS = int(np.iinfo(np.int64).min)
@@ -49,9 +50,11 @@ async def pack_windows(
     """The windows bounds_ms[w] <= t < bounds_ms[w + 1] of a pack, from its tenant's own readings.
 
     bounds_ms int64[k + 1]. Not complete, and without meaning, when more than `readings_max` readings had to be read.
+    Raises ArchivedError for windows of readings that aren't kept.
     """
     found = await transaction.one("windows.counted_before")
     assert found is not None  # noqa: S101 - an aggregate gives a row
+    require_kept_windows(found["archived_before"], bounds_ms)
     mark_ms = NEVER_MS if found["counted_before_ms"] is None else found["counted_before_ms"]
     gap_ms = found["gap_s_max"] * 1000
     holdings = Holdings(*_or_empty(await transaction.columns("windows.tenures_of_pack", {"pack_id": pack})))

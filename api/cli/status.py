@@ -229,6 +229,10 @@ def _add_stored(table: Table, stored: dict[str, Any], *, counting_fails: bool) -
     table.add_row("open alerts", Text(", ").join(alerts))
     deliveries = stored["deliveries"]
     table.add_row("deliveries", f"{deliveries['waiting']:,} waiting, {deliveries['dead']:,} dead")
+    kept = stored["readings"]
+    if kept["archived_before"] is not None:
+        said = f"since {kept['archived_before']:%Y-%m-%d %H:%M} UTC, {kept['parts_dropped']:,} days before dropped"
+        table.add_row("raw readings kept", said)
     last = stored["last_import"]
     if last is not None:
         undone = ", undone" if last["undone_at"] is not None else ""

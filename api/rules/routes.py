@@ -22,7 +22,13 @@ from api.routing import (
 )
 from api.rules import exchange, schemas, service
 from api.yaml_text import YAML
-from domain.errors import ConflictError, InvalidRequestError, NotFoundError, UnsupportedFormatError
+from domain.errors import (
+    ArchivedError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    UnsupportedFormatError,
+)
 from domain.policy import Action
 
 routes = router("rules")
@@ -117,7 +123,11 @@ async def read_yaml_body(request: Request) -> bytes:
     return await read_body(request, engine_of(request).settings.record_body_bytes_max)
 
 
-@routes.post("/rules/preview", response_model=schemas.PreviewAnswer, responses=may_answer(NotFoundError))
+@routes.post(
+    "/rules/preview",
+    response_model=schemas.PreviewAnswer,
+    responses=may_answer(NotFoundError, ArchivedError),
+)
 async def preview(asked: schemas.Preview, call: Writer) -> Response:
     """Run a rule over stored live readings: the alerts that a live run would have given. Nothing is stored."""
     return answer(await service.preview(call, asked))

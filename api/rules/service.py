@@ -35,6 +35,7 @@ from storage import alert_rules as stored
 from storage import packs as stored_packs
 from storage.alerting import fold_alerts
 from storage.records import MODELS, SITES
+from storage.retention import MARGIN, require_kept
 from storage.transactions import Transaction
 from streams.alerting import evaluate
 from streams.overdue import overdue
@@ -187,7 +188,8 @@ def templates_for(chemistry: str) -> list[Row]:
 async def preview(call: Call, asked: schemas.Preview) -> Row:
     """The alerts that a live run of the rule over stored readings would have given.
 
-    Raises InvalidRequestError: an empty span, or more readings than the budget; NotFoundError for the scope.
+    Raises InvalidRequestError: an empty span, or more readings than the budget; NotFoundError for the scope;
+    ArchivedError for readings that aren't kept, the rule's look back included.
     """
     require_range(asked.starts, asked.ends)
     condition = _condition(asked.condition)
@@ -208,6 +210,7 @@ async def preview(call: Call, asked: schemas.Preview) -> Row:
             book.learn(scopes)
             packs_in = {one.pack for one in scopes}
             heard = stored.Heard(asked.imports)
+            await require_kept(transaction, max(asked.starts, before + MARGIN))
             live = await _live(call, transaction, packs_in, before, asked.ends, heard)
             count = len(live)
             if isinstance(condition, MissingData):

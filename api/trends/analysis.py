@@ -28,6 +28,7 @@ from domain.errors import InvalidRequestError
 from domain.measures import MEASURE_INDEX, MEASURES
 from domain.readings import Float64Array, Int64Array
 from storage import packs as stored_packs
+from storage.retention import require_kept
 from storage.trends import points
 
 Fit = Callable[[Float64Array, Float64Array, float | None], Line]
@@ -57,7 +58,7 @@ async def read(call: Call, asked: Question) -> dict[str, Any]:
     """Slopes of one measure by least squares and by Theil and Sen, and its crossings of the threshold.
 
     Raises NotFoundError for the pack, InvalidRequestError for what contradicts itself, an unknown measure, an empty
-    range, and too much.
+    range, and too much; ArchivedError for readings that aren't kept.
     """
     aggregates.check_measures([asked.measure])
     require_range(asked.starts, asked.ends)
@@ -88,6 +89,7 @@ async def _readings(call: Call, asked: Question) -> _Series:
     settings = call.engine.settings
     async with call.snapshot() as transaction:
         number = (await stored_packs.get_by_name(transaction, asked.pack))["pack_id"]
+        await require_kept(transaction, asked.starts)
         found = await points(
             transaction, number, [asked.measure], asked.starts, asked.ends, settings.trend_points_max
         )

@@ -14,7 +14,7 @@ from api.call import Call
 from api.errors import may_answer
 from api.routing import ARROW, CSV, JSON, Allowed, Moment, Name, answer, chosen_format, router
 from api.trends import analysis, schemas, service
-from domain.errors import NotFoundError
+from domain.errors import ArchivedError, NotFoundError
 from domain.policy import Action
 
 routes = router("trends")
@@ -82,7 +82,7 @@ async def trend(
 @routes.get(
     "/trends/analysis",
     response_model=schemas.Analysis,
-    responses=flat.responses(schemas.analysis_columns(None)) | may_answer(NotFoundError),
+    responses=flat.responses(schemas.analysis_columns(None)) | may_answer(NotFoundError, ArchivedError),
 )
 async def trend_analysis(
     request: Request,

@@ -17,6 +17,7 @@ from api.trends.thinning import Thinner
 from domain.errors import InvalidRequestError
 from domain.windows import DAY
 from storage import packs as stored_packs
+from storage.retention import require_kept
 from storage.transactions import Transaction
 from storage.trends import Points, points
 
@@ -44,7 +45,8 @@ async def read(call: Call, asked: Question) -> list[Table]:
     """The series asked for, of one snapshot.
 
     Raises NotFoundError for a pack or group, ForbiddenError for a group beyond the actor's sites, and
-    InvalidRequestError for what contradicts itself, an unknown measure, an empty range, and too much.
+    InvalidRequestError for what contradicts itself, an unknown measure, an empty range, and too much; ArchivedError for
+    readings that aren't kept.
     """
     settings = call.engine.settings
     _check(asked, settings)
@@ -55,6 +57,7 @@ async def read(call: Call, asked: Question) -> list[Table]:
         aggregates.check_packs(settings, asked.packs)
         if asked.step is not None:
             return await _windowed(transaction, settings, asked)
+        await require_kept(transaction, asked.starts)
         if asked.points is not None:
             return await _of_points(transaction, settings, asked, asked.points)
         return await _of_readings(transaction, settings, asked)

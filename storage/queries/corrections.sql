@@ -125,6 +125,14 @@ SELECT {latest_columns}
 FROM unnest(%(pack)s::int4[]) WITH ORDINALITY AS wanted (pack, n)
 {latest_joins}
 
+-- name: archived_latest
+-- The latest values of some packs in their saved states that lie in archived days: those of other days are absent.
+SELECT array_agg(pack_id), array_agg(latest_ts_ms), array_agg(ARRAY(
+    SELECT CASE WHEN at_ms < extract(epoch FROM archived_before) * 1000 THEN value ELSE %(absent)s::int4 END
+    FROM unnest(latest_ts_ms, latest) WITH ORDINALITY AS one (at_ms, value, place) ORDER BY place
+))
+FROM pack_state, installation WHERE pack_id = ANY(%(pack)s::int4[]) AND isfinite(archived_before)
+
 -- name: latest_column
 array_agg(coalesce({measure}_latest.ts, 'epoch') ORDER BY n), array_agg(coalesce({measure}_latest.value, 'NaN') ORDER BY n)
 

@@ -65,6 +65,14 @@ GROUP BY packs.pack_id
 -- name: reading_since
 SELECT max(ts) AS ts FROM readings WHERE pack_id = %(pack_id)s AND ts >= %(starts)s
 
+-- name: archived_since
+SELECT archived_before FROM installation
+WHERE %(starts)s::timestamptz < archived_before AND EXISTS (
+    SELECT FROM quarters
+    WHERE pack_id = %(pack_id)s AND quarters.starts > %(starts)s::timestamptz - interval '15 minutes'
+        AND quarters.starts < archived_before
+)
+
 -- name: end_tenure
 UPDATE tenures SET held_to = %(starts)s
 WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s AND held_to = 'infinity' AND held_from < %(starts)s

@@ -93,7 +93,8 @@ FROM (
 ) AS live
 
 -- name: last_live_readings
--- The last such reading of each pack before a moment: where a silence that goes on began.
+-- The last such reading of each pack before a moment: where a silence that goes on began. No further back than readings
+-- are kept for certain.
 SELECT
     array_agg(tenant_id), array_agg(tenure_no), array_agg(pack_id), array_agg(ts), array_agg(arrived_at),
     {measure_arrays}
@@ -106,6 +107,7 @@ CROSS JOIN LATERAL (
         AND held_from <= ts AND ts < held_to
     WHERE readings.tenant_id = %(tenant_id)s AND readings.pack_id = wanted.pack
         AND ts < %(before)s AND {chosen}
+        AND ts >= (SELECT archived_before - interval '1 day' FROM installation)
     ORDER BY ts DESC LIMIT 1
 ) AS live
 

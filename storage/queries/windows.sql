@@ -244,8 +244,11 @@ FROM unnest(%(kind)s::text[], %(group_id)s::uuid[], %(packs)s::int4[], %(record)
 DELETE FROM groups_to_fold WHERE tenant_id = %(tenant_id)s AND day = %(day)s
 
 -- name: counted_before
--- Where stored quarter-hours end for certain; NULL before there is any mark.
-SELECT (extract(epoch FROM min(counted_before)) * 1000)::int8 AS counted_before_ms, (SELECT gap_s_max FROM installation) AS gap_s_max
+-- Where stored quarter-hours end for certain, and where raw readings begin; NULL before there is any mark.
+SELECT
+    (extract(epoch FROM min(counted_before)) * 1000)::int8 AS counted_before_ms,
+    (SELECT gap_s_max FROM installation) AS gap_s_max,
+    (SELECT nullif(archived_before, '-infinity') FROM installation) AS archived_before
 FROM window_marks
 
 -- name: noted_of_pack

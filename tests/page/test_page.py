@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -220,6 +221,27 @@ def test_pack_that_moves_out_of_sight_is_said_to_be_gone(api: RunningApi, window
             opened.page.get_by_text("This pack is not in your sight any more").wait_for()
             assert opened.page.locator("#latest-voltage_v").count() == 0
             assert opened.all_complaints() == []
+
+
+def test_plot_of_a_pack_says_from_when_on_its_readings_are_kept(api: RunningApi, window: WindowOf) -> None:
+    name, now = api.tenant("dropped"), datetime.now(UTC)
+    with api.client(name) as client:
+        sent = [
+            reading("D-1", ts=(now - timedelta(days=days)).isoformat(), temperature_c=20 + days)
+            for days in (1, 5)
+        ]
+        client.post("/v1/telemetry", json=sent).raise_for_status()
+    before = "UPDATE bpm.installation SET archived_before = %s"
+    with psycopg.connect(api.access.admin, autocommit=True) as connection, window(name) as opened:
+        connection.execute(before, (f"{now - timedelta(days=3):%Y-%m-%d}",))
+        try:
+            opened.go("#/packs/D-1?span=7d&past=no", ".plot .main-svg")
+            opened.page.get_by_text("are no longer kept; the windows below go further back").wait_for()
+            opened.page.get_by_role("cell", name="25.0").first.wait_for()
+        finally:
+            connection.execute(before, ("-infinity",))
+        opened.go("#/packs/D-1?span=24h&past=no", ".plot .main-svg")
+        opened.page.get_by_text("are no longer kept").wait_for(state="detached")
 
 
 def test_filters_are_in_the_address_and_come_back(fleet: str, window: WindowOf) -> None:

@@ -8,6 +8,7 @@ import { age, count, converted, inUnit, measureNames, number, plural, shortName,
 import { axis, colour, draw, marks, roomForWords, tinted } from "../plot.js";
 
 const DAY_MS = 86400000;
+const QUARTER_MS = DAY_MS / 96;
 const SPANS = [["1h", "1 hour", DAY_MS / 24], ["6h", "6 hours", DAY_MS / 4], ["24h", "24 hours", DAY_MS], ["7d", "7 days", 7 * DAY_MS], ["30d", "30 days", 30 * DAY_MS], ["1y", "1 year", 365 * DAY_MS]];
 const BANDS = [["", "no other packs"], ["all", "all packs"], ["site", "packs of its site"], ["model", "packs of its model"]];
 const DEFAULT = ["temperature_c", "state_of_charge_pct"];
@@ -64,17 +65,21 @@ export function show(content, { signal: leaving, parameters, rest: pack, keep })
     turn = new AbortController();
     const now_ms = Date.now();
     const span_ms = SPANS.find(([key]) => key === chosen.span)[2];
-    const span = { from: new Date(now_ms - span_ms).toISOString(), to: new Date(now_ms + 60000).toISOString() };
+    // From a whole quarter-hour on, as windows are kept when single readings aren't any more.
+    const span = { from: new Date(Math.floor((now_ms - span_ms) / QUARTER_MS) * QUARTER_MS).toISOString(), to: new Date(now_ms + 60000).toISOString() };
     const asked = { signal: turn.signal };
     const base = { pack, measure: chosen.measure, ...span };
     try {
-      const [points, band, raised] = await Promise.all([
-        ask("/v1/trends", { parameters: { ...base, points: POINTS, method: "min_max" }, ...asked }),
+      const [[points, kept], band, raised] = await Promise.all([
+        keptPoints(base, asked),
         chosen.band ? ask("/v1/trends", { parameters: { ...base, step: "P1D", band: chosen.band, zone: zone() }, ...asked }) : null,
         alertsOf(pack, span, asked),
       ]);
       const none = points.columns.ts.length === 0;
-      state.replaceChildren(...(none ? [empty("No readings in this span", "Choose a longer one, or other measures.")] : []));
+      state.replaceChildren(
+        ...(kept === null ? [] : [h("p", { class: "quiet" }, `Single readings from before ${time(kept)} are no longer kept; the windows below go further back.`)]),
+        ...(none ? [empty("No readings in this span", "Choose a longer one, or other measures.")] : []),
+      );
       plot.hidden = none;
       async function showRaised(would) {
         const both = [...raised, ...would];
@@ -87,7 +92,7 @@ export function show(content, { signal: leaving, parameters, rest: pack, keep })
       await showRaised([]);
       showWindows(windows, await ask("/v1/aggregates", { parameters: { ...base, step: span_ms <= DAY_MS ? "PT1H" : "P1D", zone: zone() }, ...asked }), chosen.measure);
       if (chosen.past === "no" || span_ms > PAST_MS_MAX) return;
-      const would = await wouldHaveRaised(pack, await known, span, raised, asked);
+      const would = await wouldHaveRaised(pack, await known, { ...span, from: kept ?? span.from }, raised, asked);
       if (would.length) await showRaised(would);
     } catch (error) {
       if (isAbort(error)) return;
@@ -96,6 +101,17 @@ export function show(content, { signal: leaving, parameters, rest: pack, keep })
       windows.replaceChildren();
       alerts.replaceChildren();
     }
+  }
+}
+
+/** Points of a span's readings, and from when on they are kept, where that is within the span; else null. */
+async function keptPoints(span, asked) {
+  const from = (moment) => ask("/v1/trends", { parameters: { ...span, from: moment, points: POINTS, method: "min_max" }, ...asked });
+  try {
+    return [await from(span.from), null];
+  } catch (error) {
+    if (error.code !== "archived") throw error;
+    return [await from(error.told.limit), error.told.limit];
   }
 }
 

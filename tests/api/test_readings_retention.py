@@ -1,0 +1,211 @@
+"""What requests see of days whose raw readings were archived and dropped, and of those that are kept."""
+
+import asyncio
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from api.database_access import DatabaseAccess
+from api.retention import ReadingsRetention
+from api.settings import Settings
+from domain.clock import AnchoredClock, to_ms
+from storage.database import INGEST_ROLE, RETENTION_ROLE
+from storage.operation import overview
+from tests.running import RunningApi, running_api, until
+
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+KEEP_DAYS = 10
+KEPT = TODAY - timedelta(days=KEEP_DAYS)
+FIRST = KEPT - timedelta(days=4)
+"""Of four archived days the first three are dropped."""
+
+MEASURES = ["voltage_v", "current_a"]
+
+
+def span(starts: datetime, **more: Any) -> dict[str, Any]:
+    return {"measure": MEASURES, "from": starts.isoformat(), "to": TODAY.isoformat()} | more
+
+
+def kept_questions(pack_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """Raw readings from the line on, and windows of whole quarter-hours from the beginning."""
+    late = KEPT + timedelta(minutes=7, seconds=1)
+    return [
+        ("/v1/trends", span(KEPT, pack=["P-1", "P-2"])),
+        ("/v1/trends", span(late, pack="P-1", points=50, method="min_max")),
+        ("/v1/trends", span(FIRST, pack="P-1", step="P1D", band="site", zone="Europe/Zurich")),
+        ("/v1/trends/analysis", span(KEPT, pack="P-1") | {"measure": "voltage_v"}),
+        ("/v1/trends/analysis", span(FIRST, pack="P-1", step="PT1H") | {"measure": "voltage_v"}),
+        ("/v1/aggregates", span(late, pack="P-1", step="PT7M")),
+        ("/v1/aggregates", span(FIRST, pack=["P-1", "P-2"], step="PT15M")),
+        ("/v1/aggregates", span(FIRST, pack="P-1", step="P1D", zone="Europe/Zurich")),
+        ("/v1/aggregates", span(FIRST, group="site:A", step="P1D", zone="Europe/Zurich")),
+        ("/v1/aggregates", span(FIRST, group="all", step="PT90M")),
+        ("/v1/aggregates", span(late, group="saved:G", step="PT7M")),
+        (f"/v1/packs/{pack_id}", {}),
+        ("/v1/alerts", {}),
+        ("/v1/quarantine", {}),
+    ]
+
+
+DROPPED_QUESTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/trends", span(KEPT - timedelta(seconds=1), pack="P-1")),
+    ("/v1/trends", span(FIRST, pack="P-1", points=50)),
+    ("/v1/trends/analysis", span(FIRST, pack="P-1") | {"measure": "voltage_v"}),
+    ("/v1/aggregates", span(FIRST, pack="P-1", step="PT5M")),
+    ("/v1/aggregates", span(FIRST + timedelta(seconds=7), pack="P-1", step="P1D")),
+    ("/v1/aggregates", span(FIRST, group="all", step="PT5M")),
+]
+
+
+@pytest.fixture(scope="module")
+def api(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    """A running API in whose database these days have a partition each."""
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("UPDATE bpm.installation SET first_day = %s", (FIRST - timedelta(days=1),))
+    with running_api(database, tmp_path_factory.mktemp("data"), count_wait_s=0.05) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(api: RunningApi) -> Iterator[httpx.Client]:
+    with api.client(api.tenant("alpha", register_unknown_packs=False)) as client:
+        yield client
+
+
+def post(client: httpx.Client, path: str, **body: Any) -> Any:
+    answer = client.post(f"/v1/{path}", json=body)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+def reading(pack: str, moment: datetime, place: int) -> dict[str, Any]:
+    voltage_v = round(350 + 20 * math.sin(place / 9), 3)
+    return {"pack": pack, "ts": moment.isoformat(), "voltage_v": voltage_v, "current_a": place % 13 - 6}
+
+
+def send(client: httpx.Client, readings: list[dict[str, Any]], import_id: str) -> dict[str, Any]:
+    answer = client.post("/v1/telemetry", json=readings, params={"import": import_id})
+    assert answer.is_success, answer.text
+    receipt: dict[str, Any] = answer.json()
+    return receipt
+
+
+def value(api: RunningApi, statement: str) -> Any:
+    with psycopg.connect(api.access.admin, options="-c search_path=bpm -c timezone=UTC") as connection:
+        row = connection.execute(statement.encode()).fetchone()
+    return None if row is None else row[0]
+
+
+def counted(api: RunningApi) -> None:
+    """Wait until windows of all days that are over are as they will be."""
+    over = f"WHERE day < '{TODAY - timedelta(days=1):%Y-%m-%d}'"
+    waiting = ("window_notes", f"days_to_fold {over}", f"groups_to_fold {over}")
+    until(lambda: value(api, "SELECT " + " AND ".join(f"NOT EXISTS (SELECT FROM {one})" for one in waiting)))
+
+
+def retention(api: RunningApi, now: datetime) -> ReadingsRetention:
+    clock = AnchoredClock(lambda: to_ms(now), lambda: 0, 60_000)
+    conninfo = api.access.as_role(RETENTION_ROLE, Settings())
+    return ReadingsRetention(conninfo, clock, api.engine.metrics, KEEP_DAYS, 3600, 60)
+
+
+def test_kept_answers_stay_and_dropped_days_are_named(api: RunningApi, client: httpx.Client) -> None:
+    post(client, "sites", name="A", zone="Europe/Zurich")
+    post(client, "sites", name="B", zone="Asia/Kolkata")
+    post(client, "models", name="M", chemistry="LFP", rated_capacity_ah=1)
+    ids = [post(client, "packs", pack=pack, site="A", model="M")["id"] for pack in ("P-1", "P-2")]
+    post(client, "groups", name="G", packs=["P-1", "P-2"])
+    import_id = post(client, "imports", source="s")["id"]
+    moments = [FIRST + timedelta(minutes=11 * n) for n in range(int((TODAY - FIRST) / timedelta(minutes=11)))]
+    sent = [reading(pack, moment, n) for n, moment in enumerate(moments) for pack in ("P-1", "P-2")]
+    assert send(client, sent, import_id)["accepted"] == len(sent)
+    counted(api)
+    # The writer's state holds them.
+    until(lambda: value(api, "SELECT applied_batch_no = last_batch_no FROM partitions"))
+    questions = kept_questions(ids[0])
+
+    preview = {
+        "scope": {"kind": "tenant"},
+        "severity": "warning",
+        "condition": {
+            "kind": "threshold",
+            "measure": "voltage_v",
+            "side": "above",
+            "limit": 365,
+            "clear_limit": 360,
+        },
+        "imports": True,
+        "to": TODAY.isoformat(),
+    }
+
+    def answers() -> list[bytes]:
+        found = [client.get(path, params=params) for path, params in questions]
+        found.append(client.post("/v1/rules/preview", json=preview | {"from": KEPT.isoformat()}))
+        assert [(one.status_code, one.text) for one in found if one.status_code != 200] == []
+        return [one.content for one in found]
+
+    before = answers()
+    now = TODAY + timedelta(hours=12)
+    assert asyncio.run(retention(api, now).look())
+    assert value(api, "SELECT archived_before FROM installation") == KEPT
+    assert answers() == before
+    # Requests that began before may still read them: nothing is dropped for an hour.
+    assert not asyncio.run(retention(api, now + timedelta(minutes=59)).look())
+    looks = 0
+    while asyncio.run(retention(api, now + timedelta(minutes=61)).look()):
+        looks += 1
+    assert looks >= 3
+    assert value(api, "SELECT min(ts) FROM readings") >= KEPT - timedelta(days=1)
+    assert answers() == before
+
+    limit = KEPT.isoformat()
+    for path, params in DROPPED_QUESTIONS:
+        refused = client.get(path, params=params)
+        told = refused.json()
+        assert (refused.status_code, told["code"], told["field"], told["limit"]) == (
+            409,
+            "archived",
+            "from",
+            limit,
+        )
+    for path, body in (
+        ("rules/preview", preview | {"from": FIRST.isoformat()}),
+        (f"packs/{ids[0]}/tenures", {"from": FIRST.isoformat(), "site": "B"}),
+        ("corrections", {"kind": "delete_import", "import": import_id, "reason": "r"}),
+    ):
+        refused = client.post(f"/v1/{path}", json=body)
+        assert (refused.status_code, refused.json()["code"], refused.json()["limit"]) == (
+            409,
+            "archived",
+            limit,
+        ), path
+
+    # What comes again, or late, for a dropped day is set aside, and what is younger is a duplicate.
+    again = send(client, sent[:1] + sent[-1:] + [reading("P-1", KEPT - timedelta(seconds=1), 0)], import_id)
+    assert (again["accepted"], again["duplicate"], again["quarantined"]) == (0, 1, 2)
+    assert [(item["index"], item["reason"]) for item in again["items"]] == [(0, "archived"), (2, "archived")]
+    # A move from the line on changes no window before it.
+    windows = next(place for place, (_, params) in enumerate(questions) if params.get("step") == "PT15M")
+    path, params = questions[windows]
+    assert client.post(f"/v1/packs/{ids[0]}/tenures", json={"from": limit, "site": "B"}).status_code == 201
+    counted(api)
+    assert client.get(path, params=params).content == before[windows]
+
+    shown = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
+    assert float(shown["bpm_readings_kept_since_seconds"]) == KEPT.timestamp()
+    assert float(shown["bpm_readings_parts_dropped_total"]) == looks
+    assert float(shown["bpm_readings_dropped_bytes_total"]) > 0
+    with psycopg.connect(api.access.as_role(INGEST_ROLE, Settings())) as connection:
+        readings = overview(connection, now, 900)["readings"]
+    assert (readings["archived_before"], readings["parts_dropped"]) == (KEPT, looks)
+
+
+def test_a_day_shorter_than_readings_may_be_late_is_refused() -> None:
+    with pytest.raises(ValueError, match="BPM_LATE_S_MAX"):
+        Settings(readings_keep_days=29)
+    assert Settings(readings_keep_days=30).readings_keep_days == 30
