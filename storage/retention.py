@@ -1,6 +1,6 @@
 """Raw readings are kept for a time: whole days are archived first, and dropped later.
 
-Decision record: docs/decisions/0012-retention-by-archived-days.md.
+Decision record: docs/decisions/0013-retention-by-archived-days.md.
 """
 
 from collections.abc import Callable, Iterator
