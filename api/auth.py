@@ -140,6 +140,10 @@ class TokenVerifier:
         self._verified[token] = verified
         return verified[2]
 
+    def knows(self, token: str) -> bool:
+        """Whether the token was verified here of late; it may have ended since."""
+        return token in self._verified
+
     def _verify(self, token: str) -> tuple[TrustedKey, str, Claims]:
         try:
             header, payload = parts_of(token)

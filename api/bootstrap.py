@@ -35,6 +35,7 @@ from api.security_events.recorder import RecorderLimits, SecurityRecorder
 from api.service_accounts.keys import KeyVerifier
 from api.settings import Environment, Settings
 from api.settling import Settler
+from api.strangers import Strangers
 from api.timer import MonotonicTimer, Timer
 from api.topic import make_topic_runner
 from api.usage.meter import Meter
@@ -109,6 +110,7 @@ class Engine:
     security: SecurityRecorder
     security_alarms: SecurityAlarms
     rates: RateLimiter
+    strangers: Strangers
     meter: Meter
     platform: Platform
     looks: Looks
@@ -138,6 +140,15 @@ class Engine:
         if token.startswith(api_keys.PREFIX):
             return await self.keys.verify(token)
         return self.identity.verifier.verify(token)
+
+    def require_welcome(self, authorization: str | None, address: str | None) -> None:
+        """Raises RateLimitedError where too many came from an address that weren't valid; one that is known goes on."""
+        if not self.strangers.came_too_often(address):
+            return
+        token = (authorization or "").partition(" ")[2].strip()
+        knows = self.keys.knows if token.startswith(api_keys.PREFIX) else self.identity.verifier.knows
+        if not knows(token):
+            raise self.strangers.refusal()
 
     async def claims_now(self, claims: Claims) -> Claims:
         """What an API key says now, or what a token said. Raises UnauthenticatedError for a key that has ended."""
@@ -403,6 +414,9 @@ def make_engine(settings: Settings, access: DatabaseAccess, timer: Timer | None 
             time.monotonic,
             metrics.count_refused,
         ),
+        strangers=Strangers(
+            _rate(settings, settings.stranger_requests_per_s_max), time.monotonic, metrics.count_refused
+        ),
         meter=Meter(directory, lambda: datetime.now(UTC), settings.usage_flush_s, settings.usage_known_s),
         platform=Platform(
             ingest,
@@ -430,7 +444,11 @@ def _usual_thresholds(settings: Settings) -> Thresholds:
 
 def _rates(settings: Settings) -> dict[RateKind, Rate]:
     per_s: dict[RateKind, float] = {kind: getattr(settings, f"{kind}_per_s_max") for kind in RateKind}
-    return {kind: Rate(rate, max(1.0, rate * settings.rate_burst_s)) for kind, rate in per_s.items()}
+    return {kind: _rate(settings, rate) for kind, rate in per_s.items()}
+
+
+def _rate(settings: Settings, per_s: float) -> Rate:
+    return Rate(per_s, max(1.0, per_s * settings.rate_burst_s))
 
 
 def _runner(

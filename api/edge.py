@@ -14,10 +14,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.bootstrap import Engine
-from api.errors import POLICY_OF_DATA, problem
+from api.errors import POLICY_OF_DATA, on_bpm_error, problem
 from api.routing import ACTOR
-from domain.errors import UnavailableError
-from domain.security import KIND_OF_STATUS
+from domain.errors import RateLimitedError, UnavailableError
+from domain.security import KIND_OF_STATUS, SecurityKind
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")
 _CORS_KEPT_S: Final = 600
@@ -33,6 +33,9 @@ HEADERS: Final = (
 
 TLS_ALONE: Final = ("Strict-Transport-Security", "max-age=31536000")
 """Of every answer that goes by TLS of our own."""
+
+_OF_CREDENTIALS: Final = "/v1/"
+"""All else is open to whoever reaches the port."""
 
 _POLICY: Final = (b"content-security-policy", POLICY_OF_DATA.encode())
 _NOT_KEPT: Final = (b"cache-control", b"no-store")
@@ -112,7 +115,7 @@ class RequestObserver:
 
         try:
             async with asyncio.timeout(self._request_s_max) as deadline:
-                await self._app(scope, receive, send_on)
+                await self._let_in(scope, receive, send_on)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -124,10 +127,22 @@ class RequestObserver:
             path = route.path if isinstance(route, APIRoute) else "none"
             kind = KIND_OF_STATUS.get(status or HTTP_INTERNAL)
             if kind is not None:
-                client = scope["client"]
-                self._engine.security.note(kind, scope.get(ACTOR), client[0] if client else None, path)
+                self._engine.security.note(kind, scope.get(ACTOR), _address(scope), path)
+            if kind is SecurityKind.BAD_CREDENTIAL:
+                self._engine.strangers.note(_address(scope))
             took_s = time.perf_counter() - began_s
             self._engine.metrics.observe(scope["method"], path, status or HTTP_INTERNAL, took_s)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(_OF_CREDENTIALS):
+            given = dict(scope["headers"]).get(b"authorization")
+            try:
+                self._engine.require_welcome(given and given.decode("latin-1"), _address(scope))
+            except RateLimitedError as error:
+                answer = await on_bpm_error(Request(scope), error)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, request_id: bytes) -> None:
         """Say that it took too long. What was begun may still be done: a retry with its key tells."""
@@ -147,3 +162,8 @@ class RequestObserver:
             limit=self._request_s_max,
         )
         await answer(scope, receive, send)
+
+
+def _address(scope: Scope) -> str | None:
+    client = scope["client"]
+    return client[0] if client else None

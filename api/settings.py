@@ -429,6 +429,12 @@ class Settings(BaseSettings):
     tenant_readings_per_s_max: float = Field(
         2_000_000.0, gt=0, description="readings that a tenant sends; then 429"
     )
+    stranger_requests_per_s_max: float = Field(
+        20.0,
+        gt=0,
+        description="requests and sockets without a valid credential from one address, of each process; then 429 for"
+        " those whose credential isn't known yet",
+    )
     rate_burst_s: float = Field(
         10.0, gt=0, description="for so long a rate may be saved up, to be spent at once"
     )

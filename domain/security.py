@@ -11,6 +11,7 @@ from domain.clock import MILLISECONDS_PER_SECOND
 from domain.tenancy import TenantId
 
 _PREFIX_BITS: Final = {4: 24, 6: 48}
+_HOST_BITS: Final = {4: 32, 6: 64}
 
 
 class SecurityKind(StrEnum):
@@ -104,8 +105,21 @@ def prefix_of(address: str | None) -> str | None:
     >>> prefix_of("203.0.113.9"), prefix_of("2001:db8:1:2::3"), prefix_of("socket")
     ('203.0.113.0/24', '2001:db8:1::/48', None)
     """
+    return _network(address, _PREFIX_BITS)
+
+
+@lru_cache(maxsize=4096)
+def host_of(address: str | None) -> str | None:
+    """What one host or household has of an address: all of IPv4, /64 of IPv6; None for what is no address.
+
+    >>> host_of("203.0.113.9"), host_of("2001:db8:1:2::3"), host_of("socket")
+    ('203.0.113.9/32', '2001:db8:1:2::/64', None)
+    """
+    return _network(address, _HOST_BITS)
+
+
+def _network(address: str | None, bits: Mapping[int, int]) -> str | None:
     try:
-        bits = _PREFIX_BITS[ip_address(address or "").version]
-        return str(ip_network(f"{address}/{bits}", strict=False))
+        return str(ip_network(f"{address}/{bits[ip_address(address or '').version]}", strict=False))
     except ValueError:
         return None

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import psycopg
-from psycopg.rows import DictRow
+from psycopg.rows import DictRow, dict_row
 
 from domain.security import WATCHED, SecurityKey, SecurityKind, Thresholds
 from domain.tenancy import TenantId
@@ -40,6 +40,13 @@ async def page(
     """Events, the newest first, and the cursor of the next page."""
     asked = asdict(wanted) | {"before_no": _EVENTS.decode_number(cursor), "limit": limit + 1}
     return _EVENTS.page(await transaction.rows("security.list", asked), limit, "event_no")
+
+
+def events_of_platform(conninfo: str, wanted: Wanted, limit: int) -> list[DictRow]:
+    """Events of those who have not shown whose they are, the newest first; on a connection of the ingest role."""
+    asked = asdict(wanted) | {"limit": limit}
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        return connection.execute(query("security.list_of_platform"), asked).fetchall()
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,8 @@ def running_api(
 ) -> Iterator[RunningApi]:
     """The application on a prepared database, served from a thread until the end."""
     port = free_port()
+    # Tests are strangers often, from one address.
+    settings.setdefault("stranger_requests_per_s_max", 1e6)
     given = Settings(env=Environment.DEVELOPMENT, port=port, data_dir=data_dir, **settings)
     engine = make_engine(given, access, timer)
     server = web_server(engine)

@@ -14,6 +14,7 @@ from api.cli.doctor import doctor
 from api.cli.moves import move
 from api.cli.operators import commands as operator_commands
 from api.cli.replay import replay
+from api.cli.security import security_events
 from api.cli.simulate import simulate
 from api.cli.status import status
 from api.cli.tail import tail_commands
@@ -239,6 +240,13 @@ app.command(
     rich_help_panel=LOOK,
     epilog=examples("bpm doctor", "bpm doctor --json | jq '.findings[] | select(.state != \"ok\")'"),
 )(doctor)
+app.command(
+    rich_help_panel=LOOK,
+    epilog=examples(
+        "bpm security-events --last 200",
+        "bpm security-events --kind bad_credential --since 2026-02-01T00:00:00Z --json",
+    ),
+)(security_events)
 app.command(
     rich_help_panel=KEEP, epilog=examples("bpm backup backups/monday", "bpm backup backups/monday --json")
 )(backup)

@@ -16,7 +16,7 @@ from api.live.socket import ENDS, LiveSocket
 from api.live.stream import MEDIA_TYPE, EventStream, begin
 from api.live.watch import Standing
 from api.routing import Allowed, AllowedInFrame, answer, router
-from domain.errors import BusyError, ForbiddenError, UnauthenticatedError
+from domain.errors import BusyError, ForbiddenError, RateLimitedError, UnauthenticatedError
 from domain.policy import Action
 from domain.security import SecurityKind
 from domain.tenancy import Actor
@@ -106,6 +106,11 @@ async def _serve(
         _note(socket, engine, ForbiddenError("the origin isn't allowed"), None)
         await socket.send_denial_response(Response(status_code=HTTP_FORBIDDEN))
         return
+    address = None if socket.client is None else socket.client.host
+    if engine.strangers.came_too_often(address):
+        _note(socket, engine, engine.strangers.refusal(), None)
+        await socket.send_denial_response(Response(status_code=HTTP_BUSY, headers={"Retry-After": "1"}))
+        return
     if engine.seats.strangers_wait:
         await socket.send_denial_response(Response(status_code=HTTP_BUSY, headers={"Retry-After": "1"}))
         return
@@ -120,8 +125,7 @@ async def _serve(
             claims = await service.claims_of_ticket(engine, asked.ticket)
             actor = await engine.actor_of_claims(claims)
         allowed.check(actor)
-        client = None if socket.client is None else socket.client.host
-        await engine.looks.note(actor, "GET", socket.url.path, live.request_id, client)
+        await engine.looks.note(actor, "GET", socket.url.path, live.request_id, address)
         with engine.seats.taken(actor.tenant_id), engine.watch.watching(claims, actor) as standing:
             async with contextlib.aclosing(frames_of(live, standing, asked)) as frames:
                 await live.send_all(frames)
@@ -136,6 +140,7 @@ _NOTED: Final = {
     UnauthenticatedError: SecurityKind.BAD_CREDENTIAL,
     ForbiddenError: SecurityKind.DENIED,
     BusyError: SecurityKind.RATE_LIMITED,
+    RateLimitedError: SecurityKind.RATE_LIMITED,
 }
 
 
@@ -145,3 +150,5 @@ def _note(socket: WebSocket, engine: Engine, error: Exception, actor: Actor | No
         if isinstance(error, kind):
             address = None if socket.client is None else socket.client.host
             engine.security.note(noted, actor, address, socket.url.path)
+            if noted is SecurityKind.BAD_CREDENTIAL and actor is None:
+                engine.strangers.note(address)

@@ -47,6 +47,14 @@ class KeyVerifier:
             raise UnauthenticatedError("the API key is not valid")
         return self._claims(given.key_id, found)
 
+    def knows(self, text: str) -> bool:
+        """Whether the key was verified here of late; it may have ended since."""
+        given = api_keys.read(text)
+        kept = None if given is None else self._kept.get(given.key_id)
+        if given is None or kept is None or kept[1] is None:
+            return False
+        return hmac.compare_digest(kept[1].digest, given.digest)
+
     async def claims_of(self, key_id: str) -> Claims:
         """What a key that was verified before says now. Raises UnauthenticatedError when it can't be used any more."""
         found = await self._found(key_id)

@@ -12,6 +12,13 @@ WHERE tenant_id = %(tenant_id)s
     AND (%(route)s::text IS NULL OR route = %(route)s)
 ORDER BY event_no DESC LIMIT %(limit)s
 
+-- name: list_of_platform
+-- The newest first.
+SELECT at, kind, address_prefix, route, times
+FROM platform_security_events
+WHERE (%(starts)s::timestamptz IS NULL OR at >= %(starts)s) AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+ORDER BY event_no DESC LIMIT %(limit)s
+
 -- name: insert
 -- Of tenants that are gone by now nothing is kept.
 INSERT INTO security_events (tenant_id, at, kind, subject, address_prefix, route, times)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from api.cli.main import app
 from domain.errors import NotFoundError
 from tests.api.cli.conftest import BPM, Installation
-from tests.running import free_port
+from tests.running import free_port, until
 
 
 def in_process(installation: Installation, *arguments: str) -> Result:
@@ -219,3 +219,28 @@ def test_wrong_user_commands_say_why(
     told = str(done.exception) + done.stderr
     assert (done.exit_code, done.stdout) == (code, "")
     assert said in told
+
+
+def test_refusals_of_strangers_are_shown(installation: Installation) -> None:
+    headers = {"Authorization": "Bearer planted"}
+    answers = [httpx.get(f"{installation.url}/v1/models", headers=headers, trust_env=False) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401] * 3
+    asked = (
+        "security-events",
+        "--kind",
+        "bad_credential",
+        "--since",
+        "2026-01-01T00:00:00Z",
+        "--last",
+        "100",
+    )
+
+    def shown() -> list[dict[str, object]]:
+        told = in_process(installation, *asked, "--json")
+        assert told.exit_code == 0, told.stderr
+        return [one for one in json.loads(told.stdout)["events"] if one["route"] == "/v1/models"]
+
+    until(lambda: sum(int(str(one["times"])) for one in shown()) == 3)
+    assert {one["address_prefix"] for one in shown()} == {"127.0.0.0/24"}
+    assert "/v1/models" in in_process(installation, *asked).output
+    assert in_process(installation, "security-events", "--since", "yesterday").exit_code == 2

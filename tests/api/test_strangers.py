@@ -1,0 +1,80 @@
+"""Whoever comes too often without a valid credential waits, by address; who has shown one goes on."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from api.database_access import DatabaseAccess
+from api.rates import Rate
+from api.strangers import Strangers
+from tests.hand_timer import HandTimer
+from tests.running import RunningApi, running_api
+
+BURST = 5
+
+
+@pytest.fixture(scope="module")
+def guarded(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    """An engine whose strangers get nothing back within a test."""
+    given = {"stranger_requests_per_s_max": 0.001, "rate_burst_s": BURST * 1000, "api_key_cache_s": 0}
+    with running_api(database, tmp_path_factory.mktemp("guarded"), **given) as running:
+        yield running
+
+
+def test_address_waits_after_too_many_bad_credentials_and_known_ones_go_on(guarded: RunningApi) -> None:
+    tenant = guarded.tenant("served")
+    with guarded.client(tenant) as admin, httpx.Client(base_url=guarded.url, trust_env=False) as stranger:
+        path = f"/v1/service-accounts/{admin.post('/v1/service-accounts', json={'name': 'a', 'roles': ['analyst']}).json()['id']}"
+        keys = [admin.post(f"{path}/keys", json={"name": name}).json()["api_key"] for name in ("k", "l")]
+        known, new = ({"Authorization": f"Bearer {key}"} for key in keys)
+        assert stranger.get("/v1/packs", headers=known).status_code == 200
+        signing_in = {"tenant": tenant, "login": "nobody", "password": "guessed guessed guessed"}
+        answers = [stranger.get("/v1/packs", headers={"Authorization": "Bearer x"}) for _ in range(BURST - 1)]
+        answers.append(stranger.post("/v1/auth/token", json=signing_in))
+        assert [answer.status_code for answer in answers] == [401] * BURST
+        refused = stranger.get("/v1/packs", headers={"Authorization": "Bearer x"})
+        assert (refused.status_code, refused.json()["code"], refused.json()["limit"]) == (
+            429,
+            "rate_limited",
+            0.001,
+        )
+        assert refused.headers["RateLimit-Policy"] == f'"stranger_requests";q={BURST};w={BURST * 1000}'
+        assert int(refused.headers["Retry-After"]) == 1000
+        # A credential that nobody has shown here yet isn't looked at.
+        for sent in ({"headers": new}, {}):
+            assert stranger.get("/v1/packs", **sent).status_code == 429
+        assert stranger.post("/v1/auth/token", json=signing_in).status_code == 429
+        with (
+            pytest.raises(InvalidStatus) as denied,
+            connect(f"{guarded.url.replace('http', 'ws')}/v1/alerts/live", proxy=None),
+        ):
+            pass
+        assert denied.value.response.status_code == 429
+        assert stranger.get("/v1/packs", headers=known).status_code == 200
+        assert admin.get("/v1/packs").status_code == 200
+        assert stranger.get("/healthz").status_code == 200
+    counted = guarded.engine.metrics.text().decode()
+    assert 'bpm_refused_total{limit="stranger_requests_per_s_max"} 5.0' in counted
+
+
+def test_bucket_fills_by_time_and_is_of_one_address() -> None:
+    timer, refused = HandTimer(), Counter[str]()
+    strangers = Strangers(Rate(2, 4), timer.now_s, lambda limit: refused.update([limit]))
+    for _ in range(4):
+        assert not strangers.came_too_often("2001:db8::1")
+        strangers.note("2001:db8::1")
+    assert strangers.came_too_often("2001:db8::1")
+    assert strangers.came_too_often("2001:db8::ffff"), "it is the same household"
+    assert not any(map(strangers.came_too_often, ("2001:db8:0:1::1", "203.0.113.9", None, "socket")))
+    timer.move(0.4)
+    assert strangers.came_too_often("2001:db8::1")
+    timer.move(0.1)
+    assert not strangers.came_too_often("2001:db8::1")
+    timer.move(1000)
+    for _ in range(4):
+        strangers.note("2001:db8::1")
+    assert strangers.came_too_often("2001:db8::1"), "no more is saved up than the bucket holds"
