@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.clock import to_ms
 from domain.errors import ArchivedError
+from domain.readings import IncomingBatch
+from domain.receipts import QuarantineReason
 from domain.tenancy import PARTITION_ZERO, TenantId
 from storage import retention
 from storage.correcting import latest_of
@@ -22,6 +25,8 @@ from storage.hypertables import settle
 from storage.partition import PartitionStore
 from storage.partition_queries import PartitionQueries
 from storage.registry import hand_over
+from streams.settling import Delivered, settle_in_log
+from tests.faults.stale_owner import NoRawItems, one_reading
 from tests.stored import Stored, full_row, some_rows
 
 DAY = datetime(2026, 3, 3, tzinfo=UTC)
@@ -214,6 +219,19 @@ def test_only_one_process_at_a_time(own_database: DatabaseAccess) -> None:
     assert told == [None, retention.Dropped()]
 
 
+class RawText(NoRawItems):
+    """What is set aside is asked for."""
+
+    def __call__(self, index: int) -> str:
+        return f"reading {index}"
+
+
+def of_pack(tenant: int, pack: int, ts_ms: int) -> IncomingBatch:
+    batch = one_reading(tenant, ts_ms)
+    readings = replace(batch.readings, pack=np.full(1, pack, np.int32))
+    return replace(batch, readings=readings, raw_of=RawText())
+
+
 def test_group_and_tenant_that_were_before_are_waited_for_and_later_groups_know(
     own_database: DatabaseAccess,
 ) -> None:
@@ -222,17 +240,24 @@ def test_group_and_tenant_that_were_before_are_waited_for_and_later_groups_know(
     store.take_over()
     with store.group() as group, stored.connect() as other:
         before = group.tenant_versions([TenantId(tenant)])[TenantId(tenant)].registry
-        ended = threading.Event()
-        archiving = threading.Thread(
-            target=lambda: (retention.archive(role(own_database), KEPT, NOW), ended.set())
-        )
+        archiving = threading.Thread(target=lambda: retention.archive(role(own_database), KEPT, NOW))
         archiving.start()
-        assert not ended.wait(0.3)
+        archiving.join(0.3)
+        assert archiving.is_alive()
         assert other.execute("SELECT isfinite(archived_before) FROM installation").fetchone() == (False,)
     archiving.join(10)
+    # What was judged before the line, and waited in a topic, is judged by it.
+    sent = [
+        replace(of_pack(tenant, packs[0], ts_ms), registry_version=before)
+        for ts_ms in (to_ms(KEPT) - 1, to_ms(KEPT))
+    ]
     with store.group() as group:
-        assert group.tenant_versions([TenantId(tenant)])[TenantId(tenant)].registry != before
-        assert group.tenures_of(np.array(packs, np.int32)).archived_before_ms == to_ms(KEPT)
+        versions = group.tenant_versions([TenantId(tenant)])
+        delivered = [Delivered(batch, position) for position, batch in enumerate(sent)]
+        rest, _ = settle_in_log(delivered, group, versions, all_ids=True)
+        told = [[(item.reason, item.limit) for item in one.batch.quarantined] for one in rest]
+    assert told == [[(QuarantineReason.ARCHIVED, to_ms(KEPT))], []]
+    assert [one.batch.readings.ts_ms.tolist() for one in rest] == [[], [to_ms(KEPT)]]
     store.close()
     with stored.connect() as other, other.transaction():
         other.execute("INSERT INTO tenants (name) VALUES ('new')")
