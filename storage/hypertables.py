@@ -84,14 +84,14 @@ def make_where_possible(connection: psycopg.Connection[Any]) -> bool:
                     " timescaledb.compress_orderby = {})"
                 ).format(sql.Identifier(made.name), sql.Literal(made.order_by))
             )
-            _keep_bounds_of_batches(connection, made)
+            _keep_bounds(connection, made)
         connection.execute(query("hypertables.make_view").replace(b"{name}", made.name.encode()))
     return True
 
 
-def _keep_bounds_of_batches(connection: psycopg.Connection[Any], made: StorageClass) -> None:
-    """Bounds of the batch numbers that lie together: a restart passes over most. Not in old versions."""
-    option = sql.SQL("ALTER TABLE {} SET (timescaledb.sparse_index = 'minmax(batch_no)')")
+def _keep_bounds(connection: psycopg.Connection[Any], made: StorageClass) -> None:
+    """Bounds of what lies together; not in old versions. A restart passes over most batches, an erasure over others."""
+    option = sql.SQL("ALTER TABLE {} SET (timescaledb.sparse_index = 'minmax(batch_no), minmax(tenant_id)')")
     with suppress(psycopg.DataError, psycopg.ProgrammingError), connection.transaction():
         connection.execute(option.format(sql.Identifier(made.name)))
 

@@ -56,9 +56,23 @@ def reachable_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--on-timescale",
+        action="store_true",
+        help="databases of tests are made on the server of BPM_TEST_TIMESCALE_URL, with hypertables",
+    )
+
+
 @pytest.fixture(scope="session")
-def postgres(reachable_folder: Path) -> Iterator[Connections]:
-    """A real PostgreSQL, started once."""
+def postgres(request: pytest.FixtureRequest, reachable_folder: Path) -> Iterator[Connections]:
+    """A real PostgreSQL, started once; or, where asked for, the server with TimescaleDB."""
+    if request.config.getoption("--on-timescale"):
+        if timescale.URL is None:
+            raise pytest.UsageError("--on-timescale needs BPM_TEST_TIMESCALE_URL")
+        with timescale.connections(timescale.MADE) as connections:
+            yield connections
+        return
     config = EmbeddedConfig(data_dir=reachable_folder / "postgres", shared_buffers_mb=256)
     server = EmbeddedPostgres(config, lambda _: None)
     connections = server.start()

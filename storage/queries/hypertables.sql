@@ -74,7 +74,8 @@ SET LOCAL timescaledb.enable_direct_compress_copy = on
 SET LOCAL timescaledb.enable_direct_compress_copy = off
 
 -- name: decompress_without_limit
--- A correction may reach more than the 100,000 rows at which TimescaleDB gives up; it has a limit of its own.
+-- Corrections and erasures may reach more than the 100,000 rows at which TimescaleDB gives up; they have limits of
+-- their own. On a server without it the setting says nothing.
 SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0
 
 -- name: store_in_columns

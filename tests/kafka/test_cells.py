@@ -23,7 +23,9 @@ from api.database_access import DatabaseAccess, prepare_database
 from api.moving import Steps
 from domain.errors import MoveFailedError, MoveRefusedError, NotFoundError
 from storage.cell_tables import MOVED
+from storage.database import INGEST_ROLE
 from storage.embedded_postgres import Connections
+from storage.hypertables import settle
 from tests.conftest import _new_database
 from tests.kafka.cells import RunningCell, running_cell, write_cells
 from tests.kafka.sending import HOT, committed
@@ -202,6 +204,13 @@ def untouched(cell: RunningCell, tenant: str) -> dict[str, Any]:
     return found
 
 
+def put_in_columns(cell: RunningCell) -> None:
+    """Days that are counted, where readings are hypertables."""
+    ingest = cell.access.as_role(INGEST_ROLE, cell.api.engine.settings)
+    while (done := settle(ingest, NOW)) is not None and done.chunk is not None:
+        pass
+
+
 def test_everything_that_a_tenant_has_is_there_afterwards_whatever_ended_the_command_before(
     south: RunningCell, north: RunningCell, cells_file: Path
 ) -> None:
@@ -210,6 +219,8 @@ def test_everything_that_a_tenant_has_is_there_afterwards_whatever_ended_the_com
         furnish(local)
         made = furnish(client)
         time.sleep(1.5)
+        put_in_columns(south)
+        put_in_columns(north)
         before = answers(client)
         others = untouched(south, STAYER), untouched(north, LOCAL)
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 
 from api.cli.context import SERVICE_LOGIN
@@ -13,13 +15,16 @@ from api.database_access import DatabaseAccess, prepare_database
 from api.settings import Settings
 from domain.errors import DatabaseRefusedError
 from domain.readings import NewReadings, to_thousandths
+from storage import erasing, tenants
 from storage.checks import check_database
-from storage.database import APP_ROLE, INGEST_ROLE, query
+from storage.database import APP_ROLE, ERASER_ROLE, INGEST_ROLE, conninfo_as, query
+from storage.exporting import export_tenant
 from storage.group import _copy_readings
 from storage.hypertables import DIRECT_COMPRESS_ROWS_MIN, Settled, settle
 from storage.partition import PartitionStore
 from tests import timescale
-from tests.running import RunningApi
+from tests.acceptance.test_rules_restart import RULES, STEP_S, batches_of, forget_what_was_saved, found
+from tests.running import RunningApi, running_api, until
 from tests.stored import Stored, some_rows
 
 pytestmark = pytest.mark.parametrize("postgres", timescale.BOTH[1:], indirect=True, scope="session")
@@ -277,6 +282,64 @@ def test_engine_tells_duplicates_and_corrects_in_compressed_chunks(api: RunningA
         asked = {"pack": "P-3", "measure": "voltage_v"} | span
         found = client.get("/v1/trends", params=asked).json()["columns"]["voltage_v"]
         assert found == [7.5] + [row["voltage_v"] for row in sent[10:] if row["pack"] == "P-3"]
+
+
+def test_tenant_in_columns_is_exported_and_erased_whole_and_the_other_one_stays(
+    stored: Stored, tmp_path: Path
+) -> None:
+    alpha, beta = two_tenants(stored)
+    late = some_rows(3, 0, DAY + timedelta(hours=8), 20, 30)
+    stored.insert(alpha, late, batch_no=2)
+    stored.count_all()
+    ingest = stored.access.as_role(INGEST_ROLE, Settings())
+
+    def held(tenant: int) -> list[list[tuple[object, ...]]]:
+        return [
+            stored.rows(f"SELECT * FROM {table} WHERE tenant_id = %s ORDER BY pack_id, {when}", tenant)
+            for table, when in (("readings", "ts"), ("quarters", "starts"))
+        ]
+
+    (own, _), others = held(alpha), held(beta)
+    exported = export_tenant(ingest, "alpha", tmp_path / "alpha", "1", lambda *_: None)
+    (file,) = exported.tables["readings"]
+    assert sorted(pq.read_table(tmp_path / "alpha" / file.path)["ts"].to_pylist()) == [row[2] for row in own]
+    # As a tenant of more than 100,000 readings would be refused without the right setting.
+    stored.run(
+        f"ALTER DATABASE {psycopg.conninfo.conninfo_to_dict(stored.access.admin)['dbname']}"
+        " SET timescaledb.max_tuples_decompressed_per_dml_transaction = 10"
+    )
+    tenants.delete(ingest, "alpha", 0)
+    eraser = conninfo_as(stored.access.admin, ERASER_ROLE, application="test")
+    done = erasing.erase(eraser, "alpha", "who", lambda *_: None)
+    assert done.erased_rows["readings"] == len(own) == 320
+    assert held(alpha) == [[], []]
+    assert held(beta) == others
+
+
+def test_e12_rules_go_on_after_a_restart_from_readings_in_columns(
+    own_database: DatabaseAccess, tmp_path: Path
+) -> None:
+    with running_api(own_database, tmp_path) as api, api.client(api.tenant("restart")) as client:
+        for pack in ("whole", "parted"):
+            client.post("/v1/packs", json={"pack": pack}).raise_for_status()
+        for number, condition in enumerate(RULES):
+            rule = {"name": str(number), "scope": {"kind": "tenant"}, "severity": "info"}
+            client.post("/v1/rules", json=rule | {"condition": condition}).raise_for_status()
+        begins = datetime.now(UTC) + timedelta(milliseconds=1)
+        until(lambda: datetime.now(UTC) >= begins + timedelta(seconds=8 * STEP_S))
+        for batch in [*batches_of("whole", begins), *batches_of("parted", begins)[:3]]:
+            client.post("/v1/telemetry", json=batch).raise_for_status()
+    forget_what_was_saved(own_database)
+    assert into_columns(Stored(own_database)) >= 1
+    with running_api(own_database, tmp_path) as api, api.client("restart") as client:
+        again = [row for batch in batches_of("whole", begins) for row in batch]
+        assert client.post("/v1/telemetry", json=again).json()["duplicate"] == len(again)
+        for batch in batches_of("parted", begins)[3:]:
+            client.post("/v1/telemetry", json=batch).raise_for_status()
+        assert found(client, "parted") == found(client, "whole") != []
+        packs = client.get("/v1/packs").json()["items"]
+        latest = [client.get(f"/v1/packs/{pack['id']}/latest").json()["latest"] for pack in packs]
+        assert latest[0] == latest[1]
 
 
 def test_days_readings_of_a_pack_are_found_without_reading_the_others(stored: Stored) -> None:
