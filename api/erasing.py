@@ -11,10 +11,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from api.database_access import DatabaseAccess
-from domain.errors import ConflictError, InvalidRequestError
+from domain.errors import InvalidRequestError
 from storage.database import ERASER_ROLE, conninfo_as
 from storage.erasing import Erasure, erase, rows_left, still_there
-from storage.layout import layout
 from storage.migrate import migrate
 
 LIST: Final = "erasures"
@@ -26,13 +25,10 @@ Told = Callable[[str, int], None]
 
 
 def erase_tenant(access: DatabaseAccess, name: str, by: str, told: Told, *, now: bool) -> Erasure:
-    """Erase a deleted tenant whose grace is over, or at once.
+    """Erase a deleted tenant whose grace is over, or at once. Raises what `storage.erasing.erase` does.
 
-    Raises what `storage.erasing.erase` does, and ConflictError where readings come from Kafka.
+    Messages of it that no worker has come to yet are passed over afterwards.
     """
-    if layout(access.admin).topic is not None:
-        # Messages that workers haven't come to would be of a tenant that isn't there, and hold their partitions up.
-        raise ConflictError("no tenant can be erased where readings come from Kafka", field="tenant")
     return erase(_as_eraser(access.admin), name, by, told, now=now)
 
 

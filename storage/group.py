@@ -129,6 +129,14 @@ class GroupTransaction:
         """The versions of each tenant's registry and rules, held still until commit."""
         return _versions(self._queries.rows("partition.tenant_versions", {"tenants": list(tenants)}))
 
+    def erased(self, tenants: Sequence[TenantId]) -> set[TenantId]:
+        """Those of the tenants that were erased."""
+        if not tenants:
+            return set()
+        return {
+            row["tenant_no"] for row in self._queries.rows("partition.erased", {"tenants": list(tenants)})
+        }
+
     def is_home_of(self, tenant_id: TenantId) -> bool:
         """Whether what belongs to the tenant and to no pack belongs to this partition."""
         return tenant_id % self._queries.partitions == self._queries.partition_no

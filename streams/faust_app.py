@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import faust
 from aiokafka import ConsumerRecord
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
 from faust.types.transports import SchedulingStrategyT
@@ -18,7 +19,7 @@ from faust.types.tuples import ConsumerMessage
 from mode.supervisors import SupervisorStrategy
 from mode.types import ServiceT
 
-from domain.errors import BpmError, MessageUnreadableError, PositionLostError
+from domain.errors import MessageUnreadableError, PositionLostError
 from streams.codec import decode
 from streams.partition_worker import Ends, PartitionWorker, Unreadable
 from streams.settling import Delivered
@@ -166,8 +167,7 @@ class WorkerApp:
         number = records[0].partition
         worker = self.partitions[number]
         messages = {one.offset: one.value or b"" for one in records}
-        end = self.app.consumer.highwater(TP(self.topic, number))
-        worker.log_end = max(worker.log_end, end or 0, max(messages) + 1)
+        worker.log_end = max(worker.log_end, self._log_end(number), max(messages) + 1)
         loop = asyncio.get_running_loop()
 
         def aside(position: int, error: Exception) -> None:
@@ -180,19 +180,34 @@ class WorkerApp:
 
         await worker.in_thread(commit)
 
+    def _log_end(self, number: int) -> int:
+        """The end of a partition as far as Kafka has told it; 0 where it hasn't, or the group is just changing."""
+        try:
+            return self.app.consumer.highwater(TP(self.topic, number)) or 0
+        except (AssertionError, AttributeError, ConsumerNotStarted):
+            # aiokafka asserts that the partition is assigned, and what it asks changes in another thread.
+            return 0
+
     async def _turn_for_ever(self) -> None:
-        """What is due between groups, in each partition that is ours."""
-        while True:
-            await asyncio.sleep(_TURN_S)
-            for number in sorted(self.assigned):
-                worker = self.partitions[number]
-                end = self.app.consumer.highwater(TP(self.topic, number))
-                worker.log_end = max(worker.log_end, end or 0)
-                try:
-                    await worker.in_thread(worker.turn)
-                except BpmError as error:
-                    log.warning("partition %d: %s", number, error.detail)
-            await self._ask_anew()
+        """What is due between groups, in each partition that is ours; one that takes long holds no other up."""
+        under_way: dict[int, asyncio.Task[None]] = {}
+        try:
+            while True:
+                await asyncio.sleep(_TURN_S)
+                for number in self.assigned:
+                    if number not in under_way or under_way[number].done():
+                        under_way[number] = asyncio.create_task(self._turn(self.partitions[number]))
+                await self._ask_anew()
+        finally:
+            for turn in under_way.values():
+                turn.cancel()
+
+    async def _turn(self, worker: PartitionWorker) -> None:
+        worker.log_end = max(worker.log_end, self._log_end(worker.partition_no))
+        try:
+            await worker.in_thread(worker.turn)
+        except Exception:
+            log.exception("partition %d: what is due between groups failed", worker.partition_no)
 
     async def _ask_anew(self) -> None:
         """Have partitions assigned again that others took over, though they stayed ours for the group.
@@ -207,7 +222,11 @@ class WorkerApp:
             log.warning("partitions %s are ours, and were taken over", [one.partition_no for one in late])
             for one in late:
                 one.lost_s = now_s
-            await cast("_Consumer", self.app.consumer).join_again()
+            try:
+                await cast("_Consumer", self.app.consumer).join_again()
+            except Exception:
+                # Asked again after a session; nobody else would.
+                log.exception("the partitions could not be asked for again")
 
     async def stop(self) -> None:
         """Save the states and let go of the partitions, once Faust has ended."""

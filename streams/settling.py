@@ -11,6 +11,7 @@ from domain.errors import (
     ConflictError,
     KeyReusedError,
     MessageMisdirectedError,
+    NotFoundError,
     RegistryChangedError,
 )
 from domain.readings import BoolArray, IncomingBatch
@@ -86,7 +87,8 @@ def settle_in_log(
     """Answer messages that were committed before; give the rest as they are to be judged now.
 
     A log holds what can't be asked for again, so nothing is refused: what may not be stored any more is set aside.
-    Raises MessageMisdirectedError for a tenant that the database doesn't have (any more).
+    Nothing is kept of a tenant that was erased. Raises MessageMisdirectedError for another one that the database
+    doesn't have.
     """
     committed = transaction.committed(sorted({one.key for one in group}))
     imports = sorted({one.batch.import_id for one in group if one.batch.import_id is not None})
@@ -94,10 +96,13 @@ def settle_in_log(
     answers: list[tuple[Delivered, Receipt | BpmError]] = []
     rest: dict[tuple[TenantId, UUID], Delivered] = {}
     sources = _Sources(transaction, group)
+    erased = transaction.erased(sorted({one.batch.tenant_id for one in group} - versions.keys()))
     for one in group:
         known = committed.get(one.key)
         if known is not None:
             answers.append((one, known.receipt))
+        elif one.batch.tenant_id in erased:
+            answers.append((one, NotFoundError("the tenant was erased")))
         elif one.key not in rest and (batch := sources.unseen(one.batch)) is not None:
             rest[one.key] = replace(one, batch=_as_of_now(batch, transaction, versions, undone))
     sources.write()

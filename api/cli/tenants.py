@@ -138,7 +138,7 @@ def erase(
 
     A record of what was erased stays, and its proof is kept in BPM_DATA_DIR, by which `bpm restore` erases the tenant
     again from older backups. The command may be run again after whatever ended it. Exit code 3 when the tenant isn't
-    deleted, its grace isn't over, the name wasn't repeated, or readings come from Kafka.
+    deleted, its grace isn't over, or the name wasn't repeated.
     """
     from api.erasing import LIST, erase_tenant, write_proof
 

@@ -62,6 +62,9 @@ UPDATE partitions SET next = %(after)s, last_batch_no = %(last_batch_no)s
 WHERE partition_no = %(partition_no)s AND epoch = %(epoch)s AND next = %(next)s
 RETURNING next
 
+-- name: erased
+SELECT tenant_no FROM erasures WHERE tenant_no = ANY (%(tenants)s) AND erased_at IS NOT NULL
+
 -- name: tenant_versions
 -- Held until commit: a change of tenure or of rules waits for the readings that were judged before it. Nothing is
 -- stored any more of a tenant that a copy is taken of, or that is elsewhere.

@@ -104,6 +104,7 @@ def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
                 "packs": {},
                 "open_alerts": {},
                 "deliveries": {"waiting": 0, "dead": 0},
+                "readings": {"archived_before": None, "parts_dropped": 0},
                 "last_import": None,
             },
         }

@@ -9,6 +9,9 @@ import psycopg
 import pytest
 
 from api.database_access import DatabaseAccess
+from api.erasing import erase_tenant
+from storage import tenants
+from storage.database import INGEST_ROLE
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.sending import committed, reading
 from tests.kafka.workers import Worker, working
@@ -63,6 +66,28 @@ def test_live_figures_of_a_worker_that_is_gone_are_stale_and_not_zero(
     until(lambda: len(fleet()["stale_partitions"]) == PARTITIONS)
     # Its last figures stay; as it stopped it may have published packs that came in since.
     assert fleet()["items"][0]["packs"]["reporting"] >= before["reporting"]
+
+
+def test_messages_of_an_erased_tenant_are_passed_over_and_hold_nobody_up(
+    served: RunningApi, client: httpx.Client, worker: Worker, database: DatabaseAccess
+) -> None:
+    packs = [f"G-{number}" for number in range(2 * PARTITIONS)]
+    with served.client(served.tenant("gone")) as gone:
+        pending = gone.post("/v1/telemetry", json=[reading(pack) for pack in packs])
+    assert pending.status_code == 202
+    conninfo = served.access.as_role(INGEST_ROLE, served.engine.settings)
+    tenants.delete(conninfo, "gone", grace_days=30)
+    erase_tenant(database, "gone", "who@where", lambda *_: None, now=True)
+    behind = client.post("/v1/telemetry", json=[reading(pack) for pack in packs])
+    with working(worker):
+        assert committed(client, behind.json()["id"])["accepted"] == len(packs)
+    assert "dead letter" not in worker.log.read_text()
+    with psycopg.connect(database.admin, options="-c search_path=bpm") as connection:
+        left = connection.execute(
+            "SELECT (SELECT count(*) FROM tenants WHERE name = 'gone'),"
+            " (SELECT count(*) FROM quarantine LEFT JOIN tenants USING (tenant_id) WHERE tenants IS NULL)"
+        ).fetchone()
+    assert left == (0, 0)
 
 
 def test_a_position_that_the_log_has_not_is_refused_and_the_others_go_on(
