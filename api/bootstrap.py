@@ -68,7 +68,7 @@ _OF_PLATFORM = (
 )
 _REGISTRY_CONNECTIONS_MAX = 4
 _CONNECT_TIMEOUT_S = 10
-_WATCH_S_MIN = 0.1
+_WATCH_S_MIN = 1.0
 
 
 def wall_ms() -> int:

@@ -360,7 +360,7 @@ def value_unit(condition: Condition) -> str:
         case QuarantineGrowth():
             return "items"
         case SecurityEvents():
-            return "1/min"
+            return "times/min"
         case _:
             return "s"
 

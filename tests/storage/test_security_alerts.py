@@ -3,8 +3,10 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from api.database_access import DatabaseAccess
@@ -12,7 +14,9 @@ from api.disk import DiskGuard
 from api.metrics import Metrics
 from api.security_events.recorder import RecorderLimits, SecurityRecorder
 from api.settings import Settings
+from domain.alerts import ClearByHand
 from domain.clock import AnchoredClock
+from domain.errors import NotFoundError
 from domain.security import SecurityKind, Thresholds
 from domain.tenancy import Actor, TenantId
 from storage.database import INGEST_ROLE
@@ -68,6 +72,15 @@ class Stage:
         self._desk.settle(self.actor.tenant_id, self.now_ms)
         return self.rows("SELECT state, value, clear_reason, rule_version FROM alerts ORDER BY alert_no")
 
+    def clear(self) -> None:
+        """Clear the open alert by hand."""
+        (row,) = self.rows("SELECT id, rule_no FROM alerts WHERE state = 'open'")
+        tenant = self.actor.tenant_id
+        asked = ClearByHand(uuid4(), tenant, row["id"], row["rule_no"], None, 0, "somebody", "request")
+        self._desk.clear(asked, self.now_ms)
+        with pytest.raises(NotFoundError):
+            self._desk.clear(asked, self.now_ms)
+
 
 def test_refusals_of_all_processes_count_together_and_the_alert_clears_when_it_is_quiet(
     database: DatabaseAccess, tmp_path: Path
@@ -91,21 +104,29 @@ def test_refusals_of_all_processes_count_together_and_the_alert_clears_when_it_i
     assert stage.settle() == [cleared]
     stage.refuse(20)
     assert stage.settle() == [cleared, opened | {"value": 20.0}]
+    # One that somebody clears isn't raised again for the minute that it told of, but for the next.
+    stage.clear()
+    stage.refuse(20)
+    by_hand = opened | {"value": 20.0, "state": "cleared", "clear_reason": "by_hand"}
+    assert stage.settle() == [cleared, by_hand]
+    stage.now_ms += 60_000
+    stage.refuse(10)
+    assert stage.settle() == [cleared, by_hand, opened | {"value": 10.0}]
     # A tenant that chooses another threshold is judged by it, also of what is open.
     stage.rows(
         "INSERT INTO security_thresholds (tenant_id, denied_per_minute_max) SELECT tenant_id, 50 FROM tenants"
     )
-    assert [one["state"] for one in stage.settle()] == ["cleared", "cleared"]
+    assert [one["state"] for one in stage.settle()] == ["cleared"] * 3
     stage.now_ms += 60_000
     stage.refuse(49)
-    assert len(stage.settle()) == 2
+    assert len(stage.settle()) == 3
     stage.refuse(1)
-    assert stage.settle()[2] == opened | {"value": 50.0, "rule_version": 2}
+    assert stage.settle()[3] == opened | {"value": 50.0, "rule_version": 2}
     # Of one that isn't served nothing is raised or cleared until it is again.
     stage.rows("UPDATE tenants SET suspended_at = now(), suspended_for = 'unpaid'")
     stage.now_ms += 3_600_000
-    assert stage.settle()[2]["state"] == "open"
+    assert stage.settle()[3]["state"] == "open"
     stage.rows("UPDATE tenants SET suspended_at = NULL, suspended_for = NULL")
-    assert stage.settle()[2]["state"] == "cleared"
+    assert stage.settle()[3]["state"] == "cleared"
     log = [row["kind"] for row in stage.rows("SELECT kind FROM alert_events ORDER BY seq")]
-    assert log == 3 * ["raised", "cleared"], "what channels, streams and the topic tell"
+    assert log == 4 * ["raised", "cleared"], "what channels, streams and the topic tell"
