@@ -98,10 +98,15 @@ class Copy:
         """
         self._make_maps()
         self._shift()
-        first_day: date = one(self.target, "facts")["first_day"]
-        ranges = {
-            partition_of(row["day"], first_day) for row in rows(self.source, "days", {"tenant": self.tenant})
-        }
+        facts = one(self.target, "facts")
+        days = [row["day"] for row in rows(self.source, "days", {"tenant": self.tenant})]
+        if facts["hypertables"]:
+            for day in sorted(days):
+                with self.target.transaction():
+                    rows(self.target, "make_chunks", {"day": datetime.combine(day, time(), UTC)})
+            return
+        first_day: date = facts["first_day"]
+        ranges = {partition_of(day, first_day) for day in days}
         for wanted in sorted(ranges, key=lambda found: found.starts):
             bounds = {"starts": wanted.starts, "ends": wanted.ends}
             at_midnight = {name: datetime.combine(value, time(), UTC) for name, value in bounds.items()}

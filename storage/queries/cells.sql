@@ -1,7 +1,7 @@
 -- name: facts
 -- What two installations must agree on, and where they are.
 SELECT
-    id::text, topic, partitions, gap_s_max, arrived_batch_no, arrived_seq, first_day, archived_before::text,
+    id::text, topic, partitions, gap_s_max, arrived_batch_no, arrived_seq, first_day, hypertables, archived_before::text,
     (SELECT count(*) FROM partitions) AS partitions_made,
     (SELECT min(counted_before) FROM window_marks) AS counted_before
 FROM installation
@@ -89,6 +89,21 @@ SELECT DISTINCT (ts AT TIME ZONE 'UTC')::date AS day FROM readings WHERE tenant_
 
 -- name: months
 SELECT DISTINCT date_trunc('month', starts, 'UTC') AS month FROM quarters WHERE tenant_id = %(tenant)s
+
+-- name: make_chunks
+-- A row and away with it: so TimescaleDB makes a chunk, under a lock for which whoever needs a new one waits till commit.
+INSERT INTO readings (tenant_id, pack_id, ts, batch_no, item_no)
+SELECT -1, -1, %(day)s::timestamptz, 0, 0 WHERE NOT EXISTS (
+    SELECT FROM timescaledb_information.chunks
+    WHERE hypertable_schema = 'bpm' AND hypertable_name = 'readings' AND %(day)s >= range_start AND %(day)s < range_end
+);
+INSERT INTO quarters (tenant_id, pack_id, tenure_no, starts, record)
+SELECT -1, -1, -1, %(day)s::timestamptz, '' WHERE NOT EXISTS (
+    SELECT FROM timescaledb_information.chunks
+    WHERE hypertable_schema = 'bpm' AND hypertable_name = 'quarters' AND %(day)s >= range_start AND %(day)s < range_end
+);
+DELETE FROM readings WHERE pack_id = -1 AND ts = %(day)s::timestamptz;
+DELETE FROM quarters WHERE pack_id = -1 AND starts = %(day)s::timestamptz
 
 -- name: tenant_row
 SELECT

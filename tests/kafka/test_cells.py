@@ -287,6 +287,25 @@ def test_everything_that_a_tenant_has_is_there_afterwards_whatever_ended_the_com
     }
 
 
+def test_others_go_on_with_days_that_are_new_while_a_tenant_is_copied_to_them(
+    south: RunningCell, north: RunningCell, cells_file: Path
+) -> None:
+    with south.client(south.api.tenant("copied")) as client, north.client(LOCAL) as local:
+        sent(client, [{"pack": "P", "ts": at(9 * 86_400), "voltage_v": 300}])
+
+        def reached(step: str) -> None:
+            if step == "copied":
+                new = [{"pack": "N", "ts": at(19 * 86_400), "voltage_v": 300}]
+                assert sent(local, new)["accepted"] == 1
+                raise StoppedError
+
+        with pytest.raises(StoppedError):
+            south.move("copied", cells_file, Steps(wait_s_max=30, taken_in_s=0.5, reached=reached)).run(
+                "north"
+            )
+        assert south.move("copied", cells_file).cancel()["changed"]
+
+
 def secret_of(cell: RunningCell, channel: str) -> str:
     """The secret of a channel of the tenant that moves, opened where it is."""
     ((tenant, sealed),) = cell.rows("SELECT tenant_id, secret FROM channels WHERE id = %s", channel)
