@@ -205,8 +205,14 @@ def untouched(cell: RunningCell, tenant: str) -> dict[str, Any]:
 
 
 def put_in_columns(cell: RunningCell) -> None:
-    """Days that are counted, where readings are hypertables."""
+    """Days that are counted, where readings are hypertables; one at least."""
     ingest = cell.access.as_role(INGEST_ROLE, cell.api.engine.settings)
+
+    def settled() -> bool:
+        done = settle(ingest, NOW)
+        return done is None or done.chunk is not None
+
+    until(settled)
     while (done := settle(ingest, NOW)) is not None and done.chunk is not None:
         pass
 

@@ -12,6 +12,8 @@ from storage.alerting import live_after
 from storage.database import INGEST_ROLE, adapt_columns
 from storage.partition import PartitionStore
 from storage.partition_queries import PartitionQueries
+from tests.storage.test_hypertables import into_columns
+from tests.stored import Stored
 
 BATCHES, READINGS_OF_EACH = 6_000, 10
 DAY_MS = 86_400_000
@@ -47,4 +49,8 @@ def test_later_readings_are_found_without_statistics_of_them(own_database: Datab
         adapt_columns(connection)
         connection.execute(f"SET statement_timeout = {RESTART_MS_MAX}")
         found = live_after(PartitionQueries(connection, 0), 0)
-    assert len(found) == BATCHES * READINGS_OF_EACH
+        assert len(found) == BATCHES * READINGS_OF_EACH
+        if connection.execute("SELECT FROM installation WHERE hypertables").fetchall():
+            assert into_columns(Stored(own_database)) >= 1
+            found = live_after(PartitionQueries(connection, 0), 0)
+            assert len(found) == BATCHES * READINGS_OF_EACH
