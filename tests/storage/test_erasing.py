@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -21,7 +20,6 @@ from domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from storage import erasing, tenants
 from storage.database import ERASER_ROLE, INGEST_ROLE, conninfo_as
 from storage.erasing import BY_OTHER_NUMBERS, Erasure
-from storage.layout import adopt
 from storage.registry import hand_over
 from tests.acceptance.test_isolation import OWN_VOLTAGE_V, SECRET, SECRET_VOLTAGE_V, Holding, hold
 from tests.running import RunningApi, until
@@ -182,12 +180,6 @@ def epoch_of(api: RunningApi) -> int:
         row = connection.execute("SELECT epoch FROM partitions WHERE partition_no = 0").fetchone()
     assert row is not None
     return int(row["epoch"])
-
-
-def test_no_tenant_is_erased_where_readings_come_from_kafka(own_database: DatabaseAccess) -> None:
-    adopt(own_database.admin, f"readings/{uuid4()}", {0: 0})
-    with pytest.raises(ConflictError, match="Kafka"):
-        erase_tenant(own_database, "any", "who", lambda *_: None, now=True)
 
 
 def test_name_that_is_free_again_is_another_tenant(api: RunningApi) -> None:
