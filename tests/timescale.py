@@ -24,7 +24,7 @@ BOTH = (PARTITIONS, pytest.param(HYPERTABLES, marks=pytest.mark.needs_timescale)
 
 
 def _databases(connection: psycopg.Connection) -> set[str]:
-    rows = connection.execute("SELECT datname FROM pg_database WHERE datname ~ '^t_[0-9a-f]{12}$'")
+    rows = connection.execute("SELECT datname FROM pg_database WHERE datname ~ '^(t|model)_[0-9a-f]{12}$'")
     return {name for (name,) in rows}
 
 

@@ -8,6 +8,7 @@ from psycopg.conninfo import make_conninfo
 from api.cli.context import SERVICE_LOGIN
 from api.database_access import DatabaseAccess, prepare_database
 from storage.embedded_postgres import Connections
+from tests import timescale
 
 
 def new_database(connections: Connections) -> DatabaseAccess:
@@ -18,5 +19,6 @@ def new_database(connections: Connections) -> DatabaseAccess:
     made = DatabaseAccess(
         make_conninfo(connections.admin, dbname=name), make_conninfo(connections.service, dbname=name)
     )
+    timescale.extend(made.admin)
     prepare_database(made, SERVICE_LOGIN)
     return made
