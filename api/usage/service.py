@@ -31,8 +31,11 @@ def shown(row: Row) -> Row:
 
 
 def _day_behind(ends: datetime | None) -> date | None:
-    """The first day that doesn't begin before a moment."""
+    """The first day that doesn't begin before a moment; None when there is none."""
     if ends is None:
         return None
     day = ends.astimezone(UTC).date()
-    return day if ends == datetime.combine(day, time(), UTC) else day + timedelta(days=1)
+    if ends == datetime.combine(day, time(), UTC):
+        return day
+    # Behind the last day of the calendar there is none.
+    return None if day == date.max else day + timedelta(days=1)

@@ -138,6 +138,8 @@ def test_usage_is_told_by_day_and_by_month_and_as_csv(
         "period,readings,batches,received_bytes,requests,packs",
         "2026-01-31,200,2,2000,0,0",
     ]
+    last_moment = {"from": "2026-02-02T00:00:00Z", "to": "9999-12-31T23:59:59.999Z", "limit": 1}
+    assert client.get("/v1/usage", params=last_moment).json()["items"][0]["period"] == "2026-02-02"
     first = client.get("/v1/usage", params={"limit": 1}).json()
     second = client.get("/v1/usage", params={"limit": 1, "cursor": first["next_cursor"]}).json()
     assert [first["items"][0]["period"], second["items"][0]["period"]] == ["2026-01-30", "2026-01-31"]
