@@ -8,9 +8,9 @@ REDACTED: Final = "[redacted]"
 """Stands where a sensitive value was."""
 
 SENSITIVE_WORDS: Final = frozenset(
-    {"secret", "secrets", "password", "passwords", "passphrase", "token", "tokens", "salt"}
+    {"secret", "secrets", "password", "passwords", "passphrase", "token", "tokens", "salt", "digest"}
 )
-"""A field with one of them in its name is sensitive: `former_secret`, `password_hash`, `invitation_secret`."""
+"""A field with one of them in its name is sensitive: `former_secret`, `password_hash`, `invitation_digest`."""
 
 SENSITIVE_FIELDS: Final = frozenset(
     {"api_key", "device_key", "key_hash", "private_key", "recovery_codes", "signing_key", "authorization"}

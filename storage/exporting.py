@@ -1,7 +1,7 @@
 """All that a tenant has, in one snapshot, as files that any tool reads: NDJSON, and Parquet by month.
 
-Which rows are a tenant's is said once, in `cell_tables.MOVED`: a table that moves with its tenant is exported too,
-unless it stands in NOT_EXPORTED with the reason.
+Which rows are a tenant's is said once, in `cell_tables.MOVED`: a table that moves with its tenant is exported too, and
+so are those of STAYING, which don't move, unless it stands in NOT_EXPORTED with the reason.
 """
 
 import hashlib
@@ -48,8 +48,22 @@ NOT_EXPORTED: Final = {
     "groups_to_fold": "the engine's note of what it has to fold",
     "closed_changes": "the engine's mark of which kept answers still hold",
     "alert_clearances": "what is asked of the engine for some seconds; it is in the audit log",
+    "sessions": "digests of refresh tokens, which hold until their users sign out",
+    "security_counts": "counts of minutes for thresholds; what was refused is in security_events",
+    "rate_buckets": "what of its rates was left at a moment",
+    "tickets": "digests of tickets, which hold for half a minute",
+    "correction_parts": "how far the engine was with corrections; they themselves are exported",
+    "partitions": "of the installation, of no tenant",
+    "partition_reports": "of the installation, of no tenant",
+    "source_positions": "of the installation, of no tenant",
+    "window_marks": "of the installation, of no tenant",
+    "dispatch_positions": "of the installation, of no tenant",
+    "alert_topic_positions": "of the installation, of no tenant",
 }
-"""Tables of a tenant that hold nothing of its own, each with the reason."""
+"""Tables of a tenant or of the engine's parts that hold nothing of its own, each with the reason."""
+
+STAYING: Final = (Moved("access_grants"), Moved("security_events"))
+"""Those that a tenant leaves behind when it moves to another installation, and that are its own all the same."""
 
 READINGS: Final = ("readings", "superseded_readings")
 WINDOWS: Final = "quarters"
@@ -92,7 +106,7 @@ class Exported:
 
 def exported_tables() -> dict[str, Moved]:
     """The tables of an export, in their order."""
-    return {table.name: table for table in MOVED if table.name not in NOT_EXPORTED}
+    return {table.name: table for table in (*MOVED, *STAYING) if table.name not in NOT_EXPORTED}
 
 
 def export_tenant(

@@ -21,7 +21,9 @@ from storage.tenants import create as create_tenant
 
 NOW = datetime.now(UTC)
 AGES_DAYS = (0, 10, 89, 91, 200, 400)
-SOUNDS_SECRET = re.compile(r"secret|passw|token|salt|hash|(^|_)keys?($|_)|code|seed|credential|signature")
+SOUNDS_SECRET = re.compile(
+    r"secret|passw|token|salt|hash|(^|_)keys?($|_)|code|seed|credential|signature|digest"
+)
 KNOWN_TO_BE_SHOWN = {"item_hash", "body_hash", "key", "key_id", "ignored_keys", "key_aliases_version"}
 """Hashes of readings and bodies, which their sender has; and names of measures."""
 
