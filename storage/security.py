@@ -137,11 +137,16 @@ async def own_thresholds(transaction: Transaction) -> DictRow:
 async def change_thresholds(
     transaction: Transaction, version: int, changes: Mapping[str, int | None]
 ) -> DictRow:
-    """What it has chosen from now on. Raises PreconditionFailedError for a stale version."""
+    """What it has chosen from now on; nothing is written when that is what it had chosen.
+
+    Raises PreconditionFailedError for a stale version.
+    """
     await transaction.rows("security.make_thresholds")
     before = await transaction.one("security.hold_thresholds")
     assert before is not None  # noqa: S101 - it was made
     require_version(before["version"], version)
+    if before == before | dict(changes):
+        return before
     await transaction.rows("security.change_thresholds", before | dict(changes))
     after = await own_thresholds(transaction)
     await transaction.audit("security_thresholds.changed", "security_thresholds", "all", before, after)

@@ -142,7 +142,7 @@ class SignIns:
     ) -> Session | None:
         """The first session with another password; None when the password was changed meanwhile.
 
-        All sessions before it end.
+        All sessions before it end, and so does an invitation that is open.
         """
         given = {"tenant_id": user.tenant_id, "id": user.id, "hash": password_hash}
         async with self._pool.connection() as connection, connection.transaction():

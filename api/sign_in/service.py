@@ -56,6 +56,8 @@ async def change_password(
         await identity.failures.forget(tenant, user.login)
         chosen = password_of(new_password)
         require_strength(chosen, user.login, engine.settings.password_characters_min)
+        if chosen == password_of(password):
+            raise InvalidRequestError("it is the password of now: choose another", field="new_password")
         if tenant is not None:
             await engine.require_settled(tenant)
         session = await sign_ins.change_password(user, await turn.hash(chosen), now, by)

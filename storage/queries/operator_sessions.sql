@@ -50,7 +50,8 @@ WHERE id = %(id)s AND invitation_digest = %(digest)s AND invitation_expires_at >
 RETURNING id
 
 -- name: set_password
-UPDATE operators SET password_hash = %(hash)s WHERE id = %(id)s AND password_hash = %(former)s AND state = 'active'
+UPDATE operators SET password_hash = %(hash)s, invitation_digest = NULL, invitation_expires_at = NULL
+WHERE id = %(id)s AND password_hash = %(former)s AND state = 'active'
 RETURNING id
 
 -- name: note

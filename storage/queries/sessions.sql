@@ -62,7 +62,9 @@ WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND invitation_digest = %(digest
 RETURNING id
 
 -- name: set_password
-UPDATE users SET password_hash = %(hash)s, version = version + 1
+-- An invitation that is open would let in who found it.
+UPDATE users SET
+    password_hash = %(hash)s, invitation_digest = NULL, invitation_expires_at = NULL, version = version + 1
 WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND password_hash = %(former)s AND state = 'active'
 RETURNING id
 

@@ -192,6 +192,10 @@ def test_tenant_chooses_thresholds_of_its_own_within_limits(watched: RunningApi)
         changed = admin.patch(path, json=chosen, headers=match).raise_for_status()
         assert changed.json()["holding"] == first.json()["holding"] | chosen
         assert admin.patch(path, json=chosen, headers=match).status_code == 412
+        match = {"If-Match": changed.headers["ETag"]}
+        for same in ({}, {"quiet_s": 120}):
+            unchanged = admin.patch(path, json=same, headers=match).raise_for_status()
+            assert (unchanged.json(), unchanged.headers["ETag"]) == (changed.json(), match["If-Match"])
         (entry,) = admin.get("/v1/audit", params={"resource": "security_thresholds"}).json()["items"]
         assert (entry["before"]["quiet_s"], entry["after"]["quiet_s"]) == (None, 120)
         with watched.client(tenant, Role.ANALYST) as analyst:

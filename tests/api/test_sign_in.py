@@ -490,7 +490,11 @@ def test_user_changes_the_own_password_and_other_sessions_end(api: RunningApi, a
     assert change_password(api, ann, "another password", "five other words are too").status_code == 401
     weak = change_password(api, ann, PASSWORD, "short")
     assert (weak.status_code, weak.json()["field"]) == (422, "password")
+    same = change_password(api, ann, PASSWORD, PASSWORD)
+    assert (same.status_code, same.json()["field"]) == (422, "new_password")
     assert ann.refresh().status_code == 200, "nothing has changed yet"
+    with api.client(TENANT) as admin:
+        invited = admin.post(f"/v1/users/{ann.id}/invite").raise_for_status().json()
     changed = change_password(api, ann, PASSWORD, "five other words are too")
     assert changed.status_code == 200, changed.text
     assert ann.get().status_code == 401
@@ -499,6 +503,8 @@ def test_user_changes_the_own_password_and_other_sessions_end(api: RunningApi, a
     ann.tokens = changed.json()
     assert ann.get().status_code == 200
     assert ann.sign_in("five other words are too").status_code == 200
+    chosen = {"invitation": invited["invitation"], "password": PASSWORD}
+    assert ask(api, "POST", "/v1/auth/invitation", json=chosen).status_code == 401, "it ends with the change"
     with api.client(TENANT) as admin:
         asked = {"subject": ann.subject, "action": "users.password_changed"}
         (entry,) = admin.get("/v1/audit", params=asked).json()["items"]
