@@ -93,7 +93,10 @@ def _origin_of(request: Request) -> tuple[str, str | None]:
 
 
 def _path_of(request: Request) -> str:
-    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    """As it came, byte by byte: decoded, several would look alike."""
+    path: bytes = request.scope["raw_path"]
+    asked: bytes = request.scope["query_string"]
+    return (path + (b"?" + asked if asked else b"")).decode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)

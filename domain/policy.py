@@ -246,10 +246,13 @@ BEYOND_GRANTS: Final = frozenset(
         Action.DEVICE_WRITE,
         Action.CHANNEL_WRITE,
         Action.ACCESS_GRANT_WRITE,
+        Action.SECURITY_WRITE,
+        Action.SILENCE_WRITE,
     }
 )
-"""Actions that make what outlasts a timed access: credentials, what they may do, ways out for data, and more access.
-Who acts by an access grant is refused them, whatever its roles.
+"""Actions that make ways in or out, or blindness, that outlast a timed access: credentials, what they may do, ways out
+for data, more access, thresholds of alarms, and silences. Who acts by an access grant is refused them, whatever its
+roles. Other records that it changes stay as it left them, with its name in the audit log.
 """
 
 

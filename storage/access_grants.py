@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg.rows import DictRow, dict_row
 
 from domain.errors import ConflictError, NotFoundError
 from domain.operators import Doer
-from storage.cursors import Cursors
+from storage.cursors import Cursors, moment_in, no_cursor
 from storage.database import query
 from storage.epochs import holder_of_grant, raise_epoch
 from storage.platform_log import Done, note
@@ -18,6 +19,8 @@ from storage.transactions import Transaction
 
 _GRANTS = Cursors("access grants")
 RESOURCE = "access_grants"
+
+_FIRST: Final[dict[str, Any]] = {"before": None, "before_id": None}
 
 _AUDITED = ("subject", "roles", "reason", "ends_at", "revoked_at")
 
@@ -54,7 +57,7 @@ async def give(transaction: Transaction, new: NewGrant, now: datetime, open_max:
 
 async def get(transaction: Transaction, grant_id: UUID) -> DictRow:
     """The grant. Raises NotFoundError."""
-    row = await transaction.one("access_grants.list", {"id": grant_id, "before_no": None, "limit": 1})
+    row = await transaction.one("access_grants.list", _FIRST | {"id": grant_id, "limit": 1})
     if row is None:
         raise _absent()
     return row
@@ -62,8 +65,12 @@ async def get(transaction: Transaction, grant_id: UUID) -> DictRow:
 
 async def page(transaction: Transaction, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
     """Grants, the newest first, and the cursor of the next page."""
-    asked = {"id": None, "before_no": _GRANTS.decode_number(cursor), "limit": limit + 1}
-    return _GRANTS.page(await transaction.rows("access_grants.list", asked), limit, "grant_no")
+    asked = _after(cursor) | {"id": None, "limit": limit + 1}
+    rows = await transaction.rows("access_grants.list", asked)
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], _GRANTS.encode(f"{last['granted_at'].isoformat()} {last['id']}")
 
 
 async def revoke(transaction: Transaction, grant_id: UUID, now: datetime) -> DictRow:
@@ -114,6 +121,18 @@ def note_token(conninfo: str, grant: DictRow, by: Doer) -> None:
     done = Done("access_grants.token_issued", RESOURCE, str(grant["id"]), {"tenant": grant["tenant"]})
     with psycopg.connect(conninfo, row_factory=dict_row) as connection:
         note(connection, by, done, tenant_id=grant["tenant_id"])
+
+
+def _after(cursor: str | None) -> dict[str, Any]:
+    """Behind which grant a page begins. Raises InvalidRequestError."""
+    key = _GRANTS.decode(cursor)
+    if key is None:
+        return _FIRST
+    given_at, _, grant_id = key.partition(" ")
+    try:
+        return {"before": moment_in(given_at), "before_id": UUID(grant_id)}
+    except ValueError as error:
+        raise no_cursor() from error
 
 
 def _absent() -> NotFoundError:

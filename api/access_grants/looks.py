@@ -1,5 +1,6 @@
 """What operators ask for by access grants stands in the tenant's audit log before it is answered."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Final
 from uuid import UUID
@@ -10,7 +11,6 @@ from storage.transactions import Transactions
 
 _WINDOW_S: Final = 60.0
 _NOTED_MAX: Final = 10_000
-_PATH_CHARACTERS_MAX: Final = 1000
 
 
 class Looks:
@@ -19,16 +19,17 @@ class Looks:
     def __init__(self, transactions: Transactions, monotonic_s: Callable[[], float]) -> None:
         self._transactions = transactions
         self._monotonic_s = monotonic_s
-        self._noted_s: dict[tuple[UUID, str, str, str | None], float] = {}
+        self._noted_s: dict[tuple[UUID, str, bytes, str | None], float] = {}
 
     async def note(
         self, actor: Actor, method: str, path: str, request_id: str, client_address: str | None
     ) -> None:
-        """Write it, unless it was written within the minute. path: with its query."""
+        """Write it as a whole, unless it was written within the minute. path: with its query."""
         if actor.grant is None:
             return
-        path = path[:_PATH_CHARACTERS_MAX]
-        key, now_s = (actor.grant, method, path, client_address), self._monotonic_s()
+        # What a line may be long, the server bounds; what is remembered of it is small.
+        digest = hashlib.sha256(path.encode()).digest()
+        key, now_s = (actor.grant, method, digest, client_address), self._monotonic_s()
         if now_s - self._noted_s.get(key, -_WINDOW_S) < _WINDOW_S:
             return
         async with self._transactions.begin(actor, request_id, client_address=client_address) as transaction:

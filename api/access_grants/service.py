@@ -59,7 +59,7 @@ async def revoke(call: Call, grant_id: UUID) -> Row:
 
 def _shown(row: Row, now: datetime) -> Row:
     is_open = row["revoked_at"] is None and row["ends_at"] > now
-    return {name: value for name, value in row.items() if name != "grant_no"} | {"is_open": is_open}
+    return row | {"is_open": is_open}
 
 
 def _now(engine: Engine) -> datetime:

@@ -87,8 +87,13 @@ class Revocations:
             raise UnavailableError(trouble, retry_after_s=self._limits.retry_after_s)
         if not self._ended:
             return
-        if claims.grant is not None and (tenant_id, holder_of_grant(claims.grant)) in self._ended:
-            raise UnauthenticatedError(NOT_VALID)
+        if claims.grant is not None:
+            if (tenant_id, holder_of_grant(claims.grant)) in self._ended:
+                raise UnauthenticatedError(NOT_VALID)
+            # Its epoch is one of the platform; what the tenant has ended is told by the time.
+            ended_here = self._ended.get((tenant_id, holder_of_subject(claims.subject)))
+            if ended_here is not None and self._is_before(None, claims.issued_at_s, ended_here):
+                raise UnauthenticatedError(NOT_VALID)
         # Who acts in a tenant by a grant is signed in on the platform.
         home = tenant_id if claims.grant is None else PLATFORM
         if claims.session is not None and (home, holder_of_session(claims.session)) in self._ended:

@@ -90,6 +90,9 @@ async def delete(record_id: RecordId, call: Writer) -> Response:
 
 @routes.post("/revocations", status_code=HTTP_NO_CONTENT)
 async def revoke(wanted: schemas.Revocation, call: Writer) -> Response:
-    """End all tokens and live connections that a subject of the tenant has so far. A user can sign in again."""
+    """End all tokens and live connections that a subject has in the tenant so far. A user can sign in again.
+
+    An operator of the installation can take another token by its access grant: to keep it out, revoke that too.
+    """
     await service.end_credentials(call, wanted.subject)
     return Response(status_code=HTTP_NO_CONTENT)

@@ -9,15 +9,15 @@ WHERE tenant_id = %(tenant_id)s AND revoked_at IS NULL AND ends_at > %(now)s
 -- name: insert
 INSERT INTO access_grants (tenant_id, subject, roles, reason, granted_by, granted_at, ends_at)
 VALUES (%(tenant_id)s, %(subject)s, %(roles)s, %(reason)s, %(granted_by)s, %(now)s, %(ends_at)s)
-RETURNING grant_no, id, subject, roles, reason, granted_by, granted_at, ends_at, revoked_at, revoked_by
+RETURNING id, subject, roles, reason, granted_by, granted_at, ends_at, revoked_at, revoked_by
 
 -- name: list
 -- The newest first.
-SELECT grant_no, id, subject, roles, reason, granted_by, granted_at, ends_at, revoked_at, revoked_by
+SELECT id, subject, roles, reason, granted_by, granted_at, ends_at, revoked_at, revoked_by
 FROM access_grants
 WHERE tenant_id = %(tenant_id)s AND (%(id)s::uuid IS NULL OR id = %(id)s)
-    AND (%(before_no)s::bigint IS NULL OR grant_no < %(before_no)s)
-ORDER BY grant_no DESC LIMIT %(limit)s
+    AND (%(before)s::timestamptz IS NULL OR (granted_at, id) < (%(before)s, %(before_id)s::uuid))
+ORDER BY granted_at DESC, id DESC LIMIT %(limit)s
 
 -- name: lock
 SELECT id FROM access_grants WHERE tenant_id = %(tenant_id)s AND id = %(id)s FOR UPDATE

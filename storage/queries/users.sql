@@ -30,11 +30,29 @@ SELECT id FROM users WHERE tenant_id = %(tenant_id)s AND id = %(id)s FOR UPDATE
 SELECT pg_advisory_xact_lock(hashtext('bpm.users'), %(tenant_id)s)
 
 -- name: of_inhabited
--- Whether a tenant has anything that is of use to who would let itself in: users, accounts, or packs.
+-- Whether anybody but who runs the installation has ever acted in a tenant, or anything is there that is of use to who
+-- would let itself in. The audit log alone isn't enough: readings leave no entry, and old entries are dropped.
 SELECT true AS inhabited WHERE
     EXISTS (SELECT FROM users WHERE tenant_id = %(tenant_id)s AND state <> 'invited')
+    OR EXISTS (
+        SELECT FROM audit_log
+        WHERE tenant_id = %(tenant_id)s AND subject <> 'installation' AND NOT starts_with(subject, 'operator:')
+    )
+    OR EXISTS (SELECT FROM request_days WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM ingest_days WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM access_grants WHERE tenant_id = %(tenant_id)s)
     OR EXISTS (SELECT FROM service_accounts WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM roles WHERE tenant_id = %(tenant_id)s)
     OR EXISTS (SELECT FROM packs WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM sites WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM models WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM key_aliases WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM imports WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM submissions WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM batches WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM quarantine WHERE tenant_id = %(tenant_id)s)
+    OR EXISTS (SELECT FROM rules WHERE tenant_id = %(tenant_id)s AND security_kind IS NULL)
+    OR EXISTS (SELECT FROM channels WHERE tenant_id = %(tenant_id)s)
 
 -- name: count
 SELECT count(*) AS count FROM users WHERE tenant_id = %(tenant_id)s

@@ -1,5 +1,6 @@
 """Operators of the installation: they belong to no tenant, do what they do by name, and see what a tenant lets them."""
 
+import base64
 import json
 import secrets
 import uuid
@@ -120,15 +121,19 @@ def test_operator_and_user_of_the_same_login_are_two(api: RunningApi, runner: Ru
 
 
 def test_operator_changes_the_own_password_and_all_sessions_before_end(
-    api: RunningApi, runner: Runner
+    api: RunningApi, runner: Runner, conninfo: str
 ) -> None:
-    former = runner.tokens
+    former, secret = runner.tokens, OPERATORS.prefix + secrets.token_urlsafe(32)
+    invitation = Invitation(digest(secret), datetime.now(UTC) + timedelta(hours=1))
+    operators.invite_again(conninfo, runner.login, invitation)
     given = {"login": runner.login, "password": PASSWORD, "new_password": "five other words are too"}
     runner.tokens = ask(api, "POST", "/v1/auth/password", json=given).raise_for_status().json()
     assert ask(api, "GET", "/v1/platform/grants", headers=bearer(former["access_token"])).status_code == 401
     assert runner.refresh(former["refresh_token"]).status_code == 401
     assert runner.sign_in().status_code == 401
     assert runner.ask("GET", "/v1/platform/grants").status_code == 200
+    chosen = {"invitation": secret, "password": PASSWORD}
+    assert ask(api, "POST", "/v1/auth/invitation", json=chosen).status_code == 401, "it ends with the change"
     (entry,) = runner.entries(subject=runner.subject, action="operators.password_changed")
     assert (entry["resource_id"], entry["client_address"]) == (runner.subject.partition(":")[2], "127.0.0.1")
 
@@ -247,6 +252,24 @@ def test_first_administrator_is_invited_while_nobody_and_nothing_is_there(
     assert refused.status_code == 409, "else an operator lets itself in"
 
 
+@pytest.mark.parametrize("done", ["site", "role", "grant", "quarantined"])
+def test_no_administrator_is_invited_where_anybody_has_done_anything(
+    runner: Runner, name: str, admin: httpx.Client, done: str
+) -> None:
+    if done == "quarantined":
+        receipt = admin.post("/v1/telemetry", json={"pack": "P-1", "ts": "x", "voltage_v": 1}).json()
+        assert receipt["quarantined"] == 1, receipt
+    else:
+        path, sent = {
+            "site": ("/v1/sites", {"name": "Hamburg", "zone": "Europe/Berlin"}),
+            "role": ("/v1/roles", {"name": "looks", "actions": ["pack:read"]}),
+            "grant": ("/v1/access-grants", GRANTED),
+        }[done]
+        admin.post(path, json=sent).raise_for_status()
+    refused = runner.ask("POST", f"/v1/platform/tenants/{name}/administrator", json={"login": "me"})
+    assert refused.status_code == 409
+
+
 def give(admin: httpx.Client, **more: Any) -> str:
     return str(admin.post("/v1/access-grants", json=GRANTED | more).raise_for_status().json()["id"])
 
@@ -304,18 +327,36 @@ def test_granted_operator_reads_as_the_role_says_and_the_tenant_sees_who_looked_
     assert (entry["subject"], entry["after"]) == (runner.subject, {"tenant": name})
 
 
+def test_long_requests_by_a_grant_are_told_as_a_whole_and_apart(
+    api: RunningApi, runner: Runner, admin: httpx.Client
+) -> None:
+    grant = give(admin)
+    asked = [f"/v1/packs?search={'0' * 2000}%2f{pack}" for pack in ("P-1", "P-2")]
+    asked += [f"/v1/packs/P{slash}latest" for slash in ("/", "%2F")]
+    with api.client_of(enter(runner, grant)) as client:
+        for path in (*asked, asked[0]):
+            client.get(path)
+    found = admin.get("/v1/audit", params={"action": "access_grants.used"}).json()["items"]
+    assert [one["after"]["path"] for one in reversed(found)] == asked
+
+
 def test_what_a_granted_operator_changes_is_audited_as_its_own_and_nothing_outlasts_the_grant(
     api: RunningApi, runner: Runner, admin: httpx.Client
 ) -> None:
     grant = give(admin, roles=["tenant_admin"])
+    until_2099 = {"from": "2026-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}
     with api.client_of(enter(runner, grant)) as client:
         made = client.post("/v1/packs", json={"pack": "P-1"}).raise_for_status()
         for path, sent in (
             ("/v1/access-grants", GRANTED),
             ("/v1/users", {"login": "me", "roles": ["analyst"]}),
             ("/v1/service-accounts", {"name": "me", "roles": ["analyst"]}),
+            ("/v1/silences", {"kind": "maintenance", "pack": "P-1", "reason": "r"} | until_2099),
         ):
             assert client.post(path, json=sent).status_code == 403
+        match = {"If-Match": client.get("/v1/security-thresholds").headers["ETag"]}
+        louder = {"denied_per_minute_max": 10**6}
+        assert client.patch("/v1/security-thresholds", json=louder, headers=match).status_code == 403
     entries = admin.get("/v1/audit", params={"request_id": made.headers["X-Request-Id"]}).json()["items"]
     assert {(one["action"], one["subject"]) for one in entries} == {
         ("packs.created", runner.subject),
@@ -345,8 +386,26 @@ def test_limits_of_grants_are_named(admin: httpx.Client) -> None:
     many = admin.post("/v1/access-grants", json=GRANTED)
     assert (many.status_code, many.json()["limit"]) == (409, GRANTS_MAX)
     assert admin.post(f"/v1/access-grants/{first}/revoke").json()["is_open"] is False
-    give(admin)
-    assert [one["is_open"] for one in admin.get("/v1/access-grants").json()["items"]] == [True, True, False]
+    third = give(admin)
+    listed = admin.get("/v1/access-grants").json()["items"]
+    assert [one["is_open"] for one in listed] == [True, True, False]
+    (newest, *_), cursor = paged(admin, None)
+    rest, end = paged(admin, cursor)
+    assert ([newest["id"], rest[0]["id"]], end is None) == ([third, listed[1]["id"]], False)
+    assert paged(admin, end) == ([listed[2]], None)
+    _, key = base64.urlsafe_b64decode(cursor).decode().split("\n")
+    given_at, last = key.split(" ")
+    assert (datetime.fromisoformat(given_at), last) == (datetime.fromisoformat(newest["granted_at"]), third)
+    for odd in ("7", f"{given_at} 7", f"soon {third}"):
+        made = base64.urlsafe_b64encode(f"access grants\n{odd}".encode()).decode()
+        refused = admin.get("/v1/access-grants", params={"cursor": made})
+        assert (refused.status_code, refused.json()["field"]) == (422, "cursor"), odd
+
+
+def paged(admin: httpx.Client, cursor: str | None) -> tuple[list[dict[str, Any]], str]:
+    asked = {"limit": "1"} | ({"cursor": cursor} if cursor else {})
+    found = admin.get("/v1/access-grants", params=asked).raise_for_status().json()
+    return found["items"], found["next_cursor"]
 
 
 @contextmanager
@@ -368,7 +427,10 @@ def close_code(socket: Any) -> int | None:
         return None if closed.rcvd is None else int(closed.rcvd.code)
 
 
-@pytest.mark.parametrize("end", ["grant revoked", "operator suspended", "operator signed out"])
+ENDS = ["grant revoked", "credentials revoked", "operator suspended", "operator signed out"]
+
+
+@pytest.mark.parametrize("end", ENDS)
 def test_tokens_and_sockets_by_a_grant_end_with_it_and_with_the_operator(
     api: RunningApi, runner: Runner, conninfo: str, admin: httpx.Client, end: str
 ) -> None:
@@ -377,6 +439,8 @@ def test_tokens_and_sockets_by_a_grant_end_with_it_and_with_the_operator(
     with listening(api, token) as socket:
         if end == "grant revoked":
             admin.post(f"/v1/access-grants/{grant}/revoke").raise_for_status()
+        elif end == "credentials revoked":
+            admin.post("/v1/revocations", json={"subject": runner.subject}).raise_for_status()
         elif end == "operator suspended":
             operators.suspend(conninfo, runner.login)
         else:

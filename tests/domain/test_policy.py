@@ -127,6 +127,8 @@ OUTLASTS = {
     "device:write",
     "channel:write",
     "access-grant:write",
+    "security:write",
+    "silence:write",
 }
 
 
