@@ -353,6 +353,11 @@ def sees_security_alerts(actor: Actor) -> bool:
     return decide(actor, Action.SECURITY_READ).allowed
 
 
+def may_act_on_security_alerts(actor: Actor) -> bool:
+    """Whether the actor may do anything with alerts about refusals: one by an access grant may be about itself."""
+    return sees_security_alerts(actor) and actor.grant is None
+
+
 def sees_only_own_batches(actor: Actor) -> bool:
     """Whether receipts and imports of other senders are hidden from the actor.
 

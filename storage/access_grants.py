@@ -89,11 +89,12 @@ async def revoke(transaction: Transaction, grant_id: UUID, now: datetime) -> Dic
     return after
 
 
-async def note_use(transaction: Transaction, grant_id: UUID, method: str, path: str) -> None:
-    """Let the tenant's audit log say that an operator has asked for something by the grant."""
-    await transaction.audit(
-        "access_grants.used", RESOURCE, str(grant_id), None, {"method": method, "path": path}
-    )
+async def note_use(
+    transaction: Transaction, grant_id: UUID, method: str, path: str, frame: str | None
+) -> None:
+    """Let the tenant's audit log say that an operator has asked for something by the grant; frame: of a socket."""
+    asked = {"method": method, "path": path} | ({} if frame is None else {"frame": frame})
+    await transaction.audit("access_grants.used", RESOURCE, str(grant_id), None, asked)
 
 
 def open_for(conninfo: str, subject: str, now: datetime, limit: int) -> list[DictRow]:

@@ -22,18 +22,27 @@ class Looks:
         self._noted_s: dict[tuple[UUID, str, bytes, str | None], float] = {}
 
     async def note(
-        self, actor: Actor, method: str, path: str, request_id: str, client_address: str | None
+        self,
+        actor: Actor,
+        method: str,
+        path: str,
+        request_id: str,
+        client_address: str | None,
+        frame: str | None = None,
     ) -> None:
-        """Write it as a whole, unless it was written within the minute. path: with its query."""
+        """Write it as a whole, unless it was written within the minute.
+
+        path: with its query. frame: what a socket asks for, as JSON, without its ticket.
+        """
         if actor.grant is None:
             return
         # What a line may be long, the server bounds; what is remembered of it is small.
-        digest = hashlib.sha256(path.encode()).digest()
+        digest = hashlib.sha256(f"{path}\n{frame}".encode()).digest()
         key, now_s = (actor.grant, method, digest, client_address), self._monotonic_s()
         if now_s - self._noted_s.get(key, -_WINDOW_S) < _WINDOW_S:
             return
         async with self._transactions.begin(actor, request_id, client_address=client_address) as transaction:
-            await note_use(transaction, actor.grant, method, path)
+            await note_use(transaction, actor.grant, method, path, frame)
         if len(self._noted_s) >= _NOTED_MAX:
             self._noted_s.clear()
         self._noted_s[key] = now_s

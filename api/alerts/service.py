@@ -11,7 +11,8 @@ from api.idempotency import id_under_key
 from domain.alert_rules import AlertState, read_condition, value_unit
 from domain.alerts import AlertAction, AlertActionKind, ClearByHand
 from domain.clock import to_ms
-from domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from domain.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
+from domain.policy import may_act_on_security_alerts
 from storage import alert_history
 from storage import alerts as stored
 
@@ -125,10 +126,9 @@ async def act(
 ) -> Row:
     """The alert, after somebody did something with it. The same key again changes nothing.
 
-    Raises NotFoundError, KeyReusedError when the key stands for another action, UnavailableError.
+    Raises NotFoundError, ForbiddenError, KeyReusedError when the key stands for another action, UnavailableError.
     """
-    async with call.snapshot() as transaction:
-        alert = await stored.get(transaction, alert_id)
+    alert = await _to_act_on(call, alert_id)
     action = AlertAction(
         id=uuid4() if key is None else id_under_key(call.actor, "alert-action", key),
         tenant_id=call.actor.tenant_id,
@@ -144,13 +144,22 @@ async def act(
     return await get(call, alert_id)
 
 
+async def _to_act_on(call: Call, alert_id: UUID) -> Row:
+    """The alert. Raises NotFoundError, ForbiddenError for one about refusals that may be the actor's own."""
+    async with call.snapshot() as transaction:
+        row = await stored.get(transaction, alert_id)
+    if row["security_kind"] is not None and not may_act_on_security_alerts(call.actor):
+        raise ForbiddenError("who acts by an access grant does nothing with security alerts")
+    return row
+
+
 async def clear(call: Call, alert_id: UUID) -> Row:
     """The alert, cleared by hand.
 
-    Raises NotFoundError, ConflictError when it isn't open or is about a silence that goes on, UnavailableError.
+    Raises NotFoundError, ForbiddenError, ConflictError when it isn't open or is about a silence that goes on,
+    UnavailableError.
     """
-    async with call.snapshot() as transaction:
-        row = await stored.get(transaction, alert_id)
+    row = await _to_act_on(call, alert_id)
     if row["state"] != AlertState.OPEN:
         raise ConflictError(f"the alert is {row['state']}")
     asked = ClearByHand(

@@ -1,6 +1,7 @@
 """Routes of live streams."""
 
 import contextlib
+import json
 from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Final, TypeVar
 
@@ -125,7 +126,9 @@ async def _serve(
             claims = await service.claims_of_ticket(engine, asked.ticket)
             actor = await engine.actor_of_claims(claims)
         allowed.check(actor)
-        await engine.looks.note(actor, "GET", socket.url.path, live.request_id, address)
+        # As text: what a client sends may hold characters that the database takes in no other form.
+        frame = json.dumps(asked.model_dump(mode="json", exclude={"ticket"}, exclude_unset=True))
+        await engine.looks.note(actor, "GET", socket.url.path, live.request_id, address, frame)
         with engine.seats.taken(actor.tenant_id), engine.watch.watching(claims, actor) as standing:
             async with contextlib.aclosing(frames_of(live, standing, asked)) as frames:
                 await live.send_all(frames)

@@ -409,11 +409,11 @@ def paged(admin: httpx.Client, cursor: str | None) -> tuple[list[dict[str, Any]]
 
 
 @contextmanager
-def listening(api: RunningApi, token: str) -> Iterator[Any]:
+def listening(api: RunningApi, token: str, **asked: Any) -> Iterator[Any]:
     """A live socket of alerts that has had its snapshot."""
     ticket = ask(api, "POST", "/v1/tickets", headers=bearer(token)).json()["ticket"]
     with connect(api.url.replace("http", "ws") + "/v1/alerts/live", proxy=None) as socket:
-        socket.send(json.dumps({"ticket": ticket}))
+        socket.send(json.dumps({"ticket": ticket} | asked))
         assert json.loads(socket.recv(20))["type"] == "snapshot"
         yield socket
 
@@ -450,6 +450,23 @@ def test_tokens_and_sockets_by_a_grant_end_with_it_and_with_the_operator(
     looks = admin.get("/v1/audit", params={"action": "access_grants.used"}).json()["items"]
     paths = [one["after"]["path"] for one in looks]
     assert paths == ["/v1/alerts/live", "/v1/tickets"]
+
+
+def test_what_an_operator_asks_of_sockets_is_told(
+    api: RunningApi, runner: Runner, admin: httpx.Client
+) -> None:
+    token = enter(runner, give(admin))
+    wanted = [{"filter": {"packs": [pack]}} for pack in ("P-1", "P-2")]
+    for asked in wanted:
+        with listening(api, token, **asked):
+            pass
+    ticket = ask(api, "POST", "/v1/tickets", headers=bearer(token)).json()["ticket"]
+    with connect(api.url.replace("http", "ws") + "/v1/alerts/live", proxy=None) as socket:
+        socket.send(json.dumps({"ticket": ticket, "cursor": "\0"}))
+        assert close_code(socket) == 4400
+    looks = admin.get("/v1/audit", params={"action": "access_grants.used"}).json()["items"]
+    frames = [json.loads(one["after"]["frame"]) for one in reversed(looks) if "frame" in one["after"]]
+    assert frames == [*wanted, {"cursor": "\0"}]
 
 
 def test_grant_ends_by_itself(

@@ -112,6 +112,7 @@ def test_many_denials_within_a_minute_are_an_event_and_one_alert(watched: Runnin
         assert shown["id"] == alert["id"]
         assert [one["pack"] for one in alerts(operator)] == ["P-1"]
         hiding(operator, admin, alert)
+        left_alone_by_operators_of_the_installation(watched, admin, alert)
         comment = {"comment": "a script with an old role"}
         admin.post(f"/v1/alerts/{alert['id']}/comments", json=comment).raise_for_status()
         cleared = admin.post(f"/v1/alerts/{alert['id']}/clear").raise_for_status().json()
@@ -130,6 +131,24 @@ def received_alert(socket: ClientConnection) -> dict[str, Any]:
     while (frame := received(socket))["type"] != "alert":
         pass
     return frame
+
+
+def left_alone_by_operators_of_the_installation(
+    watched: RunningApi, admin: httpx.Client, alert: dict[str, Any]
+) -> None:
+    """The alert may be about the one who is let in."""
+    given = {"hours": 1, "reason": "a look", "roles": [Role.TENANT_ADMIN]}
+    grant = admin.post("/v1/access-grants", json=given).raise_for_status().json()["id"]
+    with watched.operator_client() as operator:
+        entered = operator.post(f"/v1/platform/grants/{grant}/token").raise_for_status().json()
+    with watched.client_of(entered["access_token"]) as inside:
+        for what, sent in (
+            ("acknowledge", {}),
+            ("comments", {"json": {"comment": "it was me"}}),
+            ("clear", {}),
+        ):
+            assert inside.post(f"/v1/alerts/{alert['id']}/{what}", **sent).status_code == 403
+        assert inside.get(f"/v1/alerts/{alert['id']}").json()["state"] == "open"
 
 
 def hiding(operator: httpx.Client, admin: httpx.Client, alert: dict[str, Any]) -> None:
