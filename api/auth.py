@@ -140,9 +140,13 @@ class TokenVerifier:
         self._verified[token] = verified
         return verified[2]
 
-    def knows(self, token: str) -> bool:
-        """Whether the token was verified here of late; it may have ended since."""
-        return token in self._verified
+    def looks_good(self, token: str) -> bool:
+        """Whether signature and life of a token are good; it may have been ended."""
+        try:
+            self.verify(token)
+        except UnauthenticatedError:
+            return False
+        return True
 
     def _verify(self, token: str) -> tuple[TrustedKey, str, Claims]:
         try:

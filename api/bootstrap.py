@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from api.access_grants.looks import Looks
 from api.answer_cache import AnswerCache
@@ -79,6 +80,10 @@ def monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
+OF_SECRETS: Final = "/v1/auth/"
+"""Below it requests bring a secret of their own, and no other credential speaks for them."""
+
+
 @dataclass(slots=True, eq=False)
 class Engine:
     """Everything that serves requests, joined. Opened and closed by `running`."""
@@ -141,14 +146,25 @@ class Engine:
             return await self.keys.verify(token)
         return self.identity.verifier.verify(token)
 
-    def require_welcome(self, authorization: str | None, address: str | None) -> None:
-        """Raises RateLimitedError where too many came from an address that weren't valid; one that is known goes on."""
+    def require_welcome(self, path: str, authorization: str | None, address: str | None) -> None:
+        """Raises RateLimitedError where too many came from an address that weren't valid.
+
+        Whose credential looks good without asking the database goes on, unless it was refused of late, or the path
+        takes another secret.
+        """
         if not self.strangers.came_too_often(address):
             return
-        token = (authorization or "").partition(" ")[2].strip()
-        knows = self.keys.knows if token.startswith(api_keys.PREFIX) else self.identity.verifier.knows
-        if not knows(token):
+        token = _token_of(authorization)
+        looks_good = (
+            self.keys.knows if token.startswith(api_keys.PREFIX) else self.identity.verifier.looks_good
+        )
+        if path.startswith(OF_SECRETS) or self.strangers.was_refused(token) or not looks_good(token):
             raise self.strangers.refusal()
+
+    def note_stranger(self, path: str, authorization: str | None, address: str | None) -> None:
+        """Count a request that was answered 401."""
+        refused = "" if path.startswith(OF_SECRETS) else _token_of(authorization)
+        self.strangers.note(address, refused)
 
     async def claims_now(self, claims: Claims) -> Claims:
         """What an API key says now, or what a token said. Raises UnauthenticatedError for a key that has ended."""
@@ -297,6 +313,10 @@ def open_pools(settings: Settings, access: DatabaseAccess) -> tuple[Pool, Pool]:
         wait_s_max=settings.database_wait_s_max,
     )
     return requests, directory
+
+
+def _token_of(authorization: str | None) -> str:
+    return (authorization or "").partition(" ")[2].strip()
 
 
 def body_limits(settings: Settings, readings_max: int) -> BodyLimits:

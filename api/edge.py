@@ -129,15 +129,14 @@ class RequestObserver:
             if kind is not None:
                 self._engine.security.note(kind, scope.get(ACTOR), _address(scope), path)
             if kind is SecurityKind.BAD_CREDENTIAL:
-                self._engine.strangers.note(_address(scope))
+                self._engine.note_stranger(scope["path"], _authorization(scope), _address(scope))
             took_s = time.perf_counter() - began_s
             self._engine.metrics.observe(scope["method"], path, status or HTTP_INTERNAL, took_s)
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith(_OF_CREDENTIALS):
-            given = dict(scope["headers"]).get(b"authorization")
             try:
-                self._engine.require_welcome(given and given.decode("latin-1"), _address(scope))
+                self._engine.require_welcome(scope["path"], _authorization(scope), _address(scope))
             except RateLimitedError as error:
                 answer = await on_bpm_error(Request(scope), error)
                 await answer(scope, receive, send)
@@ -162,6 +161,11 @@ class RequestObserver:
             limit=self._request_s_max,
         )
         await answer(scope, receive, send)
+
+
+def _authorization(scope: Scope) -> str | None:
+    given: bytes | None = dict(scope["headers"]).get(b"authorization")
+    return None if given is None else given.decode("latin-1")
 
 
 def _address(scope: Scope) -> str | None:

@@ -433,7 +433,7 @@ class Settings(BaseSettings):
         20.0,
         gt=0,
         description="requests and sockets without a valid credential from one address, of each process; then 429 for"
-        " those whose credential isn't known yet",
+        " those whose credential doesn't look good, and on `/v1/auth/…` for all",
     )
     rate_burst_s: float = Field(
         10.0, gt=0, description="for so long a rate may be saved up, to be spent at once"

@@ -1,5 +1,6 @@
 """How often an address may come without a valid credential: token buckets of addresses, each process its own."""
 
+import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,6 +12,12 @@ from domain.security import host_of
 
 _ADDRESSES_MAX: Final = 20_000
 """Of those that came last; one that is forgotten begins anew."""
+
+_CREDENTIALS_MAX: Final = 20_000
+"""Of those that were refused last."""
+
+_REFUSED_KEPT_S: Final = 60.0
+"""A refused credential isn't looked at again for so long where too many came: it may have been ended for a time."""
 
 _LIMIT: Final = "stranger_requests_per_s_max"
 _KIND: Final = "stranger_requests"
@@ -27,9 +34,16 @@ class Strangers:
         self._monotonic_s = monotonic_s
         self._refused = refused
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._refused_at_s: OrderedDict[bytes, float] = OrderedDict()
 
-    def note(self, address: str | None) -> None:
-        """Count one that came without a valid credential."""
+    def note(self, address: str | None, credential: str = "") -> None:
+        """Count one that came without a valid credential. credential: what was refused, where that is known."""
+        if credential:
+            digest = _digest(credential)
+            self._refused_at_s[digest] = self._monotonic_s()
+            self._refused_at_s.move_to_end(digest)
+            if len(self._refused_at_s) > _CREDENTIALS_MAX:
+                self._refused_at_s.popitem(last=False)
         host = host_of(address)
         if host is None:
             return
@@ -43,6 +57,11 @@ class Strangers:
         """Whether an address is to wait."""
         host = host_of(address) if self._left else None
         return host is not None and self._left_of(host) < 1.0
+
+    def was_refused(self, credential: str) -> bool:
+        """Whether a credential was refused of late, such as one that looks good and was ended."""
+        at_s = self._refused_at_s.get(_digest(credential))
+        return at_s is not None and self._monotonic_s() - at_s < _REFUSED_KEPT_S
 
     def refusal(self) -> RateLimitedError:
         """What such an address is answered; it is counted."""
@@ -62,3 +81,7 @@ class Strangers:
     def _left_of(self, host: str) -> float:
         left, at_s = self._left.get(host, (self._rate.burst, self._monotonic_s()))
         return min(self._rate.burst, left + (self._monotonic_s() - at_s) * self._rate.per_s)
+
+
+def _digest(credential: str) -> bytes:
+    return hashlib.sha256(credential.encode("utf-8", "surrogatepass")).digest()

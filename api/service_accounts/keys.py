@@ -48,10 +48,13 @@ class KeyVerifier:
         return self._claims(given.key_id, found)
 
     def knows(self, text: str) -> bool:
-        """Whether the key was verified here of late; it may have ended since."""
+        """Whether the key was verified here of late and hasn't expired; it may have been revoked since."""
         given = api_keys.read(text)
         kept = None if given is None else self._kept.get(given.key_id)
         if given is None or kept is None or kept[1] is None:
+            return False
+        expires_at = kept[1].expires_at
+        if expires_at is not None and expires_at.timestamp() <= self._now_s():
             return False
         return hmac.compare_digest(kept[1].digest, given.digest)
 

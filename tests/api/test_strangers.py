@@ -8,9 +8,12 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from api.app import OPEN_ROUTES
+from api.bootstrap import OF_SECRETS
 from api.database_access import DatabaseAccess
 from api.rates import Rate
 from api.strangers import Strangers
+from domain.tenancy import Role
 from tests.hand_timer import HandTimer
 from tests.running import RunningApi, running_api
 
@@ -28,9 +31,10 @@ def guarded(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) 
 def test_address_waits_after_too_many_bad_credentials_and_known_ones_go_on(guarded: RunningApi) -> None:
     tenant = guarded.tenant("served")
     with guarded.client(tenant) as admin, httpx.Client(base_url=guarded.url, trust_env=False) as stranger:
-        path = f"/v1/service-accounts/{admin.post('/v1/service-accounts', json={'name': 'a', 'roles': ['analyst']}).json()['id']}"
-        keys = [admin.post(f"{path}/keys", json={"name": name}).json()["api_key"] for name in ("k", "l")]
-        known, new = ({"Authorization": f"Bearer {key}"} for key in keys)
+        account = admin.post("/v1/service-accounts", json={"name": "a", "roles": ["analyst"]}).json()["id"]
+        accounts = f"/v1/service-accounts/{account}"
+        made = [admin.post(f"{accounts}/keys", json={"name": name}).json() for name in ("k", "l")]
+        known, new = ({"Authorization": f"Bearer {one['api_key']}"} for one in made)
         assert stranger.get("/v1/packs", headers=known).status_code == 200
         signing_in = {"tenant": tenant, "login": "nobody", "password": "guessed guessed guessed"}
         answers = [stranger.get("/v1/packs", headers={"Authorization": "Bearer x"}) for _ in range(BURST - 1)]
@@ -44,7 +48,7 @@ def test_address_waits_after_too_many_bad_credentials_and_known_ones_go_on(guard
         )
         assert refused.headers["RateLimit-Policy"] == f'"stranger_requests";q={BURST};w={BURST * 1000}'
         assert int(refused.headers["Retry-After"]) == 1000
-        # A credential that nobody has shown here yet isn't looked at.
+        # Whether a key is good that nobody has shown here yet, only the database knows.
         for sent in ({"headers": new}, {}):
             assert stranger.get("/v1/packs", **sent).status_code == 429
         assert stranger.post("/v1/auth/token", json=signing_in).status_code == 429
@@ -57,8 +61,24 @@ def test_address_waits_after_too_many_bad_credentials_and_known_ones_go_on(guard
         assert stranger.get("/v1/packs", headers=known).status_code == 200
         assert admin.get("/v1/packs").status_code == 200
         assert stranger.get("/healthz").status_code == 200
+        # Signature and life of a token tell more: one that is new goes on, one that was ended does once.
+        fresh = {"Authorization": f"Bearer {guarded.token(tenant, Role.ANALYST)}"}
+        ended = {"Authorization": f"Bearer {guarded.token(tenant, Role.TECHNICIAN)}"}
+        assert [stranger.get("/v1/packs", headers=one).status_code for one in (fresh, ended)] == [200, 200]
+        admin.post("/v1/revocations", json={"subject": "development-technician"}).raise_for_status()
+        assert [stranger.get("/v1/packs", headers=ended).status_code for _ in range(3)] == [401, 429, 429]
+        assert stranger.get("/v1/packs", headers=fresh).status_code == 200
+        forged = {"Authorization": fresh["Authorization"][:-6] + "AAAAAA"}
+        assert stranger.get("/v1/packs", headers=forged).status_code == 429
+        # No credential speaks for another secret.
+        for path, secret in (("refresh", "refresh_token"), ("invitation", "invitation")):
+            guess = {secret: "guessed", "password": "guessed guessed guessed"}
+            assert stranger.post(f"/v1/auth/{path}", json=guess, headers=fresh).status_code == 429
+        assert all(path.startswith(OF_SECRETS) for path in OPEN_ROUTES)
+        assert admin.delete(f"{accounts}/keys/{made[0]['id']}").status_code == 204
+        assert [stranger.get("/v1/packs", headers=known).status_code for _ in range(3)] == [429] * 3
     counted = guarded.engine.metrics.text().decode()
-    assert 'bpm_refused_total{limit="stranger_requests_per_s_max"} 5.0' in counted
+    assert 'bpm_refused_total{limit="stranger_requests_per_s_max"} 13.0' in counted
 
 
 def test_bucket_fills_by_time_and_is_of_one_address() -> None:
