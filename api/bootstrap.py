@@ -356,6 +356,7 @@ def make_engine(settings: Settings, access: DatabaseAccess, timer: Timer | None 
         settings.live_connections_max,
         settings.live_tenant_connections_max,
         settings.live_waiting_connections_max,
+        settings.live_network_waiting_connections_max,
     )
     disk = DiskGuard(settings.data_dir.absolute(), mark_of(settings), settings.retry_after_s)
     metrics = Metrics(

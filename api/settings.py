@@ -652,6 +652,9 @@ class Settings(BaseSettings):
     live_waiting_connections_max: int = Field(
         1000, gt=0, description="sockets that wait for their first frame; the handshake is answered by 429"
     )
+    live_network_waiting_connections_max: int = Field(
+        200, gt=0, description="the same of those from one network, a /24 of IPv4 or a /48 of IPv6"
+    )
     live_frame_bytes_max: int = Field(
         65_536, gt=0, description="a message of a client; the socket is closed with 1009"
     )

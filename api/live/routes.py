@@ -17,9 +17,17 @@ from api.live.socket import ENDS, LiveSocket
 from api.live.stream import MEDIA_TYPE, EventStream, begin
 from api.live.watch import Standing
 from api.routing import Allowed, AllowedInFrame, answer, router
-from domain.errors import BusyError, ForbiddenError, RateLimitedError, UnauthenticatedError
+from domain.errors import (
+    BodyUnreadableError,
+    BpmError,
+    BusyError,
+    ForbiddenError,
+    InvalidRequestError,
+    RateLimitedError,
+    UnauthenticatedError,
+)
 from domain.policy import Action
-from domain.security import SecurityKind
+from domain.security import SecurityKind, prefix_of
 from domain.tenancy import Actor
 
 routes = router("live")
@@ -102,41 +110,66 @@ async def _serve(
     shape: type[Asked],
     frames_of: Callable[[LiveSocket, Standing, Asked], Frames],
 ) -> None:
+    address = _address(socket)
+    refusal = _refusal(socket, engine, address)
+    if refusal is not None:
+        await socket.send_denial_response(refusal)
+        return
     actor: Actor | None = None
-    if not service.is_welcome(engine, socket.headers):
-        _note(socket, engine, ForbiddenError("the origin isn't allowed"), None)
-        await socket.send_denial_response(Response(status_code=HTTP_FORBIDDEN))
-        return
-    address = None if socket.client is None else socket.client.host
-    if engine.strangers.came_too_often(address):
-        _note(socket, engine, engine.strangers.refusal(), None)
-        await socket.send_denial_response(Response(status_code=HTTP_BUSY, headers={"Retry-After": "1"}))
-        return
-    if engine.seats.strangers_wait:
-        await socket.send_denial_response(Response(status_code=HTTP_BUSY, headers={"Retry-After": "1"}))
-        return
     settings = engine.settings
-    await socket.accept()
-    live = LiveSocket(
-        socket, first_s_max=settings.live_first_frame_s_max, send_s_max=settings.live_send_s_max
-    )
-    try:
-        with engine.seats.waiting():
-            asked = await live.first(shape)
+    with contextlib.ExitStack() as place:
+        place.enter_context(engine.seats.waiting(prefix_of(address)))
+        await socket.accept()
+        live = LiveSocket(
+            socket, first_s_max=settings.live_first_frame_s_max, send_s_max=settings.live_send_s_max
+        )
+        try:
+            asked = await _first(socket, engine, live, shape)
             claims = await service.claims_of_ticket(engine, asked.ticket)
             actor = await engine.actor_of_claims(claims)
-        allowed.check(actor)
-        # As text: what a client sends may hold characters that the database takes in no other form.
-        frame = json.dumps(asked.model_dump(mode="json", exclude={"ticket"}, exclude_unset=True))
-        await engine.looks.note(actor, "GET", socket.url.path, live.request_id, address, frame)
-        with engine.seats.taken(actor.tenant_id), engine.watch.watching(claims, actor) as standing:
-            async with contextlib.aclosing(frames_of(live, standing, asked)) as frames:
-                await live.send_all(frames)
-    except WebSocketDisconnect:
-        pass
-    except ENDS as error:
-        _note(socket, engine, error, actor)
-        live.close(error)
+            place.close()
+            allowed.check(actor)
+            # As text: what a client sends may hold characters that the database takes in no other form.
+            frame = json.dumps(asked.model_dump(mode="json", exclude={"ticket"}, exclude_unset=True))
+            await engine.looks.note(actor, "GET", socket.url.path, live.request_id, address, frame)
+            with engine.seats.taken(actor.tenant_id), engine.watch.watching(claims, actor) as standing:
+                async with contextlib.aclosing(frames_of(live, standing, asked)) as frames:
+                    await live.send_all(frames)
+        except WebSocketDisconnect:
+            pass
+        except ENDS as error:
+            _note(socket, engine, error, actor)
+            live.close(error)
+
+
+def _refusal(socket: WebSocket, engine: Engine, address: str | None) -> Response | None:
+    """What a handshake is answered that opens no socket; it is noted."""
+    error: BpmError
+    if not service.is_welcome(engine, socket.headers):
+        error = ForbiddenError("the origin isn't allowed")
+    elif engine.strangers.came_too_often(address):
+        error = engine.strangers.refusal()
+    elif engine.seats.strangers_wait(prefix_of(address)):
+        error = BusyError("too many sockets wait for their first frame", retry_after_s=1)
+    else:
+        return None
+    _note(socket, engine, error, None)
+    if isinstance(error, ForbiddenError):
+        return Response(status_code=HTTP_FORBIDDEN)
+    return Response(status_code=HTTP_BUSY, headers={"Retry-After": "1"})
+
+
+async def _first(socket: WebSocket, engine: Engine, live: LiveSocket, shape: type[Asked]) -> Asked:
+    """A client's first frame; without one it is a stranger's socket. Raises what `LiveSocket.first` does."""
+    try:
+        return await live.first(shape)
+    except (WebSocketDisconnect, InvalidRequestError, BodyUnreadableError):
+        _note(socket, engine, UnauthenticatedError("no first frame came that has a ticket"), None)
+        raise
+
+
+def _address(socket: WebSocket) -> str | None:
+    return None if socket.client is None else socket.client.host
 
 
 _NOTED: Final = {
@@ -151,7 +184,7 @@ def _note(socket: WebSocket, engine: Engine, error: Exception, actor: Actor | No
     """Note what a socket was refused for, as it is with other requests."""
     for kind, noted in _NOTED.items():
         if isinstance(error, kind):
-            address = None if socket.client is None else socket.client.host
+            address = _address(socket)
             engine.security.note(noted, actor, address, socket.url.path)
             if noted is SecurityKind.BAD_CREDENTIAL and actor is None:
                 engine.strangers.note(address)

@@ -9,14 +9,19 @@ from domain.tenancy import TenantId
 
 
 class Seats:
-    """How many live connections there may be: of all, of one tenant, and of those who haven't said who they are."""
+    """How many live connections there may be: of all, of one tenant, and of those who haven't said who they are,
+    all and from one network.
+    """
 
-    def __init__(self, of_all_max: int, of_tenant_max: int, of_strangers_max: int) -> None:
+    def __init__(
+        self, of_all_max: int, of_tenant_max: int, of_strangers_max: int, of_network_max: int
+    ) -> None:
         self._of_all_max = of_all_max
         self._of_tenant_max = of_tenant_max
         self._of_strangers_max = of_strangers_max
         self._taken: Counter[TenantId] = Counter()
-        self._strangers = 0
+        self._of_network_max = of_network_max
+        self._strangers: Counter[str | None] = Counter()
 
     @property
     def taken_by_all(self) -> int:
@@ -36,16 +41,22 @@ class Seats:
             if self._taken[tenant] == 0:
                 del self._taken[tenant]
 
-    @property
-    def strangers_wait(self) -> bool:
-        """Whether no connection more may wait for its first frame."""
-        return self._strangers >= self._of_strangers_max
+    def strangers_wait(self, network: str | None) -> bool:
+        """Whether no connection more from a network may wait for its first frame.
+
+        None is what has no address, such as a local socket: only all together are limited.
+        """
+        if network is not None and self._strangers[network] >= self._of_network_max:
+            return True
+        return self._strangers.total() >= self._of_strangers_max
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self, network: str | None) -> Iterator[None]:
         """A place to wait for a first frame; ask `strangers_wait` before."""
-        self._strangers += 1
+        self._strangers[network] += 1
         try:
             yield
         finally:
-            self._strangers -= 1
+            self._strangers[network] -= 1
+            if self._strangers[network] == 0:
+                del self._strangers[network]

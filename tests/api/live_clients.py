@@ -20,12 +20,17 @@ class BareSocket:
     """A WebSocket that reads only when it is told to, and into little room."""
 
     def __init__(
-        self, url: str, path: str = "/v1/alerts/live", headers: dict[str, str] | None = None
+        self,
+        url: str,
+        path: str = "/v1/alerts/live",
+        headers: dict[str, str] | None = None,
+        source: str = "127.0.0.1",
     ) -> None:
         host, port = str(urlsplit(url).hostname), int(urlsplit(url).port or 0)
         self.connection = socket.socket()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW_BYTES)
         self.connection.settimeout(ANSWER_S_MAX)
+        self.connection.bind((source, 0))
         self.connection.connect((host, port))
         asked = {
             "Host": f"{host}:{port}",

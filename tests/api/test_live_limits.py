@@ -21,7 +21,7 @@ from api.database_access import DatabaseAccess, prepare_database
 from domain.tenancy import Role
 from tests.api.live_clients import BareSocket, close_code, masked
 from tests.api.test_live_alerts import Tenant, closed_with, event_of, received, tenant_of
-from tests.running import RunningApi, running_api
+from tests.running import RunningApi, running_api, until
 
 FRAME_BYTES_MAX = 4096
 WIDE = "\u20ac" * 4000
@@ -38,7 +38,8 @@ def hasty(empty_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFacto
         live_send_s_max=1.0,
         live_feed_events_max=50,
         live_frame_bytes_max=FRAME_BYTES_MAX,
-        live_waiting_connections_max=3,
+        live_waiting_connections_max=5,
+        live_network_waiting_connections_max=3,
         live_origins=["https://dashboard.example"],
     ) as api:
         yield api
@@ -213,15 +214,41 @@ def test_page_of_the_engine_itself_opens_one(tenant: Tenant) -> None:
     socket.close()
 
 
-def test_sockets_that_say_nothing_leave_room_again(tenant: Tenant) -> None:
-    silent = [BareSocket(tenant.api.url) for _ in range(3)]
-    assert [socket.status for socket in silent] == [101] * 3
-    refused = BareSocket(tenant.api.url)
-    assert (refused.status, b"retry-after: 1" in refused.head.lower()) == (429, True)
+def test_sockets_that_say_nothing_leave_room_again_and_count_as_strangers(tenant: Tenant) -> None:
+    rude, near, far, farthest = "127.5.0.1", "127.5.0.9", "127.5.1.1", "127.5.2.1"
+    silent = [BareSocket(tenant.api.url, source=source) for source in (rude, rude, near)]
+    refused = [BareSocket(tenant.api.url, source=source) for source in (rude, near)]
+    # One network has a part of the places alone.
+    first = masked(Opcode.TEXT, json.dumps({"ticket": ticket_of(tenant)}).encode())
+    welcome = BareSocket(tenant.api.url, source=far)
+    welcome.say(first)
+    assert b'"snapshot"' in welcome.connection.recv(65_536)
+    silent += [BareSocket(tenant.api.url, source=far) for _ in range(2)]
+    refused.append(BareSocket(tenant.api.url, source=farthest))
+    assert [socket.status for socket in silent] == [101] * 5
+    assert [(one.status, b"retry-after: 1" in one.head.lower()) for one in refused] == [(429, True)] * 3
+    silent.pop().close()
     for socket in silent:
         assert close_code(socket.rest()) == 4400
         socket.close()
-    refused.close()
+    for socket in (*refused, welcome):
+        socket.close()
+
+    def noted() -> dict[tuple[str, str], int]:
+        with psycopg.connect(tenant.api.access.admin) as connection:
+            rows = connection.execute(
+                "SELECT address_prefix, kind, sum(times) FROM bpm.platform_security_events"
+                " WHERE route = '/v1/alerts/live' AND address_prefix LIKE '127.5.%' GROUP BY 1, 2"
+            ).fetchall()
+        return {(network, kind): int(times) for network, kind, times in rows}
+
+    expected = {
+        ("127.5.0.0/24", "bad_credential"): 3,
+        ("127.5.0.0/24", "rate_limited"): 2,
+        ("127.5.1.0/24", "bad_credential"): 2,
+        ("127.5.2.0/24", "rate_limited"): 1,
+    }
+    until(lambda: noted() == expected)
     with tenant.socket() as welcome:
         assert received(welcome)["type"] == "snapshot"
 

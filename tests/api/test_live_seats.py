@@ -12,7 +12,7 @@ ONE, OTHER, THIRD = map(TenantId, (1, 2, 3))
 
 
 def test_tenant_has_its_seats_and_all_together_have_theirs() -> None:
-    seats = Seats(of_all_max=3, of_tenant_max=2, of_strangers_max=1)
+    seats = Seats(of_all_max=3, of_tenant_max=2, of_strangers_max=1, of_network_max=1)
     with ExitStack() as stack:
         for tenant in (ONE, ONE):
             stack.enter_context(seats.taken(tenant))

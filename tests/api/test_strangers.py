@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from socket import SHUT_WR
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.frames import Opcode
 from websockets.sync.client import connect
 
 from api.app import OPEN_ROUTES
@@ -14,8 +16,9 @@ from api.database_access import DatabaseAccess
 from api.rates import Rate
 from api.strangers import Strangers
 from domain.tenancy import Role
+from tests.api.live_clients import BareSocket, masked
 from tests.hand_timer import HandTimer
-from tests.running import RunningApi, running_api
+from tests.running import RunningApi, running_api, until
 
 BURST = 5
 
@@ -79,6 +82,25 @@ def test_address_waits_after_too_many_bad_credentials_and_known_ones_go_on(guard
         assert [stranger.get("/v1/packs", headers=known).status_code for _ in range(3)] == [429] * 3
     counted = guarded.engine.metrics.text().decode()
     assert 'bpm_refused_total{limit="stranger_requests_per_s_max"} 13.0' in counted
+
+
+def test_sockets_without_a_first_frame_count(guarded: RunningApi) -> None:
+    source = "127.5.3.1"
+    transport = httpx.HTTPTransport(local_address=source)
+    with httpx.Client(base_url=guarded.url, transport=transport) as stranger:
+        assert stranger.get("/v1/packs").status_code == 401
+        for said in (b"", b"no frame", masked(Opcode.TEXT, b"[]"), masked(Opcode.BINARY, b"{}")):
+            socket = BareSocket(guarded.url, source=source)
+            assert socket.status == 101
+            socket.say(said)
+            socket.connection.shutdown(SHUT_WR)
+            socket.rest()
+            socket.close()
+        until(lambda: guarded.engine.strangers.came_too_often(source))
+        assert stranger.get("/v1/packs").status_code == 429
+        refused = BareSocket(guarded.url, source=source)
+        assert refused.status == 429
+        refused.close()
 
 
 def test_bucket_fills_by_time_and_is_of_one_address() -> None:
