@@ -17,6 +17,12 @@ log = logging.getLogger(__name__)
 _TRY_AGAIN_S: Final = 5.0
 """Readings are read all the time, and a part is dropped between two requests."""
 
+_TRUST_PACE: Final = 2
+"""The trusted clock may go so many times as fast as the monotonic one: after the engine was down it catches up."""
+
+_BEHIND_MAX: Final = timedelta(days=1)
+"""So far behind the machine's clock the trusted one is worth a warning."""
+
 
 class ReadingsRetention:
     """Looks every `interval_s`, again and again, until its task is cancelled.
@@ -41,6 +47,9 @@ class ReadingsRetention:
         self._drop_after = timedelta(seconds=drop_after_s)
         self._interval_s = interval_s
         self._waits_for: str | None = None
+        self._trouble: str | None = None
+        self._trusted: tuple[datetime, int] | None = None
+        self._is_behind = False
 
     async def run(self) -> None:
         while True:
@@ -48,27 +57,60 @@ class ReadingsRetention:
             try:
                 if await self.look():
                     wait_s = 0
+                self._trouble = None
             except psycopg.errors.LockNotAvailable:
                 self._say("requests hold what is locked for it")
                 wait_s = min(_TRY_AGAIN_S, wait_s)
             except psycopg.Error as error:
-                log.warning("old readings can't be archived or dropped now: %s", error)
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    log.warning("old readings can't be archived or dropped now: %s", error)
             await asyncio.sleep(wait_s)
 
     async def look(self, before_commit: Callable[[], None] = lambda: None) -> bool:
         """Archive what is due, else drop the oldest part that is; whether anything was done.
 
-        Nothing is while a jump of the clock is unconfirmed, since ages can't be told. before_commit is called where
-        there is something. Raises psycopg.Error.
+        Nothing is while a jump of the clock is unconfirmed, since ages can't be told. A clock that was ahead when the
+        process started is not believed either: see `_trusted_now`. before_commit is called where there is something.
+        Raises psycopg.Error.
         """
         now = from_ms(self._clock.now_ms())
-        if self._keep is None or self._clock.jumped_by_ms is not None:
-            done = False
-        else:
-            done = await asyncio.to_thread(self._step, now, now - self._keep, before_commit)
+        done = False
+        if self._clock.jumped_by_ms is None:
+            now = await asyncio.to_thread(self._trusted_now, now)
+            if self._keep is not None:
+                done = await asyncio.to_thread(self._step, now, now - self._keep, before_commit)
         kept_since = await asyncio.to_thread(retention.archived_before, self._conninfo)
         self._metrics.set_readings_kept_since(0.0 if kept_since is None else kept_since.timestamp())
         return done
+
+    def _trusted_now(self, now: datetime) -> datetime:
+        """Now, but no later than what the installation knew before and twice the time that went by since.
+
+        It is kept in the database, so that neither a restart nor the number of processes makes it faster. Whoever
+        confirms the clock moves it on at once.
+        """
+        kept = retention.clock_trusted_until(self._conninfo)
+        monotonic_ms = self._clock.monotonic_ms()
+        if self._trusted is None or kept > self._farthest(self._trusted, monotonic_ms):
+            self._trusted = kept, monotonic_ms
+        trusted = min(now, self._farthest(self._trusted, monotonic_ms))
+        if trusted > kept:
+            retention.trust_clock(self._conninfo, trusted)
+        is_behind = now - trusted > _BEHIND_MAX
+        if is_behind and not self._is_behind and self._keep is not None:
+            log.warning(
+                "the clock says %s, and is trusted until %s: readings are archived and dropped by the latter, which"
+                " catches up; if the clock is right, `bpm clock confirm` is faster",
+                now.isoformat(),
+                trusted.isoformat(),
+            )
+        self._is_behind = is_behind
+        return trusted
+
+    @staticmethod
+    def _farthest(trusted: tuple[datetime, int], monotonic_ms: int) -> datetime:
+        return trusted[0] + timedelta(milliseconds=_TRUST_PACE * (monotonic_ms - trusted[1]))
 
     def _step(self, now: datetime, kept_since: datetime, before_commit: Callable[[], None]) -> bool:
         archived = retention.archive(self._conninfo, kept_since, now, before_commit)

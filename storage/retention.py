@@ -61,13 +61,27 @@ def archived_before(conninfo: str) -> datetime | None:
         return found
 
 
+def clock_trusted_until(conninfo: str) -> datetime:
+    """How far a clock is trusted for archiving, as all processes together know it."""
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        found: datetime = _one(connection, "clock_trusted_until")["clock_trusted_until"]
+        return found
+
+
+def trust_clock(conninfo: str, until: datetime) -> None:
+    """Let all processes know that a clock is trusted so far; never less than before."""
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        connection.execute(query("retention.trust_clock"), {"until": until})
+
+
 def archive(
     conninfo: str, kept_since: datetime, now: datetime, before_commit: Callable[[], None] = lambda: None
 ) -> datetime | None:
     """Archive the counted days that ended before `kept_since`; where archived days end now, None without a change.
 
     Nothing is done while another process does it. Waits for what is being committed; afterwards no reading of these
-    days is stored, corrected or deleted. The database refuses to archive any of its last 7 days.
+    days is stored, corrected or deleted. The database refuses to archive any of the last 7 days, by its own clock and
+    by `clock_trusted_until`.
     """
     with _turn(conninfo) as connection:
         if connection is None:

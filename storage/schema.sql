@@ -9,9 +9,10 @@ CREATE FUNCTION bpm.archive_readings(before timestamp with time zone, now timest
     SET "TimeZone" TO 'UTC'
     AS $$
 BEGIN
-    IF before IS NULL OR before <> date_trunc('day', before) OR before > clock_timestamp() - interval '7 days'
+    IF before IS NULL OR before <> date_trunc('day', before)
+        OR before > least(clock_timestamp(), (SELECT clock_trusted_until FROM installation)) - interval '7 days'
         OR NOT coalesce(before <= (SELECT min(counted_before) FROM window_marks), false) THEN
-        RAISE EXCEPTION 'readings before % can''t be archived: not a whole day, not 7 days old, or not counted', before
+        RAISE EXCEPTION 'readings before % can''t be archived: not a whole day, not 7 days old by a clock that is trusted, or not counted', before
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE;
@@ -876,6 +877,7 @@ CREATE TABLE bpm.installation (
     arrived_seq bigint DEFAULT 0 NOT NULL,
     hypertables boolean DEFAULT false NOT NULL,
     archived_at timestamp with time zone,
+    clock_trusted_until timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT installation_arrived_batch_no_check CHECK ((arrived_batch_no <= 0)),
     CONSTRAINT installation_arrived_seq_check CHECK ((arrived_seq <= 0)),
     CONSTRAINT installation_gap_s_max_check CHECK (((gap_s_max >= 1) AND (gap_s_max <= 900))),
@@ -902,6 +904,8 @@ COMMENT ON COLUMN bpm.installation.arrived_seq IS 'The same of the numbers in th
 COMMENT ON COLUMN bpm.installation.hypertables IS 'readings and quarters are hypertables, which the app reads through views in the schema bpm_tenant. Fixed when the database is made.';
 
 COMMENT ON COLUMN bpm.installation.archived_at IS 'When archived_before was last raised.';
+
+COMMENT ON COLUMN bpm.installation.clock_trusted_until IS 'What archives readings takes it to be no later than this. It moves at most twice as fast as monotonic clocks.';
 
 CREATE TABLE bpm.key_aliases (
     tenant_id integer NOT NULL,
@@ -2805,6 +2809,8 @@ GRANT SELECT ON TABLE bpm.installation TO bpm_app;
 GRANT SELECT,UPDATE ON TABLE bpm.installation TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.installation TO bpm_eraser;
 GRANT SELECT ON TABLE bpm.installation TO bpm_retention;
+
+GRANT UPDATE(clock_trusted_until) ON TABLE bpm.installation TO bpm_retention;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.key_aliases TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.key_aliases TO bpm_ingest;

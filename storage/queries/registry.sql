@@ -48,6 +48,7 @@ WHERE tenant_id = %(tenant_id)s AND id = %(id)s
 -- name: confirm_clock
 UPDATE installation SET
     clock_confirmed_at = clock_timestamp(),
+    clock_trusted_until = greatest(clock_trusted_until, clock_timestamp()),
     clock_confirmed_batch_no = (SELECT coalesce(max(last_batch_no), 0) FROM partitions)
 
 -- name: lock_tenants

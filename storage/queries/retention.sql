@@ -8,6 +8,12 @@ SELECT
     (SELECT min(counted_before) FROM window_marks) AS counted_before
 FROM installation
 
+-- name: clock_trusted_until
+SELECT clock_trusted_until FROM installation
+
+-- name: trust_clock
+UPDATE installation SET clock_trusted_until = %(until)s WHERE clock_trusted_until < %(until)s::timestamptz
+
 -- name: archive
 SELECT archive_readings(%(before)s::timestamptz, %(now)s::timestamptz)
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from api.settings import Settings
 from domain.clock import AnchoredClock, to_ms
 from storage.database import INGEST_ROLE, RETENTION_ROLE
 from storage.operation import overview
+from storage.registry import confirm_clock
 from tests.running import RunningApi, running_api, until
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -66,7 +68,10 @@ DROPPED_QUESTIONS: list[tuple[str, dict[str, Any]]] = [
 def api(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     """A running API in whose database these days have a partition each."""
     with psycopg.connect(database.admin) as connection:
-        connection.execute("UPDATE bpm.installation SET first_day = %s", (FIRST - timedelta(days=1),))
+        connection.execute(
+            "UPDATE bpm.installation SET first_day = %s, clock_trusted_until = %s",
+            (FIRST - timedelta(days=1), TODAY + timedelta(days=2)),
+        )
     with running_api(database, tmp_path_factory.mktemp("data"), count_wait_s=0.05) as running:
         yield running
 
@@ -203,6 +208,103 @@ def test_kept_answers_stay_and_dropped_days_are_named(api: RunningApi, client: h
     with psycopg.connect(api.access.as_role(INGEST_ROLE, Settings())) as connection:
         readings = overview(connection, now, 900)["readings"]
     assert (readings["archived_before"], readings["parts_dropped"]) == (KEPT, looks)
+
+
+class Machine:
+    """A machine whose wall clock is ahead, by days; it runs by its monotonic clock."""
+
+    def __init__(self, api: RunningApi, ahead_days: int, keep_days: int = KEEP_DAYS) -> None:
+        self.ahead, self.ran = timedelta(days=ahead_days), timedelta()
+        self._began = datetime.now(UTC)
+        self.clock = AnchoredClock(
+            lambda: to_ms(self._began + self.ran + self.ahead), lambda: self.ran // timedelta(milliseconds=1)
+        )
+        conninfo = api.access.as_role(RETENTION_ROLE, Settings())
+        self.retention = ReadingsRetention(conninfo, self.clock, api.engine.metrics, keep_days, 60, 0.02)
+
+    def look(self, times: int = 3) -> None:
+        """Look again and again, two minutes apart."""
+        for _ in range(times):
+            self.ran += timedelta(minutes=2)
+            asyncio.run(self.retention.look())
+
+
+def test_nothing_is_archived_by_a_clock_that_is_ahead_and_that_nothing_confirms(
+    own_database: DatabaseAccess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {"count_wait_s": 0.05, "readings_look_s": 3600}
+    with running_api(own_database, tmp_path, **given) as api, api.client(api.tenant("a")) as client:
+
+        def run(statement: str, *given: Any) -> None:
+            with psycopg.connect(api.access.admin, options="-c search_path=bpm") as connection:
+                connection.execute(statement.encode(), given)
+
+        def is_kept() -> bool:
+            line, readings = (
+                value(api, f"SELECT {asked}")
+                for asked in ("(SELECT archived_before FROM installation)", "(SELECT count(*) FROM readings)")
+            )
+            return bool(line == KEPT and readings == 2)
+
+        sent = [reading("P-1", TODAY - timedelta(days=days, minutes=-5), days) for days in (10, 9)]
+        assert send(client, sent, post(client, "imports", source="s")["id"])["accepted"] == 2
+        counted(api)
+        until(lambda: value(api, "SELECT applied_batch_no = last_batch_no FROM partitions"))
+        # As by a clock that is ahead: it holds back nothing.
+        run("UPDATE window_marks SET counted_before = %s", TODAY + timedelta(days=500))
+        run("UPDATE installation SET clock_trusted_until = clock_timestamp()")
+        Machine(api, 0).look()
+        assert is_kept()
+        for ahead_days, keep_days in ((2, KEEP_DAYS), (389, KEEP_DAYS + 387), (500, KEEP_DAYS)):
+            # Ahead from its start, and again after a restart.
+            for _ in range(2):
+                Machine(api, ahead_days, keep_days).look()
+                assert is_kept()
+        said = [one for one in caplog.records if "is trusted until" in one.getMessage()]
+        assert len(said) == 6, "each process says it once"
+        running = Machine(api, 0)
+        running.look()
+        running.ahead = timedelta(days=2)
+        running.look()
+        assert running.clock.jumped_by_ms is not None
+        assert is_kept()
+
+        # What it is trusted for goes on by time that goes by, at twice its pace at most, over all processes.
+        run("UPDATE installation SET clock_trusted_until = %s", TODAY - timedelta(days=1))
+        down = [Machine(api, 0) for _ in range(3)]
+        for machine in down:
+            machine.ran += timedelta(seconds=1)
+            machine.look(1)
+        trusted = value(api, "SELECT clock_trusted_until FROM installation")
+        assert trusted == TODAY - timedelta(days=1), (
+            "nobody knows how long they have run before the first look"
+        )
+        for _ in range(15):
+            for machine in down:
+                machine.look(1)
+        caught_up = value(api, "SELECT clock_trusted_until FROM installation") - trusted
+        assert caught_up == timedelta(hours=1)
+
+        # A clock that is confirmed is trusted at once, so far as the database's own goes.
+        confirm_clock(api.access.as_role(INGEST_ROLE, Settings()))
+        assert value(api, "SELECT clock_trusted_until FROM installation") > TODAY
+        Machine(api, 2).look()
+        assert is_kept()
+        caplog.clear()
+        with psycopg.connect(api.access.admin, autocommit=True) as admin:
+            admin.execute("REVOKE UPDATE (clock_trusted_until) ON bpm.installation FROM bpm_retention")
+
+        async def several_looks() -> None:
+            machine = Machine(api, 2)
+            task = asyncio.create_task(machine.retention.run())
+            for _ in range(20):
+                await asyncio.sleep(0.05)
+                machine.ran += timedelta(minutes=1)
+            task.cancel()
+
+        asyncio.run(several_looks())
+        warned = [one for one in caplog.records if "can't be archived" in one.getMessage()]
+        assert len(warned) == 1, "the same trouble is said once"
 
 
 def test_a_day_shorter_than_readings_may_be_late_is_refused() -> None:
