@@ -5,7 +5,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import iter_route_contexts
 
 from api.app import OPEN_ROUTES, described_app, require_actions
-from api.routing import Allowed, AllowedInFrame, router
+from api.routing import Allowed, AllowedInFrame, AllowedOnPlatform, router
 from domain.policy import Action
 
 
@@ -35,7 +35,7 @@ def test_only_listed_routes_are_open_and_each_has_its_reason() -> None:
         route.path: [
             needed
             for needed in route.dependant.dependencies
-            if isinstance(needed.call, Allowed | AllowedInFrame)
+            if isinstance(needed.call, Allowed | AllowedInFrame | AllowedOnPlatform)
         ]
         for route in iter_route_contexts(described_app().routes)
         if (route.path or "").startswith("/v1")

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 
 import psycopg
@@ -24,14 +25,15 @@ from tests.running import RunningApi, running_api
 PER_S, BURST, LEASE_S, SECONDS, PROCESSES = 200.0, 300.0, 0.25, 2.0, 2
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tenant_id(database: DatabaseAccess) -> TenantId:
-    create_tenant(database.as_role(INGEST_ROLE, Settings()), "rated", register_unknown_packs=True)
+    """A tenant of the test's own: what others have spent would be missing in its bucket."""
+    name = f"rated-{uuid.uuid4().hex[:12]}"
+    create_tenant(database.as_role(INGEST_ROLE, Settings()), name, register_unknown_packs=True)
     with psycopg.connect(database.admin) as connection:
-        (number,) = connection.execute(
-            "SELECT tenant_id FROM bpm.tenants WHERE name = 'rated'"
-        ).fetchone() or (0,)
-    return TenantId(number)
+        row = connection.execute("SELECT tenant_id FROM bpm.tenants WHERE name = %s", (name,)).fetchone()
+    assert row is not None
+    return TenantId(row[0])
 
 
 def test_two_processes_together_spend_no_more_than_the_rate(
