@@ -1,7 +1,7 @@
 """The audit log: read by auditors, and old entries dropped."""
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 from psycopg.rows import DictRow
@@ -36,13 +36,14 @@ async def page(
     return _ENTRIES.page(await transaction.rows("audit.list", asked), limit, "id")
 
 
-async def drop(conninfo: str, before: datetime, limit: int) -> int:
-    """How many entries from before a moment were dropped, at most `limit` at once. Each tenant's log says so.
+async def drop(conninfo: str, now: datetime, keep: timedelta, limit: int) -> int:
+    """How many entries older than `keep` were dropped, at most `limit` at once. Each tenant's log says so.
 
-    conninfo: of the retention role. The database refuses to drop any of the last 90 days.
+    conninfo: of the retention role. now: believed as far as the installation trusts a clock. The database refuses to
+    drop any of the last 90 days.
     """
     async with await psycopg.AsyncConnection.connect(conninfo) as connection:
         row = await (
-            await connection.execute(query("audit.drop"), {"before": before, "limit": limit})
+            await connection.execute(query("audit.drop"), {"now": now, "keep": keep, "limit": limit})
         ).fetchone()
     return 0 if row is None else int(row[0])

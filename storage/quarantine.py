@@ -172,11 +172,12 @@ class Dropped:
 
 
 async def sweep(connection: psycopg.AsyncConnection[DictRow], now: datetime, limits: SweepLimits) -> Dropped:
-    """What one pass over all tenants dropped; ask again while it drops as many as it may."""
-    before = now - timedelta(days=limits.days_max)
-    aged = await connection.execute(
-        query("quarantine.drop_aged"), {"before": before, "limit": limits.drop_max}
-    )
+    """What one pass over all tenants dropped; ask again while it drops as many as it may.
+
+    now: believed as far as the installation trusts a clock.
+    """
+    asked = {"now": now, "keep": timedelta(days=limits.days_max), "limit": limits.drop_max}
+    aged = await connection.execute(query("quarantine.drop_aged"), asked)
     over = await connection.execute(
         query("quarantine.drop_over"), {"items_max": limits.items_max, "limit": limits.drop_max}
     )

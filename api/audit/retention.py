@@ -41,5 +41,5 @@ class AuditRetention:
         now_ms = self._clock.now_ms()
         if self._days_min is None or self._clock.jumped_by_ms is not None:
             return 0
-        before = from_ms(now_ms) - timedelta(days=self._days_min)
-        return await audit.drop(self._conninfo, before, self._entries_max)
+        keep = timedelta(days=self._days_min)
+        return await audit.drop(self._conninfo, from_ms(now_ms), keep, self._entries_max)

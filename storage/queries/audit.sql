@@ -16,15 +16,19 @@ WHERE tenant_id = %(tenant_id)s
 ORDER BY id DESC LIMIT %(limit)s
 
 -- name: drop
--- Entries from before a moment, some of them, and of each tenant an entry that says so.
-WITH dropped AS (
-    DELETE FROM audit_log WHERE ctid = ANY(ARRAY(SELECT ctid FROM audit_log WHERE at < %(before)s LIMIT %(limit)s))
+-- Entries that were kept for so long, some of them, and of each tenant an entry that says so. No clock that is ahead of
+-- the one that is trusted makes them older.
+WITH bound AS (
+    SELECT least(%(now)s::timestamptz, clock_trusted_until) - %(keep)s::interval AS before FROM installation
+), dropped AS (
+    DELETE FROM audit_log
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM audit_log WHERE at < (SELECT before FROM bound) LIMIT %(limit)s))
     RETURNING tenant_id
 ), noted AS (
     INSERT INTO audit_log (tenant_id, subject, action, resource, resource_id, after, request_id)
     SELECT
         tenant_id, 'engine', 'audit.dropped', 'audit', 'retention',
-        jsonb_build_object('entries', count(*), 'before', %(before)s::timestamptz), ''
+        jsonb_build_object('entries', count(*), 'before', (SELECT before FROM bound)), ''
     FROM dropped GROUP BY tenant_id
 )
 SELECT count(*) AS dropped FROM dropped

@@ -68,12 +68,15 @@ UPDATE quarantine SET redrives = redrives + 1 WHERE tenant_id = %(tenant_id)s AN
 )
 
 -- name: drop_aged
--- Rows that the writer holds are passed over: it never waits for this, nor this for it.
-WITH oldest AS (
+-- Rows that the writer holds are passed over: it never waits for this, nor this for it. No clock that is ahead of the one
+-- that is trusted makes them older.
+WITH bound AS (
+    SELECT least(%(now)s::timestamptz, clock_trusted_until) - %(keep)s::interval AS before FROM installation
+), oldest AS (
     SELECT found.tenant_id, found.id
-    FROM tenants CROSS JOIN LATERAL (
+    FROM bound CROSS JOIN tenants CROSS JOIN LATERAL (
         SELECT tenant_id, id FROM quarantine
-        WHERE quarantine.tenant_id = tenants.tenant_id AND last_at < %(before)s
+        WHERE quarantine.tenant_id = tenants.tenant_id AND last_at < bound.before
         ORDER BY last_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS found
     LIMIT %(limit)s

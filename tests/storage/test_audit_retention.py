@@ -20,6 +20,7 @@ from storage.database import INGEST_ROLE, RETENTION_ROLE
 from storage.tenants import create as create_tenant
 
 NOW = datetime.now(UTC)
+MS_PER_DAY = 86_400_000
 AGES_DAYS = (0, 10, 89, 91, 200, 400)
 SOUNDS_SECRET = re.compile(
     r"secret|passw|token|salt|hash|(^|_)keys?($|_)|code|seed|credential|signature|digest"
@@ -54,8 +55,13 @@ def ages(connection: psycopg.Connection) -> list[int]:
     return sorted(age for (age,) in found)
 
 
-def retention(database: DatabaseAccess, days_min: int | None, entries_max: int = 100) -> AuditRetention:
-    clock = AnchoredClock(wall_ms, wall_ms, 60_000)
+def retention(
+    database: DatabaseAccess, days_min: int | None, entries_max: int = 100, ahead_days: int = 0
+) -> AuditRetention:
+    def now_ms() -> int:
+        return wall_ms() + ahead_days * MS_PER_DAY
+
+    clock = AnchoredClock(now_ms, now_ms, 60_000)
     return AuditRetention(
         database.as_role(RETENTION_ROLE, Settings()), clock, days_min, entries_max, interval_s=60
     )
@@ -77,6 +83,13 @@ def test_one_look_drops_no_more_than_it_may(database: DatabaseAccess, entries: p
     assert [asyncio.run(retention(database, 150, entries_max=3).look()) for _ in range(3)] == [3, 1, 0]
 
 
+def test_a_clock_that_is_ahead_makes_no_entry_older(
+    database: DatabaseAccess, entries: psycopg.Connection
+) -> None:
+    assert asyncio.run(retention(database, 300, ahead_days=250).look()) == 2
+    assert ages(entries) == [0, 10, 89, 91, 200]
+
+
 def test_all_entries_are_kept_without_the_setting(
     database: DatabaseAccess, entries: psycopg.Connection
 ) -> None:
@@ -89,7 +102,7 @@ def test_database_keeps_the_last_90_days_whatever_is_asked(
 ) -> None:
     conninfo = database.as_role(RETENTION_ROLE, Settings())
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
-        asyncio.run(audit.drop(conninfo, NOW - timedelta(days=50), 100))
+        asyncio.run(audit.drop(conninfo, NOW, timedelta(days=50), 100))
     assert ages(entries) == list(AGES_DAYS)
 
 
