@@ -193,6 +193,9 @@ class WorkerProcess:
                 await asyncio.to_thread(self._reports.write, reports)
             except (BpmError, psycopg.Error) as error:
                 log.warning("what this worker has to say can't be written now: %s", type(error).__name__)
+            except Exception:
+                # A worker that says nothing any more would look as if it were gone.
+                log.exception("what this worker has to say could not be made")
 
     def _report(self, worker: PartitionWorker) -> Report:
         now_ms = self._clock.now_ms()

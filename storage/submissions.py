@@ -68,6 +68,12 @@ class Submissions:
             cursor = await connection.execute(query("submissions.positions"))
             return {row["partition_no"]: row["next"] for row in await cursor.fetchall()}
 
+    async def log(self) -> str:
+        """The topic in which positions count, as name/id."""
+        async with self._pool.connection() as connection:
+            found = await (await connection.execute(query("submissions.log"))).fetchone()
+        return "" if found is None else str(found["topic"])
+
     async def listening(self) -> psycopg.AsyncConnection[DictRow]:
         """A connection on which notifications of commits arrive."""
         connection = await psycopg.AsyncConnection.connect(

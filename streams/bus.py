@@ -1,8 +1,9 @@
 """The runner of an API process whose readings go through a topic: it sends them, and waits for their receipts."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
@@ -39,6 +40,8 @@ _REQUEST_BYTES: Final = 1 << 22
 _LINGER_MS: Final = 2
 _RETRY_S: Final = 0.5
 _POLL_S: Final = 0.25
+_LOOK_S: Final = 10.0
+"""Between looks whether the topic is still the one in which positions count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +112,19 @@ class Bus:
         self._bytes = 0
         self._readings = 0
         self._producer: AIOKafkaProducer | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
     async def start(self) -> None:
         """Begin to reach the topic and to follow its partitions."""
-        self._task = asyncio.create_task(self._run())
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._watch())]
 
     async def stop(self) -> None:
         """Send what is on its way, and end."""
         self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._producer is not None:
             await self._producer.stop()
 
@@ -168,6 +171,7 @@ class Bus:
         try:
             # Of a large body both take longer than the event loop may stand still.
             cuts, messages = await asyncio.to_thread(self._messages, batch)
+            self._require_pace({one.partition_no for one in cuts})
             deadline = asyncio.get_running_loop().time() + self._limits.receipt_wait_s
             last = await self._send_all(batch, cuts, messages, deadline)
         finally:
@@ -267,7 +271,11 @@ class Bus:
                 limit=limits.queue_bytes_max,
                 retry_after_s=limits.retry_after_s,
             )
-        behind = self.behind_messages()
+
+    def _require_pace(self, numbers: Iterable[int]) -> None:
+        """That the partitions of a batch aren't too far behind; others, one that isn't worked on say, don't matter."""
+        limits = self._limits
+        behind = max(map(self._behind, numbers), default=0)
         if behind > limits.behind_messages_max:
             raise BusyError(
                 f"{behind} messages of a partition wait already",
@@ -275,10 +283,12 @@ class Bus:
                 retry_after_s=limits.retry_after_s,
             )
 
+    def _behind(self, number: int) -> int:
+        return self._sent.get(number, 0) - self._positions.committed.get(number, 0)
+
     def behind_messages(self) -> int:
         """Messages that wait in the partition that is furthest behind, of those that this process has sent."""
-        committed = self._positions.committed
-        return max((sent - committed.get(number, 0) for number, sent in self._sent.items()), default=0)
+        return max(map(self._behind, self._sent), default=0)
 
     def _unavailable(self, why: str) -> UnavailableError:
         return UnavailableError(why, retry_after_s=self._limits.retry_after_s)
@@ -299,7 +309,33 @@ class Bus:
                 self.trouble = trouble
                 await asyncio.sleep(_RETRY_S)
 
+    async def _watch(self) -> None:
+        """Let go of a topic that was made anew, or isn't the one any more in which positions count."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            producer = self._producer
+            if producer is None:
+                continue
+            try:
+                await self._require_same()
+            except KafkaRefusedError as error:
+                log.warning("the topic is let go of: %s", error.detail)
+                self.trouble = error.detail
+                self._producer = None
+                self._sent.clear()
+                with contextlib.suppress(KafkaError, TimeoutError):
+                    await producer.stop()
+            except Exception as error:  # noqa: BLE001 - whether they can be reached is seen by who uses them
+                log.info("whether the topic is the same can't be told now: %s", type(error).__name__)
+
+    async def _require_same(self) -> None:
+        if await self._store.log() != self._log:
+            raise KafkaRefusedError("readings come from another topic now")
+        await asyncio.to_thread(require_log, self._bootstrap, self._log)
+
     async def _connect(self) -> None:
+        self._log = await self._store.log()
+        self._topic = self._log.partition("/")[0]
         await asyncio.to_thread(require_log, self._bootstrap, self._log)
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
@@ -320,7 +356,7 @@ class Bus:
     async def _follow(self) -> None:
         """Look where the partitions are at every commit, and every now and then in any case."""
         async with await self._store.listening() as connection:
-            while True:
+            while self._producer is not None:
                 self._positions.move(await self._store.positions())
                 self.trouble = None
                 async for _ in connection.notifies(timeout=_POLL_S, stop_after=1):

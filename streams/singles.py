@@ -93,7 +93,7 @@ class Singles:
         for single, found in zip(singles, read, strict=True):
             if isinstance(found, BpmError):
                 await self._aside(partition, single, found)
-            elif not single.tenant:
+            elif not single.tenant or not single.tenant.isprintable():
                 await self._aside(partition, single, _nameless())
             else:
                 one = Readable(single.position, single.value, found)

@@ -20,6 +20,9 @@ SELECT subject, arrived_at FROM submissions WHERE tenant_id = %(tenant_id)s AND 
 -- name: positions
 SELECT partition_no, next FROM partitions
 
+-- name: log
+SELECT topic FROM installation
+
 -- name: forget
 -- Batches that were sent long ago: their receipts stand by themselves.
 DELETE FROM submissions WHERE arrived_at < %(before)s

@@ -2,16 +2,43 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from api.database_access import DatabaseAccess
+from streams.topic_admin import log_ends
 from tests.kafka.sending import committed, reading
 from tests.kafka.workers import Worker, adopt_new_topic, working
-from tests.running import running_api
+from tests.running import running_api, until
 
 pytestmark = pytest.mark.needs_kafka
 
 PACKS = [f"P-{number}" for number in range(4)]
+
+
+def test_an_api_that_runs_on_sends_into_the_new_topic(
+    own_database: DatabaseAccess, kafka: str, tmp_path: Path
+) -> None:
+    adopt_new_topic(own_database, kafka, 2)
+    with (
+        running_api(
+            own_database, tmp_path / "api", kafka=kafka, behind_messages_max=5, receipt_wait_s=0.2
+        ) as api,
+        api.client(api.tenant("acme")) as client,
+    ):
+
+        def sent(second: int) -> httpx.Response:
+            return client.post("/v1/telemetry", json=[reading(pack, 350.0, 60 - second) for pack in PACKS])
+
+        with working(Worker(own_database, kafka, tmp_path / "before")):
+            for second in range(6):
+                assert committed(client, sent(second).json()["id"])["accepted"] == len(PACKS)
+        topic = adopt_new_topic(own_database, kafka, 2, anew=True)
+        # It looks now and then; what it sends until then nobody reads any more.
+        until(lambda: sent(6).status_code == 202 and any(log_ends(kafka, topic, 2).values()))
+        with working(Worker(own_database, kafka, tmp_path / "after")):
+            # The process has sent more into the old topic than the new one has.
+            assert committed(client, sent(7).json()["id"])["accepted"] == len(PACKS)
 
 
 def test_readings_go_on_in_a_new_topic(own_database: DatabaseAccess, kafka: str, tmp_path: Path) -> None:
