@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from api.delivering.messages import message_of
 from storage.following import Connection, follow_alerts
@@ -35,10 +36,8 @@ class AlertPublisher:
 
     async def run(self) -> None:
         """Look again and again, until the task is cancelled."""
-        # Whatever it is: nobody else publishes them, and what can't be now, as of a tenant that is being erased, may be
-        # at the next look.
         await follow_alerts(
-            self._conninfo, self._poll_s, "alerts can't be published", self._look, (Exception,)
+            self._conninfo, self._poll_s, "alerts can't be published", self._look, (KafkaError, TimeoutError)
         )
 
     async def _look(self, connection: Connection) -> None:

@@ -26,10 +26,11 @@ async def follow_alerts(
 ) -> None:
     """Look when it is notified, and every `poll_s` in any case, until the task is cancelled.
 
-    what: said in the log when that can't be done now. look: gets a connection of its own. passing: errors after which
-    it is tried again, besides those of the database.
+    what: said in the log when that can't be done now. look: gets a connection of its own. passing: errors that are
+    expected, besides those of the database. Whatever else it raises is told in full, and it is tried again too: nobody
+    else would look.
     """
-    tried_again: tuple[type[Exception], ...] = (psycopg.Error, PoolTimeout, OSError, *passing)
+    expected: tuple[type[Exception], ...] = (psycopg.Error, PoolTimeout, OSError, *passing)
     while True:
         try:
             async with await psycopg.AsyncConnection.connect(
@@ -41,6 +42,8 @@ async def follow_alerts(
                     await look(connection)
                     async for _ in connection.notifies(timeout=poll_s, stop_after=1):
                         pass
-        except tried_again as error:
+        except expected as error:
             log.warning("%s now: %s", what, type(error).__name__)
-            await asyncio.sleep(poll_s)
+        except Exception:
+            log.exception("%s now", what)
+        await asyncio.sleep(poll_s)

@@ -1,6 +1,6 @@
 """Where the readings of an installation come from, and over how many partitions its packs are spread."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -33,11 +33,19 @@ def positions(conninfo: str) -> dict[int, int]:
     return dict(rows)
 
 
-def adopt(conninfo: str, topic: str, first: Mapping[int, int], *, anew: bool = False) -> bool:
+def adopt(
+    conninfo: str,
+    topic: str,
+    first: Mapping[int, int],
+    *,
+    anew: bool = False,
+    require_read: Callable[[str], None] = lambda _: None,
+) -> bool:
     """Let readings come from a topic from now on; whether that is new. There is no way back.
 
     first: the first position that the topic has in each of its partitions. Whoever wrote before is fenced off.
-    anew: also when they come from another topic, with as many partitions: nothing more comes from that.
+    anew: also when they come from another topic, with as many partitions: nothing more comes from that. require_read:
+    raises when that has what isn't committed; it looks while nobody is told that something is safe in it.
     Raises DatabaseRefusedError when they come from another topic, or over another number of partitions.
     """
     with (
@@ -59,6 +67,8 @@ def adopt(conninfo: str, topic: str, first: Mapping[int, int], *, anew: bool = F
                     " when that one is lost, run `bpm migrate --adopt-new-topic`"
                 )
         connection.execute(query("layout.lock_partitions"))
+        if now["topic"] is not None:
+            require_read(now["topic"])
         connection.execute(query("layout.begin"))
         numbers = sorted(first)
         connection.execute(

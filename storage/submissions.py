@@ -68,11 +68,15 @@ class Submissions:
             cursor = await connection.execute(query("submissions.positions"))
             return {row["partition_no"]: row["next"] for row in await cursor.fetchall()}
 
-    async def log(self) -> str:
-        """The topic in which positions count, as name/id."""
+    async def log(self, *, held: bool = False) -> str:
+        """The topic in which positions count, as name/id.
+
+        held: not while another one is being adopted, so that what is in this one by now is seen by who adopts later.
+        """
+        name = "submissions.log_held" if held else "submissions.log"
         async with self._pool.connection() as connection:
-            found = await (await connection.execute(query("submissions.log"))).fetchone()
-        return "" if found is None else str(found["topic"])
+            (row,) = await (await connection.execute(query(name))).fetchall()
+        return str(row["topic"])
 
     async def listening(self) -> psycopg.AsyncConnection[DictRow]:
         """A connection on which notifications of commits arrive."""

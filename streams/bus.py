@@ -1,7 +1,6 @@
 """The runner of an API process whose readings go through a topic: it sends them, and waits for their receipts."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
@@ -168,6 +167,7 @@ class Bus:
                 return entered.receipt
         self._bytes += batch.body_bytes
         self._readings += batch.received
+        into = self._log
         try:
             # Of a large body both take longer than the event loop may stand still.
             cuts, messages = await asyncio.to_thread(self._messages, batch)
@@ -177,7 +177,7 @@ class Bus:
         finally:
             self._bytes -= batch.body_bytes
             self._readings -= batch.received
-        return await self._receipt(batch, last, deadline)
+        return await self._receipt(batch, last, deadline, into)
 
     def _messages(self, batch: IncomingBatch) -> tuple[list[Cut], list[bytes]]:
         limits = CutLimits(self._limits.message_readings_max, self._limits.message_raw_bytes_max)
@@ -217,17 +217,20 @@ class Bus:
         return last
 
     async def _send(self, number: int, message: bytes) -> int:
-        if self._producer is None:
+        producer = self._producer
+        if producer is None:
             raise self._unavailable("the topic can't be reached")
         async with asyncio.timeout(self._limits.ack_s_max):
-            sent = await self._producer.send_and_wait(
+            sent = await producer.send_and_wait(
                 self._topic,
                 message,
                 partition=number,
                 headers=[version_header(READINGS)],
             )
         offset: int = sent.offset
-        self._sent[number] = max(self._sent.get(number, 0), offset + 1)
+        # What was on its way into a topic that was let go of meanwhile says nothing about the next.
+        if producer is self._producer:
+            self._sent[number] = max(self._sent.get(number, 0), offset + 1)
         return offset
 
     async def _passed(self, number: int, offset: int, deadline: float) -> bool:
@@ -239,8 +242,13 @@ class Bus:
             return False
         return True
 
-    async def _receipt(self, batch: IncomingBatch, last: dict[int, int], deadline: float) -> Receipt:
-        """The receipt once all parts are committed, or a pending one at the deadline."""
+    async def _receipt(
+        self, batch: IncomingBatch, last: dict[int, int], deadline: float, into: str
+    ) -> Receipt:
+        """The receipt once all parts are committed, or a pending one at the deadline.
+
+        into: the topic that has them. Nobody reads it any more when another one was adopted meanwhile.
+        """
         for number, offset in last.items():
             if not await self._passed(number, offset, deadline):
                 break
@@ -248,6 +256,8 @@ class Bus:
             receipt = await self._of_store(self._store.receipt(batch.tenant_id, batch.id))
             if receipt is not None:
                 return receipt
+        if await self._of_store(self._store.log(held=True)) != into:
+            raise self._unavailable("readings come from another topic now: ask again")
         if batch.body_hash is None:
             await self._of_store(self._store.enter(batch))
         return pending_receipt(batch.id, batch.received, batch.ignored_keys)
@@ -313,20 +323,25 @@ class Bus:
         """Let go of a topic that was made anew, or isn't the one any more in which positions count."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            producer = self._producer
-            if producer is None:
-                continue
             try:
-                await self._require_same()
+                if self._producer is not None:
+                    await self._require_same()
             except KafkaRefusedError as error:
                 log.warning("the topic is let go of: %s", error.detail)
-                self.trouble = error.detail
-                self._producer = None
-                self._sent.clear()
-                with contextlib.suppress(KafkaError, TimeoutError):
-                    await producer.stop()
+                await self._let_go(error.detail)
             except Exception as error:  # noqa: BLE001 - whether they can be reached is seen by who uses them
                 log.info("whether the topic is the same can't be told now: %s", type(error).__name__)
+
+    async def _let_go(self, why: str) -> None:
+        """Send nothing more into the topic, and forget what was sent; `_run` looks for the one of now."""
+        producer, self._producer = self._producer, None
+        self.trouble = why
+        self._sent.clear()
+        if producer is not None:
+            try:
+                await producer.stop()
+            except Exception as error:  # noqa: BLE001 - its topic may be gone
+                log.info("what was on its way into it was given up: %s", type(error).__name__)
 
     async def _require_same(self) -> None:
         if await self._store.log() != self._log:
@@ -356,8 +371,11 @@ class Bus:
     async def _follow(self) -> None:
         """Look where the partitions are at every commit, and every now and then in any case."""
         async with await self._store.listening() as connection:
-            while self._producer is not None:
-                self._positions.move(await self._store.positions())
+            while True:
+                positions = await self._store.positions()
+                if self._producer is None:
+                    return
+                self._positions.move(positions)
                 self.trouble = None
                 async for _ in connection.notifies(timeout=_POLL_S, stop_after=1):
                     pass

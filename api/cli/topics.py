@@ -1,11 +1,13 @@
 """What `bpm migrate` does at a Kafka cluster: creates topics that are missing, and tells how the others differ."""
 
+from functools import partial
+
 from api.cli.context import Exit, console
 from api.database_access import DatabaseAccess
 from api.settings import Settings
 from api.topic import bootstrap_of
 from domain.errors import KafkaRefusedError
-from storage.layout import adopt, layout, positions
+from storage.layout import adopt, positions
 from streams.topic_admin import TopicSizes, create_topics, readings_origin, unread
 
 
@@ -31,9 +33,8 @@ def migrate_topics(settings: Settings, access: DatabaseAccess, *, anew: bool = F
     if any(drift.refuses for drift in seen.drifts):
         return Exit.REFUSED
     origin = readings_origin(brokers, settings.kafka_prefix)
-    if anew:
-        _require_read(brokers, access)
-    if adopt(access.admin, origin.topic, origin.first, anew=anew):
+    require_read = partial(_require_read, brokers, access)
+    if adopt(access.admin, origin.topic, origin.first, anew=anew, require_read=require_read):
         console.print(f"Readings come from {origin.topic} from now on, over {len(origin.first)} partitions.")
     if not seen.drifts and not seen.missing:
         console.print("The topics are as they should be.")
@@ -41,11 +42,10 @@ def migrate_topics(settings: Settings, access: DatabaseAccess, *, anew: bool = F
     return Exit.FAILED
 
 
-def _require_read(brokers: str, access: DatabaseAccess) -> None:
+def _require_read(brokers: str, access: DatabaseAccess, topic: str) -> None:
     """Raises KafkaRefusedError when the topic of now is there, with messages that aren't committed."""
-    now = layout(access.admin)
-    if now.topic is not None and (count := unread(brokers, now.topic, positions(access.admin))):
+    if count := unread(brokers, topic, positions(access.admin)):
         raise KafkaRefusedError(
-            f"the topic {now.topic} is there, with {count} messages that are not committed:"
+            f"the topic {topic} is there, with {count} messages that are not committed:"
             " let workers commit them first"
         )

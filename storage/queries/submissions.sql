@@ -23,6 +23,10 @@ SELECT partition_no, next FROM partitions
 -- name: log
 SELECT topic FROM installation
 
+-- name: log_held
+-- Whoever lets readings come from another topic waits, and then finds what is in this one.
+SELECT topic FROM installation FOR SHARE
+
 -- name: forget
 -- Batches that were sent long ago: their receipts stand by themselves.
 DELETE FROM submissions WHERE arrived_at < %(before)s
