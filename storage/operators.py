@@ -8,14 +8,12 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.errors import ConflictError, NotFoundError
-from domain.operators import Doer, subject_of
+from domain.operators import subject_of
 from domain.users import UserState
 from storage.database import query
 from storage.epochs import holder_of_subject
-from storage.platform_log import Connection, Done, note
+from storage.platform_log import COMMAND, Connection, Done, note
 from storage.users import Invitation
-
-COMMAND = Doer()
 
 
 def invite(conninfo: str, login: str, invitation: Invitation) -> DictRow:

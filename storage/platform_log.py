@@ -15,6 +15,9 @@ from storage.transactions import Transaction
 
 Connection = psycopg.Connection[DictRow]
 
+COMMAND = Doer()
+"""Who asks by a command."""
+
 _ENTRIES = Cursors("platform log")
 
 

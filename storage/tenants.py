@@ -16,13 +16,11 @@ from domain.tenancy import TenantState
 from domain.usage import Quotas
 from storage.cursors import Cursors
 from storage.database import query
-from storage.platform_log import Done, note
+from storage.platform_log import COMMAND, Done, note
 
 Connection = psycopg.Connection[DictRow]
 
 _TENANTS = Cursors("tenants")
-COMMAND = Doer()
-"""Who asks by a command."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,24 @@ def test_items_that_did_not_come_again_for_long_are_dropped(small: RunningApi, c
     until(lambda: dropped(small, "age") == before + 4)
 
 
+def test_items_are_no_older_than_by_the_clock_that_is_trusted(
+    small: RunningApi, client: httpx.Client
+) -> None:
+    marked = uuid.uuid4().hex
+    names = [f"{marked}-{number}" for number in range(3)]
+    with psycopg.connect(small.access.admin, options="-c search_path=bpm", autocommit=True) as database:
+        trusted = "UPDATE installation SET clock_trusted_until = now() - make_interval(days => %s)"
+        database.execute(trusted, (3,))
+        send(client, *names)
+        aged = "UPDATE quarantine SET last_at = now() - make_interval(days => %s) WHERE pack = %s"
+        for name, days in zip(names, (91, 94, 1), strict=True):
+            database.execute(aged, (days, name))
+        until(lambda: names[1] not in packs(client))
+        assert {*packs(client)} == {names[0], names[2]}
+        database.execute(trusted, (0,))
+        until(lambda: packs(client) == [names[2]])
+
+
 def test_export_of_just_the_limit_is_given_and_a_larger_one_is_refused(client: httpx.Client) -> None:
     asked = {"format": "csv"}
     send(client, "P-1", "P-2", "P-3")

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,21 @@ DROPPED_QUESTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+PREVIEW: dict[str, Any] = {
+    "scope": {"kind": "tenant"},
+    "severity": "warning",
+    "condition": {
+        "kind": "threshold",
+        "measure": "voltage_v",
+        "side": "above",
+        "limit": 365,
+        "clear_limit": 360,
+    },
+    "imports": True,
+    "to": TODAY.isoformat(),
+}
+
+
 @pytest.fixture(scope="module")
 def api(database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     """A running API in whose database these days have a partition each."""
@@ -119,7 +135,16 @@ def retention(api: RunningApi, now: datetime) -> ReadingsRetention:
     return ReadingsRetention(conninfo, clock, api.engine.metrics, KEEP_DAYS, 3600, 60)
 
 
-def test_kept_answers_stay_and_dropped_days_are_named(api: RunningApi, client: httpx.Client) -> None:
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The readings of two packs over all days, counted and in the writer's state."""
+
+    pack_id: str
+    import_id: str
+    sent: list[dict[str, Any]]
+
+
+def imported(api: RunningApi, client: httpx.Client) -> Imported:
     post(client, "sites", name="A", zone="Europe/Zurich")
     post(client, "sites", name="B", zone="Asia/Kolkata")
     post(client, "models", name="M", chemistry="LFP", rated_capacity_ah=1)
@@ -130,35 +155,50 @@ def test_kept_answers_stay_and_dropped_days_are_named(api: RunningApi, client: h
     sent = [reading(pack, moment, n) for n, moment in enumerate(moments) for pack in ("P-1", "P-2")]
     assert send(client, sent, import_id)["accepted"] == len(sent)
     counted(api)
-    # The writer's state holds them.
     until(lambda: value(api, "SELECT applied_batch_no = last_batch_no FROM partitions"))
-    questions = kept_questions(ids[0])
+    return Imported(ids[0], import_id, sent)
 
-    preview = {
-        "scope": {"kind": "tenant"},
-        "severity": "warning",
-        "condition": {
-            "kind": "threshold",
-            "measure": "voltage_v",
-            "side": "above",
-            "limit": 365,
-            "clear_limit": 360,
-        },
-        "imports": True,
-        "to": TODAY.isoformat(),
-    }
 
-    def answers() -> list[bytes]:
-        found = [client.get(path, params=params) for path, params in questions]
-        found.append(client.post("/v1/rules/preview", json=preview | {"from": KEPT.isoformat()}))
-        assert [(one.status_code, one.text) for one in found if one.status_code != 200] == []
-        return [one.content for one in found]
+def answers(client: httpx.Client, pack_id: str) -> list[bytes]:
+    """What is answered about what is kept."""
+    found = [client.get(path, params=params) for path, params in kept_questions(pack_id)]
+    found.append(client.post("/v1/rules/preview", json=PREVIEW | {"from": KEPT.isoformat()}))
+    assert [(one.status_code, one.text) for one in found if one.status_code != 200] == []
+    return [one.content for one in found]
 
-    before = answers()
+
+def require_refused(client: httpx.Client, held: Imported) -> None:
+    """That what needs dropped readings is refused, with the moment from which on they are kept."""
+    bodies: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("/v1/rules/preview", PREVIEW | {"from": FIRST.isoformat()}),
+        (f"/v1/packs/{held.pack_id}/tenures", {"from": FIRST.isoformat(), "site": "B"}),
+        ("/v1/corrections", {"kind": "delete_import", "import": held.import_id, "reason": "r"}),
+    )
+    reads = [client.get(path, params=params) for path, params in DROPPED_QUESTIONS]
+    assert {one.json()["field"] for one in reads} == {"from"}
+    for refused in (*reads, *(client.post(path, json=body) for path, body in bodies)):
+        told = refused.json()
+        assert (refused.status_code, told["code"], told["limit"]) == (409, "archived", KEPT.isoformat())
+
+
+def require_told(api: RunningApi, client: httpx.Client, now: datetime, drops: int) -> None:
+    """That metrics and the status say what is kept."""
+    shown = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
+    assert float(shown["bpm_readings_kept_since_seconds"]) == KEPT.timestamp()
+    assert float(shown["bpm_readings_parts_dropped_total"]) == drops
+    assert float(shown["bpm_readings_dropped_bytes_total"]) > 0
+    with psycopg.connect(api.access.as_role(INGEST_ROLE, Settings())) as connection:
+        readings = overview(connection, now, 900)["readings"]
+    assert (readings["archived_before"], readings["parts_dropped"]) == (KEPT, drops)
+
+
+def test_kept_answers_stay_and_dropped_days_are_named(api: RunningApi, client: httpx.Client) -> None:
+    held = imported(api, client)
+    before = answers(client, held.pack_id)
     now = TODAY + timedelta(hours=12)
     assert asyncio.run(retention(api, now).look())
     assert value(api, "SELECT archived_before FROM installation") == KEPT
-    assert answers() == before
+    assert answers(client, held.pack_id) == before
     # Requests that began before may still read them: nothing is dropped for an hour.
     assert not asyncio.run(retention(api, now + timedelta(minutes=59)).look())
     looks = 0
@@ -166,48 +206,23 @@ def test_kept_answers_stay_and_dropped_days_are_named(api: RunningApi, client: h
         looks += 1
     assert looks >= 3
     assert value(api, "SELECT min(ts) FROM readings") >= KEPT - timedelta(days=1)
-    assert answers() == before
-
-    limit = KEPT.isoformat()
-    for path, params in DROPPED_QUESTIONS:
-        refused = client.get(path, params=params)
-        told = refused.json()
-        assert (refused.status_code, told["code"], told["field"], told["limit"]) == (
-            409,
-            "archived",
-            "from",
-            limit,
-        )
-    for path, body in (
-        ("rules/preview", preview | {"from": FIRST.isoformat()}),
-        (f"packs/{ids[0]}/tenures", {"from": FIRST.isoformat(), "site": "B"}),
-        ("corrections", {"kind": "delete_import", "import": import_id, "reason": "r"}),
-    ):
-        refused = client.post(f"/v1/{path}", json=body)
-        assert (refused.status_code, refused.json()["code"], refused.json()["limit"]) == (
-            409,
-            "archived",
-            limit,
-        ), path
+    assert answers(client, held.pack_id) == before
+    require_refused(client, held)
 
     # What comes again, or late, for a dropped day is set aside, and what is younger is a duplicate.
-    again = send(client, sent[:1] + sent[-1:] + [reading("P-1", KEPT - timedelta(seconds=1), 0)], import_id)
+    late = reading("P-1", KEPT - timedelta(seconds=1), 0)
+    again = send(client, [held.sent[0], held.sent[-1], late], held.import_id)
     assert (again["accepted"], again["duplicate"], again["quarantined"]) == (0, 1, 2)
     assert [(item["index"], item["reason"]) for item in again["items"]] == [(0, "archived"), (2, "archived")]
     # A move from the line on changes no window before it.
+    questions = kept_questions(held.pack_id)
     windows = next(place for place, (_, params) in enumerate(questions) if params.get("step") == "PT15M")
     path, params = questions[windows]
-    assert client.post(f"/v1/packs/{ids[0]}/tenures", json={"from": limit, "site": "B"}).status_code == 201
+    moved = {"from": KEPT.isoformat(), "site": "B"}
+    assert client.post(f"/v1/packs/{held.pack_id}/tenures", json=moved).status_code == 201
     counted(api)
     assert client.get(path, params=params).content == before[windows]
-
-    shown = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
-    assert float(shown["bpm_readings_kept_since_seconds"]) == KEPT.timestamp()
-    assert float(shown["bpm_readings_parts_dropped_total"]) == looks
-    assert float(shown["bpm_readings_dropped_bytes_total"]) > 0
-    with psycopg.connect(api.access.as_role(INGEST_ROLE, Settings())) as connection:
-        readings = overview(connection, now, 900)["readings"]
-    assert (readings["archived_before"], readings["parts_dropped"]) == (KEPT, looks)
+    require_told(api, client, now, looks)
 
 
 class Machine:
