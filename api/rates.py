@@ -47,6 +47,27 @@ class Rate:
     per_s: float
     burst: float
 
+    def refilled(self, left: float, after_s: float) -> float:
+        """What a bucket holds so long after it held `left`.
+
+        >>> Rate(2, 10).refilled(3, 1.5), Rate(2, 10).refilled(9, 60)
+        (6.0, 10)
+        """
+        return min(self.burst, left + after_s * self.per_s)
+
+    def limited(self, detail: str, kind: str, retry_s: int) -> RateLimitedError:
+        """The refusal by an empty bucket. kind: its name in the headers."""
+        window_s = math.ceil(self.burst / self.per_s)
+        return RateLimitedError(
+            detail,
+            limit=self.per_s,
+            retry_after_s=retry_s,
+            headers={
+                "RateLimit-Policy": f'"{kind}";q={int(self.burst)};w={window_s}',
+                "RateLimit": f'"{kind}";r=0;t={retry_s}',
+            },
+        )
+
 
 class Leases(Protocol):
     """Where the buckets are."""
@@ -70,7 +91,7 @@ class OwnLeases:
         """How much of what is wanted the bucket gave."""
         key, now_s = (tenant_id, kind, subject), self._monotonic_s()
         left, at_s = self._held.get(key, (burst, now_s))
-        left = min(burst, left + (now_s - at_s) * per_s)
+        left = Rate(per_s, burst).refilled(left, now_s - at_s)
         granted = min(wanted, left)
         self._held[key] = left - granted, now_s
         return granted
@@ -172,16 +193,7 @@ class RateLimiter:
     def _limited(self, kind: RateKind, bucket: _Bucket, wait_s: float) -> RateLimitedError:
         rate = self._rates[kind]
         self._refused(f"{kind}_per_s_max")
-        window_s = math.ceil(rate.burst / rate.per_s)
         retry_s = max(1, math.ceil(max(wait_s, (1.0 - bucket.left) / rate.per_s)))
         whose = "the credential" if kind in _OF_SUBJECT else "the tenant"
         what = kind.partition("_")[2]
-        return RateLimitedError(
-            f"{whose} has sent more {what} than {rate.per_s:g} a second",
-            limit=rate.per_s,
-            retry_after_s=retry_s,
-            headers={
-                "RateLimit-Policy": f'"{kind}";q={int(rate.burst)};w={window_s}',
-                "RateLimit": f'"{kind}";r=0;t={retry_s}',
-            },
-        )
+        return rate.limited(f"{whose} has sent more {what} than {rate.per_s:g} a second", kind, retry_s)

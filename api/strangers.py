@@ -67,20 +67,14 @@ class Strangers:
         """What such an address is answered; it is counted."""
         rate = self._rate
         self._refused(_LIMIT)
-        retry_s = max(1, math.ceil(1.0 / rate.per_s))
-        return RateLimitedError(
-            f"more requests than {rate.per_s:g} a second came from your address without a valid credential",
-            limit=rate.per_s,
-            retry_after_s=retry_s,
-            headers={
-                "RateLimit-Policy": f'"{_KIND}";q={int(rate.burst)};w={math.ceil(rate.burst / rate.per_s)}',
-                "RateLimit": f'"{_KIND}";r=0;t={retry_s}',
-            },
+        detail = (
+            f"more requests than {rate.per_s:g} a second came from your address without a valid credential"
         )
+        return rate.limited(detail, _KIND, max(1, math.ceil(1.0 / rate.per_s)))
 
     def _left_of(self, host: str) -> float:
         left, at_s = self._left.get(host, (self._rate.burst, self._monotonic_s()))
-        return min(self._rate.burst, left + (self._monotonic_s() - at_s) * self._rate.per_s)
+        return self._rate.refilled(left, self._monotonic_s() - at_s)
 
 
 def _digest(credential: str) -> bytes:
