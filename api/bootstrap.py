@@ -27,7 +27,7 @@ from api.packs.cache import PackCache
 from api.page.sign_in import DevelopmentSignIn
 from api.platform.parts import Platform
 from api.quarantine.sweeping import Sweeper
-from api.rates import OwnLeases, Rate, RateKind, RateLimiter
+from api.rates import Leases, OwnLeases, Rate, RateKind, RateLimiter
 from api.retention import ReadingsRetention
 from api.rights import RightsCache
 from api.runner import Runner
@@ -365,15 +365,6 @@ def make_engine(settings: Settings, access: DatabaseAccess, timer: Timer | None 
         lambda: seats.taken_by_all,
         disk,
     )
-    sweeper = Sweeper(
-        directory,
-        clock,
-        metrics,
-        SweepLimits(
-            settings.quarantine_days_max, settings.quarantine_items_max, settings.quarantine_sweep_items_max
-        ),
-        settings.quarantine_sweep_s,
-    )
     hub = _hub(settings, access, directory)
     identity = make_identity(settings, ingest, directory, clock, timer)
     transactions = Transactions(requests)
@@ -398,20 +389,14 @@ def make_engine(settings: Settings, access: DatabaseAccess, timer: Timer | None 
         runner=runner,
         counter=counter,
         metrics=metrics,
-        sweeper=sweeper,
+        sweeper=_sweeper(settings, directory, clock, metrics),
         hub=hub,
         seats=seats,
         outside=outside,
         sign_in=DevelopmentSignIn(settings, registry, time.monotonic),
         disk=disk,
         settler=Settler(ingest, clock, settings.columns_after_days, settings.columns_look_s),
-        audit_retention=AuditRetention(
-            access.as_role(RETENTION_ROLE, settings),
-            clock,
-            settings.audit_days_min,
-            settings.audit_look_entries_max,
-            settings.audit_look_s,
-        ),
+        audit_retention=_audit_retention(settings, access, clock),
         security=SecurityRecorder(
             directory,
             clock,
@@ -420,39 +405,47 @@ def make_engine(settings: Settings, access: DatabaseAccess, timer: Timer | None 
             alarms.look,
         ),
         security_alarms=alarms,
-        readings_retention=ReadingsRetention(
-            access.as_role(RETENTION_ROLE, settings),
-            clock,
-            metrics,
-            settings.readings_keep_days,
-            settings.readings_drop_after_s,
-            settings.readings_look_s,
-        ),
-        rates=RateLimiter(
-            RateStore(directory),
-            _rates(settings),
-            settings.rate_lease_s,
-            time.monotonic,
-            metrics.count_refused,
-        ),
+        readings_retention=_readings_retention(settings, access, clock, metrics),
+        rates=_limiter(settings, RateStore(directory), metrics),
         strangers=Strangers(
             _rate(settings, settings.stranger_requests_per_s_max), time.monotonic, metrics.count_refused
         ),
         meter=Meter(directory, lambda: datetime.now(UTC), settings.usage_flush_s, settings.usage_known_s),
-        platform=Platform(
-            ingest,
-            RateLimiter(
-                OwnLeases(time.monotonic),
-                _rates(settings),
-                settings.rate_lease_s,
-                time.monotonic,
-                metrics.count_refused,
-            ),
-        ),
+        platform=Platform(ingest, _limiter(settings, OwnLeases(time.monotonic), metrics)),
         looks=Looks(transactions, time.monotonic),
         directory=directory,
         _pools=(requests, directory, outside.pool),
         _tenants={},
+    )
+
+
+def _sweeper(settings: Settings, directory: Pool, clock: AnchoredClock, metrics: Metrics) -> Sweeper:
+    limits = SweepLimits(
+        settings.quarantine_days_max, settings.quarantine_items_max, settings.quarantine_sweep_items_max
+    )
+    return Sweeper(directory, clock, metrics, limits, settings.quarantine_sweep_s)
+
+
+def _audit_retention(settings: Settings, access: DatabaseAccess, clock: AnchoredClock) -> AuditRetention:
+    return AuditRetention(
+        access.as_role(RETENTION_ROLE, settings),
+        clock,
+        settings.audit_days_min,
+        settings.audit_look_entries_max,
+        settings.audit_look_s,
+    )
+
+
+def _readings_retention(
+    settings: Settings, access: DatabaseAccess, clock: AnchoredClock, metrics: Metrics
+) -> ReadingsRetention:
+    return ReadingsRetention(
+        access.as_role(RETENTION_ROLE, settings),
+        clock,
+        metrics,
+        settings.readings_keep_days,
+        settings.readings_drop_after_s,
+        settings.readings_look_s,
     )
 
 
@@ -463,9 +456,10 @@ def _usual_thresholds(settings: Settings) -> Thresholds:
     )
 
 
-def _rates(settings: Settings) -> dict[RateKind, Rate]:
+def _limiter(settings: Settings, leases: Leases, metrics: Metrics) -> RateLimiter:
     per_s: dict[RateKind, float] = {kind: getattr(settings, f"{kind}_per_s_max") for kind in RateKind}
-    return {kind: _rate(settings, rate) for kind, rate in per_s.items()}
+    rates = {kind: _rate(settings, rate) for kind, rate in per_s.items()}
+    return RateLimiter(leases, rates, settings.rate_lease_s, time.monotonic, metrics.count_refused)
 
 
 def _rate(settings: Settings, per_s: float) -> Rate:
