@@ -143,7 +143,10 @@ class PartitionStore:
         if layout["topic"] != self._log:
             self.close()
             comes_from = "its own process" if layout["topic"] is None else f"the topic {layout['topic']}"
-            raise DatabaseRefusedError(f"the readings of this installation come from {comes_from}")
+            what_to_do = "; start the engine with --kafka" if self._log is None else ""
+            raise DatabaseRefusedError(
+                f"the readings of this installation come from {comes_from}{what_to_do}"
+            )
         queries.partitions = layout["partitions"]
         if layout["hypertables"]:
             queries.rows("hypertables.decompress_without_limit")

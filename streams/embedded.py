@@ -10,7 +10,7 @@ from uuid import UUID
 
 from domain.alerts import AlertAction, ClearByHand
 from domain.clock import AnchoredClock
-from domain.errors import BpmError, StateOutdatedError
+from domain.errors import BpmError, FencedError, StateOutdatedError
 from domain.readings import IncomingBatch, Int32Array, Int64Array
 from domain.receipts import Mode, Receipt
 from domain.tenancy import TenantId
@@ -182,6 +182,8 @@ class EmbeddedRunner:
             self.owner.turn(self._obey)
         except StateOutdatedError as error:
             self._load_again(error)
+        except FencedError as error:
+            self._lose(error)
         except Exception:
             log.exception("the store failed between groups; the state is loaded again")
             self.owner.forget("the store failed; the state is being loaded again")
@@ -204,6 +206,13 @@ class EmbeddedRunner:
         try:
             if not self._commit_up_to_date(group, self._deadline_s(), all_known_ids=False):
                 self._refuse(group)
+        except FencedError as error:
+            # Nothing of the group is committed.
+            self._lose(error)
+            if self.owner.take_over_until(self._monotonic_s()):
+                self._recover(group)
+            else:
+                self._refuse(group, self.trouble)
         except Exception:
             # Whatever it was, the outcome is unknown (rule E9): nothing that was remembered may be trusted.
             log.exception("a group of %d batches failed; its batches are tried one by one", len(group))
@@ -226,6 +235,11 @@ class EmbeddedRunner:
         log.info("%s", error.detail)
         self.owner.load_again()
         self._intake.wake()
+
+    def _lose(self, error: FencedError) -> None:
+        """Whether the partition can be had again is asked of the store next, which says why not."""
+        log.info("%s", error.detail)
+        self.owner.forget(error.detail)
 
     def _deadline_s(self) -> float:
         return self._monotonic_s() + self._limits.recover_s_max
@@ -260,11 +274,11 @@ class EmbeddedRunner:
                 self.owner.forget("the last batch failed; the state is being loaded again")
                 self._refuse([waiting])
 
-    def _refuse(self, group: Sequence[Waiting]) -> None:
+    def _refuse(self, group: Sequence[Waiting], why: str | None = None) -> None:
+        """why: None when it isn't known whether they are committed."""
+        why = why or "the outcome is unknown: ask again with the same Idempotency-Key"
         for waiting in group:
-            waiting.resolve(
-                self.owner.unavailable("the outcome is unknown: ask again with the same Idempotency-Key")
-            )
+            waiting.resolve(self.owner.unavailable(why))
 
     def _obey(self) -> None:
         """Carry out what was commanded; a command that can't be done leaves all as it was."""

@@ -264,10 +264,10 @@ class PartitionOwner:
                 if take_over is not None and isinstance(error, FencedError):
                     raise
                 # Another's words go to the log alone: they may name hosts and statements.
-                why = error.detail if isinstance(error, BpmError) else type(error).__name__
-                trouble = f"the store can't be used: {why}"
+                ours = error.detail if isinstance(error, BpmError) else None
+                trouble = f"the store can't be used: {ours or type(error).__name__}"
                 if trouble != self.trouble:
-                    log.warning("%s: %s", trouble, error)
+                    log.warning("%s", trouble if ours else f"{trouble}: {error}")
                 self.forget(trouble)
                 if not self._surroundings.pause(_RETRY_WAIT_S, lambda: self._monotonic_s() >= deadline_s):
                     return False
@@ -288,6 +288,9 @@ class PartitionOwner:
         except StateOutdatedError as error:
             log.info("%s", error.detail)
             self.load_again()
+        except FencedError as error:
+            log.info("%s", error.detail)
+            self.forget(error.detail)
         except Exception:
             log.exception("saving the state failed; it is loaded again")
             self.forget("saving the state failed; it is being loaded again")

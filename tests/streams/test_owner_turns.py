@@ -1,10 +1,13 @@
 """What an owner does between groups, and what it leaves while readings wait."""
 
+import logging
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import psycopg
+import pytest
 
 from api.bootstrap import owner_limits
 from api.database_access import DatabaseAccess
@@ -15,7 +18,7 @@ from storage.layout import adopt, layout
 from storage.partition import PartitionStore
 from streams.partition_worker import Ends, PartitionWorker
 from streams.pipeline import PipelineLimits
-from tests.running import running_api
+from tests.running import running_api, until
 
 AFTER_S = 30
 WAITING = 3
@@ -69,3 +72,24 @@ def test_e19_nobody_is_called_silent_while_readings_wait(
     finally:
         worker.store.close()
         worker.close()
+
+
+def test_an_engine_whose_readings_come_from_a_topic_now_says_what_to_do(
+    own_database: DatabaseAccess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading = {"pack": "P-1", "ts": datetime.now(UTC).isoformat(), "voltage_v": 350}
+    with running_api(own_database, tmp_path) as api, api.client(api.tenant("moved")) as client:
+        client.post("/v1/telemetry", json=reading).raise_for_status()
+        adopt(own_database.admin, f"readings/{uuid.uuid4()}", {0: 0})
+        refused = until(lambda: _refusal_that_says(client, reading, "start the engine with --kafka"))
+        assert refused.headers["Retry-After"]
+    assert [record.message for record in caplog.records if record.exc_info] == []
+    of_engine = [one for one in caplog.records if one.name.startswith("streams.")]
+    (told,) = [one.message for one in of_engine if one.levelno >= logging.WARNING]
+    assert told.count("come from the topic readings/") == 1
+    assert "start the engine with --kafka" in told
+
+
+def _refusal_that_says(client: httpx.Client, reading: dict[str, object], words: str) -> httpx.Response | None:
+    answer = client.post("/v1/telemetry", json=reading)
+    return answer if answer.status_code == 503 and words in answer.json()["detail"] else None
