@@ -3,17 +3,14 @@
 import asyncio
 import logging
 import socket
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import faust
-import psycopg
 from aiokafka import AIOKafkaProducer
 from mode import Service
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info, start_http_server
+from prometheus_client import start_http_server
 
 from api import logs
 from api.alert_topic import AlertPublisher
@@ -22,12 +19,13 @@ from api.database_access import DatabaseAccess
 from api.settings import Settings
 from api.singles import SinglesJudge
 from api.topic import bootstrap_of, group_of, log_of
+from api.worker_reports import WorkerMetrics, WorkerReports
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock
 from domain.errors import BpmError
 from storage.database import INGEST_ROLE
 from storage.layout import Layout
 from storage.partition import PartitionStore
-from storage.reports import Report, Reports
+from storage.reports import Reports
 from streams.cutting import CutLimits
 from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
@@ -39,8 +37,6 @@ from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, Header, vers
 log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10
-_REPORT_S = 1.0
-_REASON_BYTES_MAX = 500
 
 
 class WorkerProcess:
@@ -54,8 +50,6 @@ class WorkerProcess:
             wall_ms, monotonic_ms, settings.clock_jump_s_max * MILLISECONDS_PER_SECOND
         )
         self._reached = failpoint(settings)
-        self._name = f"{socket.gethostname()}:{id(self):x}"
-        self._reports = Reports(self._ingest)
         self._refused: dict[int, int] = {}
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
@@ -65,7 +59,8 @@ class WorkerProcess:
         self._singles_topic = SINGLES.under(settings.kafka_prefix).name
         self._dead_letters = DEAD_LETTERS.under(settings.kafka_prefix).name
         self._metrics = WorkerMetrics(self._topic, group_of(settings))
-        self._folder = tempfile.TemporaryDirectory(prefix="bpm-worker-")
+        name = f"{socket.gethostname()}:{id(self):x}"
+        self._reports = WorkerReports(name, Reports(self._ingest), self._clock, self._metrics, self._refused)
         self._counter = make_counter(settings, access, self._reached)
         self._judge = SinglesJudge(settings, access, self._clock)
         self._singles = Singles(
@@ -88,7 +83,6 @@ class WorkerProcess:
             self._topic,
             self._singles_topic,
             group_of(settings),
-            Path(self._folder.name),
             WorkerLimits(
                 settings.group_messages_max,
                 settings.singles_max,
@@ -175,53 +169,14 @@ class WorkerProcess:
             worker.execute_from_commandline()
         except SystemExit as ended:
             return ended.code if isinstance(ended.code, int) else 1
-        finally:
-            self._folder.cleanup()
         return 0
-
-    async def report_for_ever(self) -> None:
-        """Say every second how far the partitions are."""
-        while True:
-            await asyncio.sleep(_REPORT_S)
-            try:
-                reports = [
-                    await worker.in_thread(self._report, worker)
-                    for number, worker in sorted(self.workers.partitions.items())
-                    if number in self.workers.assigned and not worker.lost and worker.owner.is_loaded
-                ]
-                self._metrics.show(reports)
-                await asyncio.to_thread(self._reports.write, reports)
-            except (BpmError, psycopg.Error) as error:
-                log.warning("what this worker has to say can't be written now: %s", type(error).__name__)
-            except Exception:
-                # A worker that says nothing any more would look as if it were gone.
-                log.exception("what this worker has to say could not be made")
-
-    def _report(self, worker: PartitionWorker) -> Report:
-        now_ms = self._clock.now_ms()
-        behind = max(0, worker.log_end - worker.store.position)
-
-        def age_s(moment_ms: int | None) -> float | None:
-            return None if moment_ms is None else (now_ms - moment_ms) / MILLISECONDS_PER_SECOND
-
-        return Report(
-            partition_no=worker.partition_no,
-            worker=self._name,
-            reported_at_ms=now_ms,
-            log_end=worker.log_end,
-            behind=behind,
-            behind_s=max(0.0, age_s(worker.arrived_ms) or 0.0) if behind else 0.0,
-            refused=self._refused.get(worker.partition_no, 0),
-            picture=worker.owner.live.picture.exported(),
-            watermark_delay_s=age_s(worker.newest_ms),
-        )
 
     async def begin(self) -> None:
         """Beside the application."""
         self._counter.start()
         await self._judge.open()
         self._beside = [
-            asyncio.create_task(self.report_for_ever()),
+            asyncio.create_task(self._reports.run(self.workers)),
             asyncio.create_task(self._alerts.run()),
         ]
 
@@ -249,42 +204,3 @@ class _Beside(Service):
 
     async def on_stop(self) -> None:
         await self._process.end()
-
-
-class WorkerMetrics:
-    """What Prometheus is told of a worker's partitions."""
-
-    def __init__(self, topic: str, group: str) -> None:
-        self.registry = CollectorRegistry()
-        installation = Info("bpm_worker", "Whose partitions the worker shares", registry=self.registry)
-        installation.info({"topic": topic, "group": group})
-        self._by_partition = {
-            name: Gauge(f"bpm_partition_{name}", what, ["partition"], registry=self.registry)
-            for name, what in (
-                ("behind_messages", "Messages not committed yet"),
-                ("behind_seconds", "Since the last batch arrived that is committed, while others wait"),
-                ("watermark_delay_seconds", "Age of the newest reading that is committed"),
-                ("dead_letters", "Messages put aside since the worker started"),
-            )
-        }
-        self.singles = Counter(
-            "bpm_singles",
-            "Single readings of the topic, by what became of them",
-            ["outcome"],
-            registry=self.registry,
-        )
-
-    def show(self, reports: list[Report]) -> None:
-        """Show what the partitions of this worker are like now."""
-        for gauge in self._by_partition.values():
-            gauge.clear()
-        for one in reports:
-            shown = {
-                "behind_messages": one.behind,
-                "behind_seconds": one.behind_s,
-                "watermark_delay_seconds": one.watermark_delay_s,
-                "dead_letters": one.refused,
-            }
-            for name, value in shown.items():
-                if value is not None:
-                    self._by_partition[name].labels(one.partition_no).set(value)

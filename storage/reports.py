@@ -1,12 +1,15 @@
 """What the owners of partitions say of themselves, and the live pictures of their packs."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.clock import from_ms
 from storage.database import query
+
+_CONNECT_S_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +57,6 @@ class Reports:
         return [(row["partition_no"], row["reported_at_ms"], bytes(row["picture"])) for row in rows]
 
     def _connected(self) -> psycopg.Connection[DictRow]:
-        return psycopg.connect(self._conninfo, autocommit=True, row_factory=dict_row)
+        return psycopg.connect(
+            self._conninfo, autocommit=True, row_factory=dict_row, connect_timeout=_CONNECT_S_MAX
+        )

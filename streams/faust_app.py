@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 import faust
@@ -25,6 +25,7 @@ from streams.partition_worker import Ends, PartitionWorker, Unreadable
 from streams.settling import Delivered
 from streams.singles import Single, tenant_in
 from streams.topics import Header
+from streams.under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,6 @@ class WorkerApp:
         topic: str,
         singles_topic: str,
         group: str,
-        folder: Path,
         limits: WorkerLimits,
         make_worker: Callable[[int], PartitionWorker],
         put_aside: Callable[[int, int, bytes, Exception], Any],
@@ -78,7 +78,7 @@ class WorkerApp:
         self._put_aside = put_aside
         self._send_on = send_on
         self._turns: asyncio.Task[None] | None = None
-        self.app = _app(self, bootstrap, group, folder, limits)
+        self.app = _app(self, bootstrap, group, limits)
         source = self.app.topic(topic, key_serializer="raw", value_serializer="raw")
         singles = self.app.topic(singles_topic, key_serializer="raw", value_serializer="raw")
         for name, topic_, work in (("readings", source, self._take_in), ("singles", singles, self._gather)):
@@ -117,6 +117,12 @@ class WorkerApp:
     async def _on_revoked(self, _: object, revoked: set[TP], **__: Any) -> None:
         """Remember nothing as ours: whether it still is, is asked of the store at the next assignment."""
         self.assigned -= {tp.partition for tp in revoked if tp.topic == self.topic}
+
+    def owned(self) -> list[PartitionWorker]:
+        """The workers of the partitions that are ours, as far as is known."""
+        return [
+            self.partitions[number] for number in sorted(self.assigned) if not self.partitions[number].lost
+        ]
 
     # Messages
 
@@ -190,20 +196,19 @@ class WorkerApp:
 
     async def _turn_for_ever(self) -> None:
         """What is due between groups, in each partition that is ours; one that takes long holds no other up."""
-        under_way: dict[int, asyncio.Task[None]] = {}
+        under_way = UnderWay()
         try:
             while True:
                 await asyncio.sleep(_TURN_S)
                 for number in self.assigned:
-                    if number not in under_way or under_way[number].done():
-                        under_way[number] = asyncio.create_task(self._turn(self.partitions[number]))
+                    worker = self.partitions[number]
+                    worker.log_end = max(worker.log_end, self._log_end(number))
+                    under_way.begin(number, partial(self._turn, worker))
                 await self._ask_anew()
         finally:
-            for turn in under_way.values():
-                turn.cancel()
+            under_way.cancel()
 
     async def _turn(self, worker: PartitionWorker) -> None:
-        worker.log_end = max(worker.log_end, self._log_end(worker.partition_no))
         try:
             await worker.in_thread(worker.turn)
         except Exception:
@@ -276,13 +281,12 @@ async def _gathered(
             ahead.cancel()
 
 
-def _app(worker: WorkerApp, bootstrap: str, group: str, folder: Path, limits: WorkerLimits) -> faust.App:
+def _app(worker: WorkerApp, bootstrap: str, group: str, limits: WorkerLimits) -> faust.App:
     """Faust without what it isn't needed for: no tables, no leader, no web server, no topics of its own."""
     app = _App(
         group,
         broker=[f"kafka://{address}" for address in bootstrap.split(",")],
         store="memory://",
-        datadir=str(folder),
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -320,6 +324,9 @@ class _App(faust.App):
 
     def _new_transport(self) -> "_Transport":
         return _Transport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """None: they are for tables."""
 
 
 class _Run(ConsumerMessage):

@@ -1,6 +1,7 @@
 """What an API and a worker do over a topic, besides what the acceptance tests hold with both runners."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from storage.database import INGEST_ROLE
 from storage.operation import overview
 from streams.topics import ALERTS, DEAD_LETTERS
 from tests.kafka.conftest import PARTITIONS
-from tests.kafka.sending import HOT, TENANT, committed, reading
+from tests.kafka.sending import HOT, STALE_S, TENANT, committed, reading
 from tests.kafka.workers import Worker, send, working
 from tests.running import free_port, until
 
@@ -35,6 +36,8 @@ def metrics_port() -> int:
 def at_work(worker: Worker, metrics_port: int) -> Iterator[None]:
     """The worker works while these tests run."""
     worker.settings["BPM_WORKER_METRICS_PORT"] = str(metrics_port)
+    # So long as none of these tests takes, a statement waits for a lock.
+    worker.settings["BPM_LOCK_S_MAX"] = "600"
     with working(worker):
         yield
 
@@ -68,22 +71,35 @@ def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
 ) -> None:
     committed(client, client.post("/v1/telemetry", json=[reading("S-1", back_s=1)]).json()["id"])
 
-    def reports() -> list[dict[str, Any]]:
-        with psycopg.connect(database.as_role(INGEST_ROLE, Settings()), autocommit=True) as connection:
-            partitions = overview(connection, datetime.now(UTC), 60)["partitions"]
-        return [one["report"] for one in partitions if one["report"] is not None]
-
     def told() -> bool:
-        ages = [one["watermark_delay_s"] for one in reports()]
+        ages = [one["watermark_delay_s"] for one in _reports(database).values()]
         return len(ages) == PARTITIONS and any(age is not None and 0 < age < 60 for age in ages)
 
     until(told)
     # What is told of a partition is a second old.
-    until(lambda: all(one["behind_messages"] == 0 == one["behind_s"] for one in reports()))
-    text = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", trust_env=False).text
-    for name in ("behind_messages", "behind_seconds", "dead_letters"):
-        assert f'bpm_partition_{name}{{partition="0"}}' in text
-    assert "bpm_partition_watermark_delay_seconds{partition=" in text
+    until(lambda: all(one["behind_messages"] == 0 == one["behind_s"] for one in _reports(database).values()))
+    for name in ("behind_messages", "behind_seconds", "dead_letters", "report_age_seconds"):
+        assert 0 in _metric(metrics_port, f"bpm_partition_{name}")
+    assert _metric(metrics_port, "bpm_partition_watermark_delay_seconds")
+    assert "0 messages behind" in _status_of(_reports(database)[0])
+
+
+def _reports(database: DatabaseAccess) -> dict[int, dict[str, Any]]:
+    """What is said of each partition."""
+    with psycopg.connect(database.as_role(INGEST_ROLE, Settings()), autocommit=True) as connection:
+        partitions = overview(connection, datetime.now(UTC), 60)["partitions"]
+    return {one["partition_no"]: one["report"] for one in partitions if one["report"] is not None}
+
+
+def _metric(port: int, name: str) -> dict[int, float]:
+    """A metric of a worker, by partition."""
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    found = re.findall(rf'^{name}{{partition="(\d+)"}} (\S+)$', text, re.MULTILINE)
+    return {int(number): float(value) for number, value in found}
+
+
+def _status_of(report: dict[str, Any]) -> str:
+    """What `bpm status` shows of a partition."""
     shown = table_of(
         {
             "at": "2026-01-31T12:00:00",
@@ -98,7 +114,7 @@ def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
                         "next": 5,
                         "last_batch_no": 3,
                         "epoch": 1,
-                        "report": reports()[0],
+                        "report": report,
                     }
                 ],
                 "quarters_to_recount": 0,
@@ -112,7 +128,39 @@ def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(
     )
     with (console := Console(width=200)).capture() as captured:
         console.print(shown)
-    assert "0 messages behind" in captured.get()
+    return captured.get()
+
+
+def test_a_partition_that_hangs_makes_no_other_stale(
+    client: httpx.Client, database: DatabaseAccess, metrics_port: int
+) -> None:
+    packs = [f"H-{number}" for number in range(2 * PARTITIONS)]
+    committed(client, client.post("/v1/telemetry", json=[reading(pack) for pack in packs]).json()["id"])
+
+    def stale() -> set[int]:
+        return {one["partition"] for one in client.get("/v1/aggregates/live").json()["stale_partitions"]}
+
+    def reporting() -> int:
+        return int(client.get("/v1/aggregates/live").json()["items"][0]["packs"]["reporting"])
+
+    def age_s(number: int) -> float:
+        return _metric(metrics_port, "bpm_partition_report_age_seconds")[number]
+
+    until(lambda: not stale() and reporting() >= len(packs))
+    before = reporting()
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("SELECT FROM bpm.partitions WHERE partition_no = 1 FOR NO KEY UPDATE")
+        pending = client.post("/v1/telemetry", json=[reading(pack, back_s=30) for pack in packs]).json()
+        until(lambda: stale() == {1})
+        assert reporting() >= before
+        until(lambda: age_s(0) < STALE_S < age_s(1))
+        behind = _metric(metrics_port, "bpm_partition_behind_messages")
+        assert (behind[0], behind[1]) == (0, 1)
+        said = _reports(database)
+        assert said[0]["age_s"] < said[1]["age_s"]
+        assert "silent for 60 s" in _status_of(said[1] | {"age_s": 60})
+    assert committed(client, pending["id"])["accepted"] == len(packs)
+    until(lambda: not stale())
 
 
 def test_people_act_on_alerts_whatever_partition_they_are_in(client: httpx.Client, kafka: str) -> None:

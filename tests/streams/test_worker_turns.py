@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from pathlib import Path
 
 from api.bootstrap import owner_limits
 from api.settings import Environment, Settings
@@ -46,12 +45,12 @@ def turning(number: int) -> Turning:
     return made
 
 
-def test_turns_go_on_while_kafka_knows_no_partition_and_another_turn_takes_long(tmp_path: Path) -> None:
+def test_turns_go_on_while_kafka_knows_no_partition_and_another_turn_takes_long() -> None:
     async def aside(*_: object) -> None: ...
 
     async def run() -> None:
         limits = WorkerLimits(1, 1, 0.1, session_s=3, stop_s_max=1)
-        app = WorkerApp("localhost:1", "readings", "singles", "g", tmp_path, limits, turning, aside, aside)
+        app = WorkerApp("localhost:1", "readings", "singles", "g", limits, turning, aside, aside)
         stuck, other = turning(0), turning(1)
         stuck.free = threading.Event()
         app.partitions, app.assigned = {0: stuck, 1: other}, {0, 1}
