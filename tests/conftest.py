@@ -73,14 +73,10 @@ def postgres(request: pytest.FixtureRequest, reachable_folder: Path) -> Iterator
         with timescale.connections(timescale.MADE) as connections:
             yield connections
         return
-    config = EmbeddedConfig(data_dir=reachable_folder / "postgres", shared_buffers_mb=256)
+    # Nothing kills this one; the tests that kill servers start their own, which are durable.
+    config = EmbeddedConfig(data_dir=reachable_folder / "postgres", shared_buffers_mb=256, durable=False)
     server = EmbeddedPostgres(config, lambda _: None)
-    connections = server.start()
-    with psycopg.connect(connections.admin, autocommit=True) as connection:
-        # Nothing kills this one; the tests that kill servers start their own, with fsync on.
-        connection.execute("ALTER SYSTEM SET fsync = off")
-        connection.execute("SELECT pg_reload_conf()")
-    yield connections
+    yield server.start()
     server.stop()
 
 

@@ -37,7 +37,9 @@ _VARIABLES = {"host": "host", "port": "port", "user": "user", "password": "passw
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        server = EmbeddedPostgres(EmbeddedConfig(Path(folder) / "data", shared_buffers_mb=64), print)
+        server = EmbeddedPostgres(
+            EmbeddedConfig(Path(folder) / "data", shared_buffers_mb=64, durable=False), print
+        )
         connections = server.start()
         try:
             access = DatabaseAccess(connections.admin, connections.service)

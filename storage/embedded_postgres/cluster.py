@@ -60,9 +60,12 @@ def refuse_unusable_cluster(layout: Layout) -> None:
         )
 
 
-def ensure_cluster(layout: Layout, account: Account, binaries: Path, report: Callable[[str], None]) -> None:
+def ensure_cluster(
+    layout: Layout, account: Account, binaries: Path, report: Callable[[str], None], *, durable: bool
+) -> None:
     """Make the cluster when there is none, beside its place, and rename it when it is complete.
 
+    durable: whether it is on disk then.
     Raises DatabaseRefusedError for one that can't be used, and when initdb fails.
     """
     refuse_unusable_cluster(layout)
@@ -85,6 +88,7 @@ def ensure_cluster(layout: Layout, account: Account, binaries: Path, report: Cal
             "--builtin-locale=C.UTF-8",
             "--data-checksums",
             "--no-instructions",
+            *([] if durable else ["--no-sync"]),
         ]
     )
     if code != 0:

@@ -21,6 +21,7 @@ class EmbeddedConfig:
     directory if that isn't root, else the first that exists of postgres and nobody.
     start_stall_s_max: a start has no deadline; it is given up when the server shows no progress for so long.
     stop_s_max: a clean stop gets so long, then the server is stopped at once and recovers at the next start.
+    durable: False never waits for the disk, so that a loss of power loses everything: for data nobody keeps.
     """
 
     data_dir: Path
@@ -28,6 +29,7 @@ class EmbeddedConfig:
     run_as: str | None = None
     start_stall_s_max: float = 60.0
     stop_s_max: float = 60.0
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -101,7 +101,7 @@ class EmbeddedPostgres:
             write_record(layout.record, held.record, account)
             refuse_unusable_cluster(layout)
             held.binaries = usable_binaries(layout, account, self._report)
-            ensure_cluster(layout, account, held.binaries, self._report)
+            ensure_cluster(layout, account, held.binaries, self._report, durable=self._config.durable)
             return self._run(held)
         except OSError as error:
             self.stop()
@@ -185,6 +185,7 @@ class EmbeddedPostgres:
     def _command(self, held: _Held) -> list[str | Path]:
         settings = {
             **tuning.FIXED,
+            **({} if self._config.durable else tuning.NOT_DURABLE),
             **tuning.fitted(tuning.measure_machine(self._layout.data_dir), self._config.shared_buffers_mb),
             "cluster_name": held.record.marker,
             "unix_socket_directories": held.record.socket_dir,

@@ -32,6 +32,9 @@ FIXED = {
     "jit": "off",
 }
 
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
+"""For data that nobody keeps. Only the command line can say so: it goes before `ALTER SYSTEM`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:

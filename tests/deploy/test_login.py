@@ -22,7 +22,7 @@ PASSWORD = "it's a \\ $word"
 def server(reachable_folder: Path) -> Iterator[Connections]:
     """A server of the test's own: roles are of the whole server."""
     config = EmbeddedConfig(
-        data_dir=reachable_folder / f"deployed-{uuid.uuid4().hex[:8]}", shared_buffers_mb=64
+        data_dir=reachable_folder / f"deployed-{uuid.uuid4().hex[:8]}", shared_buffers_mb=64, durable=False
     )
     embedded = EmbeddedPostgres(config, lambda _: None)
     yield embedded.start()

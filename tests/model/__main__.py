@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -47,14 +46,10 @@ def server() -> Iterator[Connections]:
     with tempfile.TemporaryDirectory(prefix="bpm-model-") as folder:
         Path(folder).chmod(0o755)
         supervisor = EmbeddedPostgres(
-            EmbeddedConfig(Path(folder) / "postgres", shared_buffers_mb=256), lambda _: None
+            EmbeddedConfig(Path(folder) / "postgres", shared_buffers_mb=256, durable=False), lambda _: None
         )
-        connections = supervisor.start()
         try:
-            with psycopg.connect(connections.admin, autocommit=True) as connection:
-                connection.execute("ALTER SYSTEM SET fsync = off")
-                connection.execute("SELECT pg_reload_conf()")
-            yield connections
+            yield supervisor.start()
         finally:
             supervisor.stop()
 

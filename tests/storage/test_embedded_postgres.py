@@ -268,6 +268,12 @@ def test_an_acknowledged_commit_is_on_disk(running):
     assert values(connections.service, stored) == [("UTF8", "b", "C.UTF-8")]
 
 
+def test_data_that_nobody_keeps_waits_for_no_disk(place, embedded):
+    connections = embedded(place / "data", durable=False).start()
+    names = "fsync", "full_page_writes"
+    assert [values(connections.service, f"SHOW {name}")[0][0] for name in names] == ["off", "off"]
+
+
 def test_a_long_path_gets_a_private_socket_folder_elsewhere(place, embedded):
     supervisor = embedded(place / ("long" * 30))
     connections = supervisor.start()

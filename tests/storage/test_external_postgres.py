@@ -115,7 +115,7 @@ def test_login_without_superuser_is_enough_from_postgresql_16_on(
     reachable_folder: Path, tmp_path: Path
 ) -> None:
     server = EmbeddedPostgres(
-        EmbeddedConfig(reachable_folder / "newer", shared_buffers_mb=64), lambda _: None
+        EmbeddedConfig(reachable_folder / "newer", shared_buffers_mb=64, durable=False), lambda _: None
     )
     admin = server.start().admin
     try:
