@@ -33,6 +33,9 @@ class Runner(Protocol):
     @property
     def trouble(self) -> str | None: ...
 
+    @property
+    def kafka_away(self) -> bool: ...
+
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
@@ -87,6 +90,11 @@ class TopicRunner:
     def trouble(self) -> str | None:
         """Why readings can't be accepted now; None when they can."""
         return self._bus.trouble
+
+    @property
+    def kafka_away(self) -> bool:
+        """Whether it is the brokers that readings can't be accepted for now."""
+        return self._bus.kafka_away
 
     async def start(self) -> None:
         """Begin to reach the topic."""

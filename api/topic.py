@@ -64,6 +64,7 @@ def make_topic_runner(
             message_raw_bytes_max=settings.message_raw_bytes_max,
             ack_s_max=settings.kafka_ack_s_max,
             receipt_wait_s=settings.receipt_wait_s,
+            store_s_max=settings.database_wait_s_max,
             retry_after_s=settings.retry_after_s,
         ),
     )

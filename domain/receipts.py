@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
+
+OUTCOME_UNKNOWN: Final = (
+    "whether this was stored is unknown: send the same request again; nothing is stored twice"
+)
+"""What is said of readings that may have been stored, to whoever sent them with a key or without."""
 
 
 class QuarantineReason(StrEnum):

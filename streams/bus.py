@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from domain.errors import (
     BpmError,
@@ -18,15 +18,17 @@ from domain.errors import (
     ConflictError,
     InFlightError,
     KafkaRefusedError,
+    KafkaUnreachableError,
     KeyReusedError,
     UnavailableError,
 )
 from domain.readings import IncomingBatch
-from domain.receipts import Mode, Receipt, pending_receipt
+from domain.receipts import OUTCOME_UNKNOWN, Mode, Receipt, pending_receipt
 from domain.tenancy import TenantId
 from streams.codec import encode
 from streams.cutting import Cut, CutLimits, cut
 from streams.ports import SubmissionStore
+from streams.reach import Reach, look_at
 from streams.topic_admin import require_log
 from streams.topics import READINGS, version_header
 
@@ -39,8 +41,7 @@ _REQUEST_BYTES: Final = 1 << 22
 _LINGER_MS: Final = 2
 _RETRY_S: Final = 0.5
 _POLL_S: Final = 0.25
-_LOOK_S: Final = 10.0
-"""Between looks whether the topic is still the one in which positions count."""
+_AWAY: Final = "the Kafka brokers are away, or too few of them are there to take messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class BusLimits:
     that its worker hasn't committed yet; at the limit 429.
     message_readings_max, message_raw_bytes_max: readings, and bytes of what was set aside, in one message.
     ack_s_max: how long the topic may take to acknowledge; then 503. receipt_wait_s: how long a request waits for its
-    receipt; then 202. retry_after_s: what refused clients are told.
+    receipt; then 202. store_s_max: how long the store may take to say where the partitions are; then 503, as when it is
+    away. retry_after_s: what refused clients are told.
     """
 
     queue_bytes_max: int
@@ -60,6 +62,7 @@ class BusLimits:
     message_raw_bytes_max: int
     ack_s_max: float
     receipt_wait_s: float
+    store_s_max: float
     retry_after_s: int
 
 
@@ -97,8 +100,8 @@ class Bus:
         self, bootstrap: str, log_: str, partitions: int, store: SubmissionStore, limits: BusLimits
     ) -> None:
         """log_: the topic as name/id, in which the partitions' positions count."""
-        self.trouble: str | None = "the topic has not been reached yet"
-        """Why readings can't be accepted now; None when they can."""
+        self._trouble: str | None = "the topic has not been reached yet"
+        self._unreached = False
         self._bootstrap = bootstrap
         self._log = log_
         self._topic = log_.partition("/")[0]
@@ -107,12 +110,23 @@ class Bus:
         self._limits = limits
         self._positions = Positions()
         self._sent: dict[int, int] = {}
+        self._reach = Reach()
         self._in_flight: set[tuple[TenantId, UUID]] = set()
         self._bytes = 0
         self._readings = 0
         self._producer: AIOKafkaProducer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why readings can't be accepted now; None when they can."""
+        return self._trouble or (_AWAY if self._reach.away else None)
+
+    @property
+    def kafka_away(self) -> bool:
+        """Whether it is the brokers that readings can't be accepted for now."""
+        return self._unreached or (self._trouble is None and self._reach.away)
 
     async def start(self) -> None:
         """Begin to reach the topic and to follow its partitions."""
@@ -125,7 +139,7 @@ class Bus:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._producer is not None:
-            await self._producer.stop()
+            await self._end(self._producer)
 
     def queued_readings(self) -> int:
         """Readings on their way into the topic."""
@@ -208,9 +222,7 @@ class Bus:
             await asyncio.gather(*sending)
         except (KafkaError, TimeoutError) as error:
             log.warning("the topic did not take a message: %s", type(error).__name__)
-            raise self._unavailable(
-                "the outcome is unknown: ask again with the same Idempotency-Key"
-            ) from error
+            raise self._unavailable(OUTCOME_UNKNOWN) from error
         finally:
             for one in sending:
                 one.cancel()
@@ -220,13 +232,14 @@ class Bus:
         producer = self._producer
         if producer is None:
             raise self._unavailable("the topic can't be reached")
-        async with asyncio.timeout(self._limits.ack_s_max):
-            sent = await producer.send_and_wait(
-                self._topic,
-                message,
-                partition=number,
-                headers=[version_header(READINGS)],
-            )
+        async with asyncio.timeout(self._limits.ack_s_max) as window:
+            with self._reach.acknowledging(window):
+                sent = await producer.send_and_wait(
+                    self._topic,
+                    message,
+                    partition=number,
+                    headers=[version_header(READINGS)],
+                )
         offset: int = sent.offset
         # What was on its way into a topic that was let go of meanwhile says nothing about the next.
         if producer is self._producer:
@@ -257,7 +270,7 @@ class Bus:
             if receipt is not None:
                 return receipt
         if await self._of_store(self._store.log(held=True)) != into:
-            raise self._unavailable("readings come from another topic now: ask again")
+            raise self._unavailable(OUTCOME_UNKNOWN)
         if batch.body_hash is None:
             await self._of_store(self._store.enter(batch))
         return pending_receipt(batch.id, batch.received, batch.ignored_keys)
@@ -269,9 +282,7 @@ class Bus:
             raise
         except Exception as error:
             log.warning("the store can't be asked: %s", type(error).__name__)
-            raise self._unavailable(
-                "the outcome is unknown: ask again with the same Idempotency-Key"
-            ) from error
+            raise self._unavailable(OUTCOME_UNKNOWN) from error
 
     def _require_room(self, batch: IncomingBatch) -> None:
         limits = self._limits
@@ -312,19 +323,28 @@ class Bus:
                     await self._connect()
                 await self._follow()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+                self._unreached = isinstance(error, (KafkaUnreachableError, KafkaConnectionError))
                 why = error.detail if isinstance(error, KafkaRefusedError) else type(error).__name__
-                trouble = f"the topic or the store can't be used: {why}"
-                if trouble != self.trouble:
+                trouble = _AWAY if self._unreached else f"the topic or the store can't be used: {why}"
+                if trouble != self._trouble:
                     log.warning("%s: %s", trouble, error)
-                self.trouble = trouble
+                self._trouble = trouble
                 await asyncio.sleep(_RETRY_S)
 
     async def _watch(self) -> None:
-        """Let go of a topic that was made anew, or isn't the one any more in which positions count."""
+        """See whether the brokers are there, also while nothing is sent.
+
+        And let go of a topic that was made anew, or isn't the one any more in which positions count.
+        """
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await self._reach.until_next_look()
+            was_away = self._reach.away
             try:
-                if self._producer is not None:
+                look = await look_at(self._bootstrap, self._topic)
+                self._reach.saw(look)
+                if self._reach.away != was_away:
+                    log.warning("%s", "the Kafka brokers are back" if was_away else _AWAY)
+                if look.whole and self._producer is not None:
                     await self._require_same()
             except KafkaRefusedError as error:
                 log.warning("the topic is let go of: %s", error.detail)
@@ -335,13 +355,22 @@ class Bus:
     async def _let_go(self, why: str) -> None:
         """Send nothing more into the topic, and forget what was sent; `_run` looks for the one of now."""
         producer, self._producer = self._producer, None
-        self.trouble = why
+        self._trouble = why
         self._sent.clear()
         if producer is not None:
             try:
-                await producer.stop()
+                await self._end(producer)
             except Exception as error:  # noqa: BLE001 - its topic may be gone
                 log.info("what was on its way into it was given up: %s", type(error).__name__)
+
+    async def _end(self, producer: AIOKafkaProducer) -> None:
+        """Send what is on its way, and give up what isn't acknowledged in time: the producer would try for ever."""
+        stopping = asyncio.create_task(producer.stop())
+        wait_s = 0 if self._reach.away else self._limits.ack_s_max
+        if stopping not in (await asyncio.wait({stopping}, timeout=wait_s))[0]:
+            log.warning("what was on its way into the topic is given up, unacknowledged")
+            producer._message_accumulator.fail_all(KafkaTimeoutError())  # noqa: SLF001 - nothing else ends it
+        await stopping
 
     async def _require_same(self) -> None:
         if await self._store.log() != self._log:
@@ -352,6 +381,8 @@ class Bus:
         self._log = await self._store.log()
         self._topic = self._log.partition("/")[0]
         await asyncio.to_thread(require_log, self._bootstrap, self._log)
+        if not (await look_at(self._bootstrap, self._topic)).taking:
+            raise KafkaUnreachableError("too few brokers answer")
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             acks="all",
@@ -372,10 +403,11 @@ class Bus:
         """Look where the partitions are at every commit, and every now and then in any case."""
         async with await self._store.listening() as connection:
             while True:
-                positions = await self._store.positions()
+                async with asyncio.timeout(self._limits.store_s_max):
+                    positions = await self._store.positions()
                 if self._producer is None:
                     return
                 self._positions.move(positions)
-                self.trouble = None
+                self._trouble, self._unreached = None, False
                 async for _ in connection.notifies(timeout=_POLL_S, stop_after=1):
                     pass

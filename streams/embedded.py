@@ -12,7 +12,7 @@ from domain.alerts import AlertAction, ClearByHand
 from domain.clock import AnchoredClock
 from domain.errors import BpmError, FencedError, StateOutdatedError
 from domain.readings import IncomingBatch, Int32Array, Int64Array
-from domain.receipts import Mode, Receipt
+from domain.receipts import OUTCOME_UNKNOWN, Mode, Receipt
 from domain.tenancy import TenantId
 from streams import pipeline
 from streams.commands import Command
@@ -70,6 +70,11 @@ class EmbeddedRunner:
     def trouble(self) -> str | None:
         """Why readings can't be accepted now; None when they can."""
         return self.owner.trouble
+
+    @property
+    def kafka_away(self) -> bool:
+        """Never: nothing goes through a topic."""
+        return False
 
     def queued_readings(self) -> int:
         """Readings that wait to be committed."""
@@ -276,9 +281,8 @@ class EmbeddedRunner:
 
     def _refuse(self, group: Sequence[Waiting], why: str | None = None) -> None:
         """why: None when it isn't known whether they are committed."""
-        why = why or "the outcome is unknown: ask again with the same Idempotency-Key"
         for waiting in group:
-            waiting.resolve(self.owner.unavailable(why))
+            waiting.resolve(self.owner.unavailable(why or OUTCOME_UNKNOWN))
 
     def _obey(self) -> None:
         """Carry out what was commanded; a command that can't be done leaves all as it was."""

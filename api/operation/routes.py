@@ -55,7 +55,7 @@ def _trouble(engine: Engine) -> tuple[str | None, str | None]:
     """Code and sentence of what keeps readings out, if anything does."""
     engine.clock.now_ms()
     if engine.loading is not None:
-        return "loading", engine.loading
+        return "kafka_away" if engine.runner.kafka_away else "loading", engine.loading
     if engine.clock.jumped_by_ms is not None:
         return (
             "clock_jumped",

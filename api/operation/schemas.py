@@ -34,7 +34,10 @@ class Readiness(BaseModel):
     status: Annotated[str, Field(description="`ready` or `not ready`", examples=["ready"])]
     code: Annotated[
         str | None,
-        Field(description="why not, for programs: `loading`, `clock_jumped` or `disk_low`", examples=[None]),
+        Field(
+            description="why not, for programs: `loading`, `kafka_away`, `clock_jumped` or `disk_low`",
+            examples=[None],
+        ),
     ]
     reason: Annotated[str | None, Field(description="why not, for people", examples=[None])]
     version: Annotated[str, Field(description="of the engine", examples=["0.1.0"])]

@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from api.cli.context import SERVICE_LOGIN
 from api.database_access import DatabaseAccess, prepare_database
+from domain.receipts import OUTCOME_UNKNOWN
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
 from storage.embedded_postgres.layout import Layout
 from storage.embedded_postgres.processes import read_record
@@ -262,6 +263,7 @@ def test_e9_group_whose_store_stays_away_is_told_503_and_its_retries_are_stored_
         ]
         assert first.status == HTTPStatus.OK
         assert [(answer.status, answer.retry_after) for answer in killed] == [(503, "1")] * 3
+        assert {answer.body["detail"] for answer in killed} == {OUTCOME_UNKNOWN}
         assert httpx.get(f"{api.url}/readyz", trust_env=False).status_code == HTTPStatus.SERVICE_UNAVAILABLE
         server.supervisor.restart()
         retried = [sender.send_until_accepted(batch) for batch in batches]

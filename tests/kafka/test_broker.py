@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -62,13 +61,6 @@ def cluster(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield cluster
 
 
-def leader_of(bootstrap: str, topic: str) -> int:
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    (described,) = admin.describe_topics([topic])
-    admin.close()
-    return int(described["partitions"][0]["leader_id"])
-
-
 def test_what_is_produced_is_consumed_in_order(kafka: str) -> None:
     topic = new_topic(kafka)
     values = [b"%d" % number for number in range(100)]
@@ -95,21 +87,6 @@ def test_paused_broker_answers_nothing_and_goes_on_when_resumed(cluster: Cluster
     cluster.brokers[0].resume()
     asyncio.run(send(cluster.bootstrap, topic, [b"after"]))
     assert asyncio.run(received(cluster.bootstrap, topic)) == [b"before", b"after"]
-
-
-def test_three_brokers_go_on_without_the_leader_and_keep_what_it_acknowledged(
-    kafka_jars: None, tmp_path: Path
-) -> None:
-    with Cluster(tmp_path / "kafka", count=3) as cluster:
-        topic = new_topic(cluster.bootstrap, copies=3)
-        asyncio.run(send(cluster.bootstrap, topic, [b"before"]))
-        leader = next(one for one in cluster.brokers if one.node_id == leader_of(cluster.bootstrap, topic))
-        leader.kill()
-        others = ",".join(one.address for one in cluster.brokers if one is not leader)
-        asyncio.run(send(others, topic, [b"meanwhile"]))
-        leader.restart()
-        asyncio.run(send(cluster.bootstrap, topic, [b"after"]))
-        assert asyncio.run(received(cluster.bootstrap, topic)) == [b"before", b"meanwhile", b"after"]
 
 
 def test_no_topic_is_made_by_sending_to_it(kafka: str) -> None:

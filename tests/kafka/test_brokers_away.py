@@ -1,0 +1,114 @@
+"""Three brokers of which some end, and what an API that sends into them answers meanwhile."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from kafka.admin import KafkaAdminClient
+
+from api.database_access import DatabaseAccess
+from domain.receipts import OUTCOME_UNKNOWN
+from tests.kafka.broker import Cluster
+from tests.kafka.sending import TENANT, committed, reading
+from tests.kafka.test_broker import new_topic, received, send
+from tests.kafka.workers import Worker, adopt_new_topic, working
+from tests.running import running_api, until
+
+pytestmark = [pytest.mark.needs_kafka, pytest.mark.timeout(600)]
+
+CLIENTS = 50
+BOUNCE_S = 5.0
+"""Longer than two looks in a row, which a message that isn't acknowledged soon leads to."""
+ACK_S_MAX = 50.0
+"""Longer than it takes to see that brokers are away: who waited for so long wasn't let go."""
+
+
+@pytest.fixture(scope="module")
+def cluster(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three brokers of the module's own; each test leaves them running."""
+    with Cluster(tmp_path_factory.mktemp("kafka"), count=3) as cluster:
+        yield cluster
+
+
+def leader_of(bootstrap: str, topic: str) -> int:
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    (described,) = admin.describe_topics([topic])
+    admin.close()
+    return int(described["partitions"][0]["leader_id"])
+
+
+def test_three_brokers_go_on_without_the_leader_and_keep_what_it_acknowledged(cluster: Cluster) -> None:
+    topic = new_topic(cluster.bootstrap, copies=3)
+    asyncio.run(send(cluster.bootstrap, topic, [b"before"]))
+    leader = next(one for one in cluster.brokers if one.node_id == leader_of(cluster.bootstrap, topic))
+    leader.kill()
+    others = ",".join(one.address for one in cluster.brokers if one is not leader)
+    asyncio.run(send(others, topic, [b"meanwhile"]))
+    leader.restart()
+    asyncio.run(send(cluster.bootstrap, topic, [b"after"]))
+    assert asyncio.run(received(cluster.bootstrap, topic)) == [b"before", b"meanwhile", b"after"]
+
+
+def test_an_api_is_not_ready_while_too_few_brokers_are_there_and_goes_on_by_itself(
+    cluster: Cluster, own_database: DatabaseAccess, tmp_path: Path
+) -> None:
+    adopt_new_topic(own_database, cluster.bootstrap, 2, copies=3)
+    settings = {"receipt_wait_s": 0.2, "kafka_ack_s_max": ACK_S_MAX}
+    first, second, _ = cluster.brokers
+    with (
+        running_api(own_database, tmp_path / "api", kafka=cluster.bootstrap, **settings) as api,
+        api.client(api.tenant(TENANT)) as client,
+        ExitStack() as ending,
+    ):
+        other = ending.enter_context(running_api(own_database, tmp_path / "other", kafka=cluster.bootstrap))
+        acknowledged: list[str] = []
+
+        def sent(name: str) -> httpx.Response:
+            body = [reading(f"{name}-{number}") for number in range(4)]
+            answer = client.post("/v1/telemetry", json=body, headers={"Idempotency-Key": name})
+            if answer.is_success:
+                acknowledged.append(answer.json()["id"])
+            return answer
+
+        def readiness() -> tuple[int, str | None]:
+            answer = client.get("/readyz")
+            return answer.status_code, answer.json()["code"]
+
+        assert sent("before").status_code == 202
+        first.kill()
+        until_s = time.monotonic() + BOUNCE_S
+        while time.monotonic() < until_s:
+            assert sent(f"bounced at {time.monotonic()}").status_code == 202
+            assert readiness() == (200, None)
+        second.kill()
+        body = [reading("lost")]
+        key = {"Idempotency-Key": "lost"}
+        began_s = time.monotonic()
+        lost = client.post("/v1/telemetry", json=body, headers=key)
+        assert (lost.status_code, lost.headers["Retry-After"]) == (503, "1")
+        assert lost.json()["detail"] == OUTCOME_UNKNOWN
+        assert readiness() == (503, "kafka_away")
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            refused = list(pool.map(sent, (f"refused-{number}" for number in range(CLIENTS))))
+        assert {(one.status_code, one.headers.get("Retry-After")) for one in refused} == {(503, "1")}
+        with other.client(TENANT) as of_other:
+            assert of_other.post("/v1/telemetry", json=[reading("given up")]).status_code == 503
+        # It ends, though its message can't be sent.
+        ending.close()
+        assert time.monotonic() - began_s < ACK_S_MAX / 2
+        for broker in (first, second):
+            broker.start()
+        for broker in (first, second):
+            broker.wait_ready()
+        until(lambda: readiness() == (200, None))
+        again = client.post("/v1/telemetry", json=body, headers=key)
+        assert again.status_code == 202
+        acknowledged.append(again.json()["id"])
+        with working(Worker(own_database, cluster.bootstrap, tmp_path / "worker")):
+            for receipt_id in acknowledged:
+                committed(client, receipt_id)
