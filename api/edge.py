@@ -150,7 +150,7 @@ class RequestObserver:
             "X-Request-Id": request_id.decode(),
             "Connection": "close",
         }
-        kind = UnavailableError("the answer took too long")
+        kind = UnavailableError("the answer took too long; what was asked may be done all the same")
         answer = problem(
             Request(scope),
             HTTP_UNAVAILABLE,

@@ -112,7 +112,7 @@ class PackQuotaError(ConflictError):
 
 
 class InFlightError(ConflictError):
-    """A request with this idempotency key is being worked on."""
+    """The same request is being worked on already."""
 
     code = "in_flight"
 

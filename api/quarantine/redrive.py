@@ -169,8 +169,8 @@ async def _redrive_group(call: Call, group: Group, rows: Sequence[Row], summary:
                 "the items are safe, and not committed yet: ask again",
                 retry_after_s=call.engine.settings.retry_after_s,
             )
-    except InFlightError:
-        raise
+    except InFlightError as error:
+        raise InFlightError("another request has these items judged again now") from error
     except (BodyUnreadableError, ConflictError):
         # A row of CSV whose header no longer names the pack, because an alias is gone; an import that was undone.
         summary.skip(rows)

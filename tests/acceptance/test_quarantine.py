@@ -301,6 +301,22 @@ def test_two_who_redrive_the_same_store_it_once(tenant: Tenant) -> None:
     assert (len(tenant.stored("P-1")), tenant.items()) == (20, [])
 
 
+def test_items_that_another_request_judges_answer_409_which_names_no_key(
+    api: RunningApi, tenant: Tenant
+) -> None:
+    tenant.send([unknown()])
+    (item,) = tenant.items()
+    row = tenant.database.execute("SELECT tenant_id FROM tenants WHERE name = %s", (tenant.name,)).fetchone()
+    assert row is not None
+    tried = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:bpm:redrive:{tenant.name}:{item['id']}/0")
+    api.engine.runner.reserve(row[0], tried)
+    answer = tenant.client.post("/v1/quarantine/redrive", json={"filter": {}})
+    api.engine.runner.release(row[0], tried)
+    assert (answer.status_code, answer.json()["code"]) == (409, "in_flight")
+    assert "key" not in answer.text.lower()
+    assert tenant.redrive()["selected"] == 1
+
+
 def test_dry_run_says_what_would_go_in_and_changes_nothing(tenant: Tenant) -> None:
     tenant.send([unknown(), unknown("P-2")])
     tenant.register("P-1")

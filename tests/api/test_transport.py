@@ -234,6 +234,7 @@ def test_an_answer_that_does_not_begin_in_time_is_503(limited: RunningApi, clien
     assert time.monotonic() - began_s < 4
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert answer.headers["Retry-After"]
+    assert "may be done all the same" in answer.json()["detail"]
     assert refused(limited, "request_s_max") == 1
     assert client.get("/v1/sites").status_code == 200
 
