@@ -21,6 +21,7 @@ from api.settings import Settings
 from domain.errors import (
     BackupFailedError,
     BpmError,
+    DatabaseRefusedError,
     EraseFailedError,
     ExportFailedError,
     KafkaUnreachableError,
@@ -37,6 +38,9 @@ BEGAN_S = time.monotonic()
 
 SERVICE_LOGIN = "bpm_service"
 """Login of the embedded server that serves requests and ingests; it holds no privilege by itself."""
+
+
+_CONNECT_S_MAX = 5
 
 
 class Exit(IntEnum):
@@ -130,6 +134,23 @@ def reachable_database(settings: Settings) -> "DatabaseAccess | None":
         return DatabaseAccess(settings.database_url.get_secret_value())
     running = connections_of_running(settings.data_dir.absolute())
     return None if running is None else DatabaseAccess(running.admin, running.service)
+
+
+def require_tenant(name: str) -> None:
+    """That there is a tenant of this name, as far as the database can be asked now. Raises NotFoundError."""
+    import psycopg
+    from psycopg.conninfo import make_conninfo
+
+    from storage.database import INGEST_ROLE
+    from storage.tenants import get
+
+    settings = read_settings()
+    try:
+        access = reachable_database(settings)
+        if access is not None:
+            get(make_conninfo(access.as_role(INGEST_ROLE, settings), connect_timeout=_CONNECT_S_MAX), name)
+    except (DatabaseRefusedError, psycopg.Error):
+        return
 
 
 def development_token(

@@ -183,7 +183,10 @@ def token(
         str | None, typer.Option(help="For role device: the pack whose own device this is.")
     ] = None,
 ) -> None:
-    """Print a development token, valid for 12 hours, alone on standard output."""
+    """Print a development token, valid for 12 hours, alone on standard output.
+
+    A tenant that doesn't exist is refused where the database can be asked.
+    """
     if platform:
         if any(one is not None for one in (tenant, role, site, region, pack)):
             raise typer.BadParameter("It is of no tenant: say --platform alone.", param_hint="--platform")
@@ -191,7 +194,9 @@ def token(
         return
     if tenant is None or role is None:
         raise typer.BadParameter("Say --tenant and --role, or --platform.", param_hint="--tenant")
-    print(context.development_token(tenant, role, sites=site, regions=region, pack=pack))  # noqa: T201 - the result
+    made = context.development_token(tenant, role, sites=site, regions=region, pack=pack)
+    context.require_tenant(tenant)
+    print(made)  # noqa: T201 - the result
 
 
 @pack_commands.command(

@@ -190,6 +190,7 @@ def test_operator_is_invited_suspended_and_deleted_and_each_change_is_logged(
         (["operator", "invite", "two words"], 1, "without spaces"),
         (["operator", "suspend", "nobody"], 1, "no such operator"),
         (["operator", "invite", "nobody", "--again"], 1, "no such operator"),
+        (["token", "--tenant", "nobody", "--role", "analyst"], 1, "there is no tenant nobody"),
         (["token", "--platform", "--tenant", "demo"], 2, "--platform"),
         (["token", "--tenant", "demo"], 2, "--tenant"),
     ],
