@@ -620,7 +620,7 @@ class Settings(BaseSettings):
     rules_max: int = Field(1000, gt=0, description="alert rules of a tenant; then 409")
     silences_max: int = Field(10_000, gt=0, description="silences of a tenant that haven't ended; then 409")
     preview_readings_max: int = Field(
-        1_000_000, gt=0, description="stored readings over which a rule is previewed; then 422"
+        1_000_000, gt=0, description="stored readings over which a rule is previewed, the newest of them"
     )
 
     ticket_life_s: float = Field(30.0, gt=0, description="a ticket that isn't used within is worth nothing")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -198,14 +198,30 @@ async def live_readings(
     transaction: Transaction, packs: set[int], starts: datetime, ends: datetime, limit: int, heard: Heard
 ) -> LiveReadings:
     """The readings of some packs in starts <= t < ends in their order of arrival; at most `limit`."""
-    parameters = {
+    parameters = _span(transaction, packs, starts, ends, limit)
+    return await _live_of(transaction, heard.fill("rules.live_readings"), parameters)
+
+
+async def newest_from(
+    transaction: Transaction, packs: set[int], starts: datetime, ends: datetime, limit: int, heard: Heard
+) -> datetime:
+    """The first moment, `starts` or later, from which these are at most `limit`."""
+    parameters = _span(transaction, packs, starts, ends, limit)
+    cursor = await transaction.connection.execute(heard.fill("rules.newest_live_readings"), parameters)
+    beyond = await cursor.fetchone()
+    return starts if beyond is None else beyond["ts"] + timedelta(milliseconds=1)
+
+
+def _span(
+    transaction: Transaction, packs: set[int], starts: datetime, ends: datetime, limit: int
+) -> dict[str, Any]:
+    return {
         "tenant_id": transaction.actor.tenant_id,
         "packs": int4s(np.fromiter(packs, np.int32)),
         "from": starts,
         "to": ends,
         "limit": limit,
     }
-    return await _live_of(transaction, heard.fill("rules.live_readings"), parameters)
 
 
 async def last_live_readings(

@@ -252,3 +252,10 @@ class PreviewAnswer(BaseModel):
 
     items: list[PreviewedAlert]
     readings: int
+    starts: Annotated[
+        str,
+        Field(
+            alias="from",
+            description="where the span began: later than asked for when there were more readings than are read",
+        ),
+    ]

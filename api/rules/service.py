@@ -188,30 +188,34 @@ def templates_for(chemistry: str) -> list[Row]:
 async def preview(call: Call, asked: schemas.Preview) -> Row:
     """The alerts that a live run of the rule over stored readings would have given.
 
-    Raises InvalidRequestError: an empty span, or more readings than the budget; NotFoundError for the scope;
+    Of more readings than the budget the newest are taken, and the span begins later. Raises InvalidRequestError: an
+    empty span, more batches than the budget, or a look back that takes all of it; NotFoundError for the scope;
     ArchivedError for readings that aren't kept, the rule's look back included.
     """
     require_range(asked.starts, asked.ends)
-    condition = _condition(asked.condition)
-    version = RuleVersion(
-        1, to_ms(asked.starts), enabled=True, severity=Severity(asked.severity), condition=condition,
-        flapping=_flapping(asked.flapping),
-    )  # fmt: skip
+    condition, starts = _condition(asked.condition), asked.starts
     async with call.snapshot() as transaction:
         scope = await scope_of(transaction, asked.scope)
-        rule = Rule(_PREVIEWED, call.actor.tenant_id, scope, (version,))
-        book = RuleBook([rule])
-        before = _earlier(asked.starts, reach_s(condition))
+        before = _earlier(starts, reach_s(condition))
         if isinstance(condition, QuarantineGrowth):
             batches = await _set_aside(call, transaction, before, asked.ends)
+            book = _book(call, asked, scope, condition, starts)
             made, count = list(grow(batches, GrowthMemory(), book).changes.transitions), len(batches)
         else:
             scopes = await stored.tenures_in(transaction, scope)
-            book.learn(scopes)
             packs_in = {one.pack for one in scopes}
             heard = stored.Heard(asked.imports)
-            await require_kept(transaction, max(asked.starts, before + MARGIN))
-            live = await _live(call, transaction, packs_in, before, asked.ends, heard)
+            await require_kept(transaction, max(starts, before + MARGIN))
+            readings_max = call.engine.settings.preview_readings_max
+            within = (asked.ends, readings_max, heard)
+            looks_back = starts - before
+            before = await stored.newest_from(transaction, packs_in, before, *within)
+            starts = before + looks_back
+            if starts >= asked.ends:
+                raise _too_many(readings_max)
+            book = _book(call, asked, scope, condition, starts)
+            book.learn(scopes)
+            live = await stored.live_readings(transaction, packs_in, before, *within)
             count = len(live)
             if isinstance(condition, MissingData):
                 # However long ago a pack was heard, its silence began then.
@@ -226,7 +230,18 @@ async def preview(call: Call, asked: schemas.Preview) -> Row:
         {name: row[name] for name in _SHOWN} | {"pack": names.get(row["pack_id"]), "unit": unit}
         for row in sorted(alerts, key=lambda row: (row["onset"], row["seq"]))
     ]
-    return {"items": items, "readings": count}
+    return {"items": items, "readings": count, "from": starts}
+
+
+def _book(
+    call: Call, asked: schemas.Preview, scope: Scope, condition: Condition, starts: datetime
+) -> RuleBook:
+    """The rule that is previewed, which holds from the start of the span on."""
+    version = RuleVersion(
+        1, to_ms(starts), enabled=True, severity=Severity(asked.severity), condition=condition,
+        flapping=_flapping(asked.flapping),
+    )  # fmt: skip
+    return RuleBook([Rule(_PREVIEWED, call.actor.tenant_id, scope, (version,))])
 
 
 def _earlier(moment: datetime, seconds: int) -> datetime:
@@ -235,34 +250,20 @@ def _earlier(moment: datetime, seconds: int) -> datetime:
     return moment - min(timedelta(seconds=seconds), moment - first)
 
 
-async def _live(
-    call: Call,
-    transaction: Transaction,
-    packs: set[int],
-    starts: datetime,
-    ends: datetime,
-    heard: stored.Heard,
-) -> LiveReadings:
-    readings_max = call.engine.settings.preview_readings_max
-    live = await stored.live_readings(transaction, packs, starts, ends, readings_max + 1, heard)
-    _require_within(len(live), readings_max)
-    return live
-
-
 async def _set_aside(
     call: Call, transaction: Transaction, starts: datetime, ends: datetime
 ) -> list[SetAside]:
     batches_max = call.engine.settings.preview_readings_max
     batches = await stored.set_aside(transaction, starts, ends, batches_max + 1)
-    _require_within(len(batches), batches_max)
+    if len(batches) > batches_max:
+        raise _too_many(batches_max)
     return batches
 
 
-def _require_within(count: int, most: int) -> None:
-    if count > most:
-        raise InvalidRequestError(
-            f"more than {most} readings: ask for a shorter span or fewer packs", field="to", limit=most
-        )
+def _too_many(most: int) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"more than {most} readings: ask for a shorter span or fewer packs", field="to", limit=most
+    )
 
 
 def _run(live: LiveReadings, book: RuleBook, up_since_ms: int, ends_ms: int) -> list[AlertTransition]:

@@ -92,6 +92,17 @@ FROM (
     ORDER BY {order}readings.batch_no, item_no LIMIT %(limit)s
 ) AS live
 
+-- name: newest_live_readings
+-- Of the readings that live_readings would give, the time of the newest one that is beyond so many.
+SELECT ts
+FROM readings
+JOIN batches ON batches.tenant_id = readings.tenant_id AND batches.batch_no = readings.batch_no
+JOIN tenures ON tenures.tenant_id = readings.tenant_id AND tenures.pack_id = readings.pack_id
+    AND held_from <= ts AND ts < held_to
+WHERE readings.tenant_id = %(tenant_id)s AND readings.pack_id = ANY(%(packs)s::int4[])
+    AND ts >= %(from)s AND ts < %(to)s AND {chosen}
+ORDER BY ts DESC OFFSET %(limit)s LIMIT 1
+
 -- name: last_live_readings
 -- The last such reading of each pack before a moment: where a silence that goes on began. No further back than readings
 -- are kept for certain.

@@ -354,18 +354,38 @@ def test_preview_from_the_first_moment_of_all_is_answered(api: RunningApi) -> No
         assert client.post("/v1/rules/preview", json=asked).status_code == 200
 
 
-def test_preview_beyond_its_budget_is_refused(api: RunningApi) -> None:
+def test_preview_beyond_its_budget_is_that_of_the_newest_readings_and_says_from_when_on(
+    api: RunningApi,
+) -> None:
     with tenant(api, "budget") as client:
-        send(client, *[hot(20, ts=now(-second)) for second in range(1, 5)])
-        asked = {"scope": {"kind": "pack", "pack": "P-1"}, "condition": too_hot(), "from": FROM, "to": TO}
+        import_id = client.post("/v1/imports", json={"source": "archive"}).json()["id"]
+        moments = [now(-second) for second in range(100, 0, -10)]
+        past = [hot(70 if number in (1, 7) else 20, ts=moment) for number, moment in enumerate(moments)]
+        client.post("/v1/telemetry", json=past, params={"import": import_id}).raise_for_status()
+        asked: Row = {
+            "scope": {"kind": "pack", "pack": "P-1"},
+            "imports": True,
+            "from": now(-200),
+            "to": now(-5),
+        }
         before = api.engine.settings
-        api.engine.settings = before.model_copy(update={"preview_readings_max": 4})
-        refused = client.post("/v1/rules/preview", json=asked)
-        api.engine.settings = before.model_copy(update={"preview_readings_max": 5})
-        answered = client.post("/v1/rules/preview", json=asked)
-        api.engine.settings = before
-    assert (refused.status_code, refused.json()["field"], refused.json()["limit"]) == (422, "to", 4)
-    assert (answered.status_code, answered.json()["readings"]) == (200, 5)
+
+        def previewed(readings_max: int, condition: Any, **more: Any) -> httpx.Response:
+            api.engine.settings = before.model_copy(update={"preview_readings_max": readings_max})
+            try:
+                return client.post("/v1/rules/preview", json=asked | {"condition": condition} | more)
+            finally:
+                api.engine.settings = before
+
+        whole, cut = (previewed(readings_max, too_hot()).json() for readings_max in (10, 5))
+        assert (whole["readings"], len(whole["items"])) == (10, 2)
+        assert datetime.fromisoformat(whole["from"]) == datetime.fromisoformat(asked["from"])
+        assert (cut["readings"], len(cut["items"])) == (5, 1)
+        since = datetime.fromisoformat(cut["from"])
+        assert since == datetime.fromisoformat(moments[4]) + timedelta(milliseconds=1)
+        assert previewed(10, too_hot(), **{"from": cut["from"]}).json() == cut
+        refused = previewed(5, too_hot() | {"duration_s": 80})
+    assert (refused.status_code, refused.json()["field"], refused.json()["limit"]) == (422, "to", 5)
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,8 @@ function labelOf(key, given) {
 async function showPreview(told, plot, found, condition, scope, range, signal) {
   const packs = [...new Set(found.items.map((alert) => alert.pack).filter(Boolean))];
   if (packs.length === 0) packs.push(...await somePack(scope, signal));
-  const said = h("p", {}, h("b", {}, plural(found.items.length, "alert")), ` on ${plural(new Set(found.items.map((alert) => alert.pack)).size, "pack")}, from ${plural(found.readings, "reading")}.`);
+  const isCut = Date.parse(found.from) > Date.parse(range.from);
+  const said = h("p", {}, h("b", {}, plural(found.items.length, "alert")), ` on ${plural(new Set(found.items.map((alert) => alert.pack)).size, "pack")}, from ${plural(found.readings, "reading")}${isCut ? `: as many as a preview reads, those since ${time(found.from)}` : ""}.`);
   const measures = condition.kind === "cell_imbalance" ? ["cell_voltage_max_v", "cell_voltage_min_v"] : condition.measure ? [condition.measure] : ["voltage_v"];
   plot.hidden = packs.length === 0;
   const one = async (pack) => {
