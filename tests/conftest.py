@@ -5,20 +5,16 @@ import shutil
 import socket
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
-from api.cli.context import SERVICE_LOGIN
 from api.client.generate import generate
-from api.database_access import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
-from tests import timescale
+from tests import databases, timescale
 from tests.both import EMBEDDED
 from tests.kafka import jars
 from tests.kafka.shared import shared_broker
@@ -80,37 +76,28 @@ def postgres(request: pytest.FixtureRequest, reachable_folder: Path) -> Iterator
     server.stop()
 
 
-def _new_database(postgres: Connections) -> DatabaseAccess:
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres.admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    access = DatabaseAccess(
-        make_conninfo(postgres.admin, dbname=name), make_conninfo(postgres.service, dbname=name)
-    )
-    timescale.extend(access.admin)
-    return access
-
-
 @pytest.fixture(scope="module")
 def empty_database(postgres: Connections) -> DatabaseAccess:
     """A database without anything in it."""
-    return _new_database(postgres)
+    return databases.empty_database(postgres)
 
 
 @pytest.fixture(scope="module")
 def database(postgres: Connections) -> DatabaseAccess:
     """A migrated database of the test module's own."""
-    access = _new_database(postgres)
-    prepare_database(access, SERVICE_LOGIN)
-    return access
+    return databases.new_database(postgres)
+
+
+@pytest.fixture(scope="module")
+def second_database(postgres: Connections) -> DatabaseAccess:
+    """One more, for a second engine with other settings."""
+    return databases.new_database(postgres)
 
 
 @pytest.fixture
 def own_database(postgres: Connections) -> DatabaseAccess:
     """A migrated database of one test's own, for tests of marks that only ever move forward."""
-    access = _new_database(postgres)
-    prepare_database(access, SERVICE_LOGIN)
-    return access
+    return databases.new_database(postgres)
 
 
 @pytest.fixture(scope="session")
@@ -168,8 +155,7 @@ def api(
             yield running
         return
     bootstrap = request.getfixturevalue("kafka")
-    database = _new_database(postgres)
-    prepare_database(database, SERVICE_LOGIN)
+    database = databases.new_database(postgres)
     adopt_new_topic(database, bootstrap, PARTITIONS)
     with (
         working(Worker(database, bootstrap, folder / "worker")),

@@ -24,7 +24,7 @@ BOTH = (PARTITIONS, pytest.param(HYPERTABLES, marks=pytest.mark.needs_timescale)
 
 
 def _databases(connection: psycopg.Connection) -> set[str]:
-    rows = connection.execute("SELECT datname FROM pg_database WHERE datname ~ '^(t|model)_[0-9a-f]{12}$'")
+    rows = connection.execute("SELECT datname FROM pg_database WHERE datname ~ '^t_[0-9a-f]{12}$'")
     return {name for (name,) in rows}
 
 
@@ -54,11 +54,18 @@ MADE: set[str] = set()
 """Databases of this process on the server with TimescaleDB."""
 
 
+def is_on(conninfo: str) -> bool:
+    """Whether it is of the server with TimescaleDB."""
+    if URL is None:
+        return False
+    given, there = conninfo_to_dict(conninfo), conninfo_to_dict(URL)
+    return all(given.get(part) == there.get(part) for part in ("host", "port"))
+
+
 def extend(conninfo: str) -> None:
     """Give a new database the extension, when it is one of the server with TimescaleDB."""
-    given = conninfo_to_dict(conninfo)
-    if URL is None or any(given.get(part) != conninfo_to_dict(URL).get(part) for part in ("host", "port")):
+    if not is_on(conninfo):
         return
-    MADE.add(str(given["dbname"]))
+    MADE.add(str(conninfo_to_dict(conninfo)["dbname"]))
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")

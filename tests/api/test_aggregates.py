@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.cli.context import SERVICE_LOGIN
-from api.database_access import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess
 from domain.clock import to_ms
 from domain.measures import MEASURE_NAMES
 from domain.windows import step_of
@@ -350,11 +349,10 @@ READINGS_MAX = 100
 
 
 @pytest.fixture(scope="module")
-def frugal(empty_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+def frugal(second_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     """A running API that reads few readings for an answer."""
-    prepare_database(empty_database, SERVICE_LOGIN)
     with running_api(
-        empty_database,
+        second_database,
         tmp_path_factory.mktemp("frugal"),
         count_wait_s=0.05,
         aggregate_readings_max=READINGS_MAX,

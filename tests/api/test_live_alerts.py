@@ -16,8 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from api.cli.context import SERVICE_LOGIN
-from api.database_access import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess
 from tests.running import RunningApi, running_api
 
 Row = dict[str, Any]
@@ -84,12 +83,11 @@ def tenant(api: RunningApi) -> Iterator[Tenant]:
 
 
 @pytest.fixture(scope="module")
-def brisk(empty_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+def brisk(second_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     """An engine whose heartbeats come soon, that keeps few events for sockets, and lets a tenant have three."""
     limits: dict[str, Any] = {"live_heartbeat_s": 0.3, "live_feed_events_max": 8, "live_snapshot_alerts": 2}
     folder = tmp_path_factory.mktemp("brisk")
-    prepare_database(empty_database, SERVICE_LOGIN)
-    with running_api(empty_database, folder, **limits, live_tenant_connections_max=3) as api:
+    with running_api(second_database, folder, **limits, live_tenant_connections_max=3) as api:
         yield api
 
 

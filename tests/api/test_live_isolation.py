@@ -16,8 +16,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from websockets.sync.client import ClientConnection, connect
 
-from api.cli.context import SERVICE_LOGIN
-from api.database_access import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess
 from storage.database import INGEST_ROLE
 from storage.registry import hand_over
 from tests.running import RunningApi, running_api, until
@@ -78,10 +77,9 @@ steps = st.lists(
 
 
 @pytest.fixture(scope="module")
-def brisk(empty_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
-    prepare_database(empty_database, SERVICE_LOGIN)
+def brisk(second_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     folder = tmp_path_factory.mktemp("brisk")
-    with running_api(empty_database, folder, live_heartbeat_s=0.4, live_members_s=0.1) as api:
+    with running_api(second_database, folder, live_heartbeat_s=0.4, live_members_s=0.1) as api:
         yield api
 
 

@@ -13,8 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from api.cli.context import SERVICE_LOGIN
-from api.database_access import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess
 from api.packs.latest import of_packs
 from tests.running import RunningApi, running_api
 
@@ -23,11 +22,10 @@ WAIT_S = 20
 
 
 @pytest.fixture(scope="module")
-def brisk(empty_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+def brisk(second_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     """An engine whose heartbeats come soon, and that looks often at who is in a group."""
-    prepare_database(empty_database, SERVICE_LOGIN)
     folder = tmp_path_factory.mktemp("brisk")
-    with running_api(empty_database, folder, live_heartbeat_s=0.5, live_members_s=0.2) as api:
+    with running_api(second_database, folder, live_heartbeat_s=0.5, live_members_s=0.2) as api:
         yield api
 
 

@@ -17,7 +17,7 @@ import pytest
 from websockets.frames import Opcode
 
 from api.auth import development_token
-from api.database_access import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess
 from domain.tenancy import Role
 from tests.api.live_clients import BareSocket, close_code, masked
 from tests.api.test_live_alerts import Tenant, closed_with, event_of, received, tenant_of
@@ -28,11 +28,10 @@ WIDE = "\u20ac" * 4000
 
 
 @pytest.fixture(scope="module")
-def hasty(empty_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+def hasty(second_database: DatabaseAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     """An engine that waits for nobody for long."""
-    prepare_database(empty_database, None)
     with running_api(
-        empty_database,
+        second_database,
         tmp_path_factory.mktemp("hasty"),
         live_first_frame_s_max=0.5,
         live_send_s_max=1.0,

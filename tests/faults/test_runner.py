@@ -16,12 +16,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from api.cli.context import SERVICE_LOGIN
 from api.database_access import DatabaseAccess, prepare_database
 from domain.receipts import OUTCOME_UNKNOWN
-from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
+from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 from storage.embedded_postgres.layout import Layout
 from storage.embedded_postgres.processes import read_record
 from tests.faults.comparison import read_stored
@@ -156,19 +155,6 @@ def require_stored_once(access: DatabaseAccess, readings: int) -> None:
     stored = read_stored(access.admin)
     assert stored.rows == len(stored.values) == readings
     assert set(stored.values.values()) == {1}
-
-
-@pytest.fixture
-def own_database(postgres: Connections) -> DatabaseAccess:
-    """A migrated database of the test's own, because these tests harm it."""
-    name = f"runner_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres.admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    made = DatabaseAccess(
-        make_conninfo(postgres.admin, dbname=name), make_conninfo(postgres.service, dbname=name)
-    )
-    prepare_database(made, SERVICE_LOGIN)
-    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,15 +18,14 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from api.cli.context import SERVICE_LOGIN
-from api.database_access import DatabaseAccess, prepare_database
+from api.database_access import DatabaseAccess
 from api.moving import Steps
 from domain.errors import MoveFailedError, MoveRefusedError, NotFoundError
 from storage.cell_tables import MOVED
 from storage.database import INGEST_ROLE
 from storage.embedded_postgres import Connections
 from storage.hypertables import settle
-from tests.conftest import _new_database
+from tests.databases import new_database
 from tests.kafka.cells import RunningCell, running_cell, write_cells
 from tests.kafka.sending import HOT, committed
 from tests.running import until
@@ -49,7 +48,7 @@ class StoppedError(Exception):
 def south(
     postgres: Connections, kafka: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningCell]:
-    access = _migrated(postgres)
+    access = new_database(postgres)
     with running_cell("south", access, kafka, tmp_path_factory.mktemp("south") / "cell", 4) as cell:
         for name in (QUIET, BUSY, STAYER, TAKEN):
             cell.api.tenant(name)
@@ -60,17 +59,11 @@ def south(
 def north(
     postgres: Connections, kafka: str, south: RunningCell, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningCell]:
-    access, folder = _migrated(postgres), tmp_path_factory.mktemp("north") / "cell"
+    access, folder = new_database(postgres), tmp_path_factory.mktemp("north") / "cell"
     with running_cell("north", access, kafka, folder, 3, keys_of=south.folder) as cell:
         for name in (LOCAL, TAKEN):
             cell.api.tenant(name)
         yield cell
-
-
-def _migrated(postgres: Connections) -> DatabaseAccess:
-    access = _new_database(postgres)
-    prepare_database(access, SERVICE_LOGIN)
-    return access
 
 
 @pytest.fixture(scope="module")

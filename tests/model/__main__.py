@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from storage.embedded_postgres import Connections, EmbeddedConfig, EmbeddedPostgres
-from tests.model.databases import new_database
+from tests.databases import new_database
 from tests.model.driver import Contradiction
 from tests.model.play import run
 

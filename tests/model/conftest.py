@@ -6,7 +6,7 @@ import pytest
 
 from api.database_access import DatabaseAccess
 from storage.embedded_postgres import Connections
-from tests.model.databases import new_database
+from tests.databases import new_database
 
 
 @pytest.fixture
