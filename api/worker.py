@@ -5,7 +5,6 @@ import logging
 import socket
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import faust
 from aiokafka import AIOKafkaProducer
@@ -21,18 +20,18 @@ from api.singles import SinglesJudge
 from api.topic import bootstrap_of, group_of, log_of
 from api.worker_reports import WorkerMetrics, WorkerReports
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock
-from domain.errors import BpmError
 from storage.database import INGEST_ROLE
 from storage.layout import Layout
 from storage.partition import PartitionStore
 from storage.reports import Reports
 from streams.cutting import CutLimits
+from streams.dead_letters import DeadLetterWriter, Message
 from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
-from streams.singles import Single, Singles
+from streams.singles import Singles
 from streams.topic_admin import identity_of, require_log
-from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, Header, version_header
+from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, version_header
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +56,13 @@ class WorkerProcess:
         require_log(bootstrap_of(settings), log_)
         self._topic = log_.partition("/")[0]
         self._singles_topic = SINGLES.under(settings.kafka_prefix).name
-        self._dead_letters = DEAD_LETTERS.under(settings.kafka_prefix).name
-        self._metrics = WorkerMetrics(self._topic, group_of(settings))
+        self._dead_letters = DeadLetterWriter(
+            bootstrap_of(settings),
+            DEAD_LETTERS.under(settings.kafka_prefix).name,
+            time.monotonic,
+            self._count_dead_letter,
+        )
+        self._metrics = WorkerMetrics(self._topic, group_of(settings), self._dead_letters.waiting)
         name = f"{socket.gethostname()}:{id(self):x}"
         self._reports = WorkerReports(name, Reports(self._ingest), self._clock, self._metrics, self._refused)
         self._counter = make_counter(settings, access, self._reached)
@@ -69,7 +73,7 @@ class WorkerProcess:
             CutLimits(settings.message_readings_max, settings.message_raw_bytes_max),
             self._judge,
             self._send,
-            partial(self._put_aside, self._singles_topic),
+            self._dead_letters.put,
         )
         self._alerts = AlertPublisher(
             self._ingest,
@@ -91,7 +95,7 @@ class WorkerProcess:
                 settings.stop_s_max,
             ),
             self._make_partition,
-            partial(self._put_aside, self._topic),
+            self._dead_letters,
             self._send_on,
         )
 
@@ -115,7 +119,7 @@ class WorkerProcess:
                     bootstrap_servers=bootstrap_of(self._settings),
                     acks="all",
                     enable_idempotence=True,
-                    max_request_size=DEAD_LETTERS.message_bytes_max,
+                    max_request_size=READINGS.message_bytes_max,
                 )
                 try:
                     await producer.start()
@@ -132,30 +136,15 @@ class WorkerProcess:
             self._topic, message, partition=number, headers=[version_header(READINGS)]
         )
 
-    async def _send_on(self, number: int, singles: Sequence[Single]) -> None:
-        await self._singles.take_in(number, singles)
-        self._metrics.singles.labels("taken").inc(len(singles))
+    async def _send_on(self, number: int, messages: Sequence[Message]) -> None:
+        await self._singles.take_in(number, messages)
+        self._metrics.singles.labels("taken").inc(len(messages))
 
-    async def _put_aside(
-        self, topic: str, number: int, position: int, message: bytes, error: Exception
-    ) -> None:
-        """Make a message a dead letter: it is in the topic of those before the position moves over it."""
-        producer = await self._started_producer()
-        code = error.code if isinstance(error, BpmError) else type(error).__name__
-        await producer.send_and_wait(
-            self._dead_letters,
-            message,
-            headers=[
-                version_header(DEAD_LETTERS),
-                (Header.SOURCE.value, f"{topic}:{number}:{position}".encode()),
-                (Header.REASON.value, code.encode()),
-            ],
-        )
-        if topic == self._singles_topic:
+    def _count_dead_letter(self, message: Message) -> None:
+        if message.topic == self._singles_topic:
             self._metrics.singles.labels("dead_letter").inc()
         else:
-            self._refused[number] = self._refused.get(number, 0) + 1
-        log.error("%s, partition %d: message %d is a dead letter: %s", topic, number, position, error)
+            self._refused[message.partition] = self._refused.get(message.partition, 0) + 1
 
     def run(self) -> int:
         """Work until told to stop. 0 when it was, 1 when it had to give up."""
@@ -189,6 +178,7 @@ class WorkerProcess:
         await asyncio.to_thread(self._counter.stop)
         if self._producer is not None:
             await self._producer.stop()
+        await self._dead_letters.stop()
         await self._judge.close()
 
 

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import psycopg
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
@@ -145,11 +145,16 @@ class WorkerReports:
             self._writing_since_s = None
 
 
+Waiting: TypeAlias = Callable[[], Iterable[tuple[str, int, float]]]
+"""Topic and partition of each that waits for a dead letter, and for how many seconds."""
+
+
 class WorkerMetrics:
     """What Prometheus is told of a worker's partitions."""
 
-    def __init__(self, topic: str, group: str) -> None:
+    def __init__(self, topic: str, group: str, waiting: Waiting) -> None:
         self.registry = CollectorRegistry()
+        self._waiting = waiting
         installation = Info("bpm_worker", "Whose partitions the worker shares", registry=self.registry)
         installation.info({"topic": topic, "group": group})
         self._by_partition = {
@@ -162,6 +167,12 @@ class WorkerMetrics:
                 ("report_age_seconds", "Since the worker wrote what the partition and its packs are like"),
             )
         }
+        self._waiting_s = Gauge(
+            "bpm_dead_letter_waiting_seconds",
+            "Since a message can't be made a dead letter, for which its partition waits",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
         self.singles = Counter(
             "bpm_singles",
             "Single readings of the topic, by what became of them",
@@ -171,8 +182,10 @@ class WorkerMetrics:
 
     def show(self, paces: Mapping[int, tuple[Pace, float]]) -> None:
         """Show what the partitions of this worker are like now, and how old what was written of each is, in s."""
-        for gauge in self._by_partition.values():
+        for gauge in (*self._by_partition.values(), self._waiting_s):
             gauge.clear()
+        for topic, number, waiting_s in self._waiting():
+            self._waiting_s.labels(topic, number).set(waiting_s)
         for number, (pace, report_age_s) in paces.items():
             shown = {
                 "behind_messages": pace.behind,

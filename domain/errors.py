@@ -295,6 +295,12 @@ class FencedError(BpmError):
     code = "fenced"
 
 
+class PartitionRevokedError(BpmError):
+    """The partition is to be let go of; its messages are read again by whoever gets it."""
+
+    code = "partition_revoked"
+
+
 class RegistryChangedError(BpmError):
     """Packs or tenures changed while readings were on their way; they are judged again."""
 

@@ -19,12 +19,11 @@ from faust.types.tuples import ConsumerMessage
 from mode.supervisors import SupervisorStrategy
 from mode.types import ServiceT
 
-from domain.errors import MessageUnreadableError, PositionLostError
+from domain.errors import MessageUnreadableError, PartitionRevokedError, PositionLostError
 from streams.codec import decode
+from streams.dead_letters import DeadLetterWriter, Message, message_of
 from streams.partition_worker import Ends, PartitionWorker, Unreadable
 from streams.settling import Delivered
-from streams.singles import Single, tenant_in
-from streams.topics import Header
 from streams.under_way import UnderWay
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class WorkerLimits:
 class WorkerApp:
     """The application, with the worker of each partition that was ever assigned to this process.
 
-    make_worker: the worker of a partition. put_aside: makes a message a dead letter, and returns when that is durable.
+    make_worker: the worker of a partition. dead_letters: what can't be committed or sent on.
     send_on: sends single readings of a partition of their topic on, and returns when that is durable.
     """
 
@@ -67,15 +66,15 @@ class WorkerApp:
         group: str,
         limits: WorkerLimits,
         make_worker: Callable[[int], PartitionWorker],
-        put_aside: Callable[[int, int, bytes, Exception], Any],
-        send_on: Callable[[int, Sequence[Single]], Awaitable[None]],
+        dead_letters: DeadLetterWriter,
+        send_on: Callable[[int, Sequence[Message]], Awaitable[None]],
     ) -> None:
         self.topic = topic
         self.limits = limits
         self.partitions: dict[int, PartitionWorker] = {}
         self.assigned: set[int] = set()
         self._make_worker = make_worker
-        self._put_aside = put_aside
+        self.dead_letters = dead_letters
         self._send_on = send_on
         self._turns: asyncio.Task[None] | None = None
         self.app = _app(self, bootstrap, group, limits)
@@ -146,43 +145,45 @@ class WorkerApp:
     ) -> None:
         """Work on one group of messages after another, each at most so large.
 
-        What can't be worked on ends the process, before another is taken.
+        What can't be worked on ends the process, before another is taken. Of a partition that was given up nothing is
+        worked on any more until it is assigned again.
         """
         consumer = cast("_Consumer", self.app.consumer)
         async with aclosing(_gathered(stream, records_max, wait_s)) as gathered:
             async for runs in gathered:
+                tp = runs[0].message.tp
                 records = [record for run in runs for record in _records_of(run)]
                 try:
                     for start in range(0, len(records), records_max):
-                        await work(records[start : start + records_max])
+                        if tp not in consumer.given_up:
+                            await work(records[start : start + records_max])
+                            consumer.done[tp] = records[start : start + records_max][-1].offset + 1
+                except PartitionRevokedError:
+                    consumer.given_up.add(tp)
                 except Exception as error:  # noqa: BLE001 - none may leave
                     log.critical("the worker ends: %s", getattr(error, "detail", error))
                     await self.app.crash(error)
                     await asyncio.Event().wait()
-                consumer.done[runs[0].message.tp] = records[-1].offset + 1
                 for run in runs:
                     await stream.ack(run)
 
     async def _pass_on(self, records: list[Record]) -> None:
-        singles = [
-            Single(one.offset, tenant_in(one.headers, Header.TENANT), one.value or b"") for one in records
-        ]
-        await self._send_on(records[0].partition, singles)
+        await self._send_on(records[0].partition, [message_of(one) for one in records])
 
     async def _commit(self, records: list[Record]) -> None:
         number = records[0].partition
         worker = self.partitions[number]
-        messages = {one.offset: one.value or b"" for one in records}
+        messages = {one.offset: message_of(one) for one in records}
         worker.log_end = max(worker.log_end, self._log_end(number), max(messages) + 1)
         loop = asyncio.get_running_loop()
 
         def aside(position: int, error: Exception) -> None:
             """From the owner's thread."""
-            put = self._put_aside(number, position, messages[position], error)
+            put = self.dead_letters.put(messages[position], error)
             asyncio.run_coroutine_threadsafe(put, loop).result()
 
         def commit() -> None:
-            worker.commit([_read(message, position) for position, message in messages.items()], aside)
+            worker.commit([_read(one) for one in messages.values()], aside)
 
         await worker.in_thread(commit)
 
@@ -245,11 +246,11 @@ class WorkerApp:
             worker.close()
 
 
-def _read(message: bytes, position: int) -> Delivered | Unreadable:
+def _read(message: Message) -> Delivered | Unreadable:
     try:
-        return Delivered(decode(message), position)
+        return Delivered(decode(message.value or b""), message.position)
     except MessageUnreadableError as error:
-        return Unreadable(position, error)
+        return Unreadable(message.position, error)
 
 
 def _records_of(event: EventT[bytes]) -> list[Record]:
@@ -357,6 +358,8 @@ class _Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.done: dict[TP, int] = {}
         """Behind the last message that was worked on, since the partition was assigned."""
+        self.given_up: set[TP] = set()
+        """Those that were let go of with a message that could neither be worked on nor become a dead letter."""
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         """A run's. record: the messages of one, as the scheduler gives them."""
@@ -377,9 +380,17 @@ class _Consumer(driver.Consumer):
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Gaps between the last messages of runs are no gaps."""
 
+    async def wait_empty(self) -> None:
+        """Before partitions are let go of: what waits for dead letters would hold up all of them."""
+        writer: DeadLetterWriter = self.app.worker.dead_letters  # type: ignore[attr-defined]
+        writer.letting_go = True
+        await super().wait_empty()
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         worker: WorkerApp = self.app.worker  # type: ignore[attr-defined]
         self.done.clear()
+        self.given_up.clear()
+        worker.dead_letters.letting_go = False
         found = dict(await super().seek_to_committed())
         mine = {tp.partition: tp for tp in self.assignment() if tp.topic == worker.topic}
         positions = await worker.take_over(list(mine))

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from domain.clock import AnchoredClock
-from domain.errors import BpmError, FencedError, NotFoundError, PositionLostError, StateOutdatedError
+from domain.errors import (
+    BpmError,
+    FencedError,
+    MessageMisdirectedError,
+    NotFoundError,
+    PartitionRevokedError,
+    PositionLostError,
+    StateOutdatedError,
+    UnavailableError,
+)
 from streams.limits import OwnerLimits
 from streams.owner import PartitionOwner
 from streams.pipeline import PipelineLimits
@@ -47,7 +56,10 @@ class Aside(Protocol):
     """Where messages go that can't be committed."""
 
     def __call__(self, position: int, error: BpmError | Exception) -> None:
-        """Put a message aside; returns when that is durable. Raises when it can't be done now."""
+        """Put a message aside; returns when that is durable. Raises UnavailableError when it can't be done now.
+
+        Raises PartitionRevokedError when it can't be done, and the partition is to be let go of.
+        """
         ...
 
 
@@ -141,9 +153,10 @@ class PartitionWorker:
             raise PositionLostError(self.refused)
 
     def commit(self, messages: Sequence[Delivered | Unreadable], aside: Aside) -> None:
-        """Commit messages, however long the store is away; returns early when the partition was taken away.
+        """Commit messages, however long the store is away, or no dead letter can be made.
 
-        Raises PositionLostError when messages before them were never seen.
+        Returns early when the partition was taken away. Raises PositionLostError when messages before them were never
+        seen, PartitionRevokedError when the partition is to be let go of while a dead letter can't be made.
         """
         left = list(messages)
         tries = 0
@@ -163,6 +176,8 @@ class PartitionWorker:
                 raise
             except StateOutdatedError as error:
                 self._load_again(error)
+            except PartitionRevokedError:
+                raise
             except Exception as error:  # noqa: BLE001 - whatever it is
                 # The outcome is unknown (rule E9): the state is loaded again, and the messages are tried one by one.
                 self._say(f"a group of {len(left)} messages failed", error)
@@ -172,7 +187,7 @@ class PartitionWorker:
                 tries += 1
                 if not self.store.is_about_data(error):
                     tries = 1
-                elif tries > _TRIES_MAX:
+                elif tries > (1 if isinstance(error, MessageMisdirectedError) else _TRIES_MAX):
                     left[0] = Unreadable(left[0].position, error)
                 self._stopping.wait(_RETRY_S)
 
@@ -184,9 +199,9 @@ class PartitionWorker:
         """Commit what comes before the next unreadable message, or put that aside when it is the first."""
         first = left[0]
         if isinstance(first, Unreadable):
-            aside(first.position, first.error)
-            with self.store.group(first.position + 1):
-                pass
+            if self._is_put_aside(first, aside):
+                with self.store.group(first.position + 1):
+                    pass
             return
         group = [first]
         for one in () if alone else left[1:]:
@@ -197,6 +212,16 @@ class PartitionWorker:
         self.arrived_ms = group[-1].batch.arrived_at_ms
         times = [int(one.batch.readings.ts_ms.max()) for one in group if len(one.batch.readings)]
         self.newest_ms = max([*times, *([] if self.newest_ms is None else [self.newest_ms])], default=None)
+
+    def _is_put_aside(self, one: Unreadable, aside: Aside) -> bool:
+        """Whether a message is put aside. While it can't be, others may take the partition over: then FencedError."""
+        try:
+            aside(one.position, one.error)
+        except UnavailableError:
+            self._stopping.wait(_RETRY_S)
+            self.store.check()
+            return False
+        return True
 
     def _come_back(self) -> None:
         """Load the state again under the epoch that this worker has. Raises FencedError when that was raised."""
@@ -236,11 +261,9 @@ class PartitionWorker:
             self.owner.forget("the store failed; the state is being loaded again")
 
     def _say(self, what: str, error: Exception) -> None:
-        """Log an error: in full, unless it only says that the store is away."""
-        about_data = self.store.is_about_data(error)
-        log.error(
-            "partition %d: %s: %s", self.partition_no, what, error, exc_info=error if about_data else None
-        )
+        """Log an error: in full, unless it only says that the store is away, or refuses what it knows."""
+        known = isinstance(error, BpmError) or not self.store.is_about_data(error)
+        log.error("partition %d: %s: %s", self.partition_no, what, error, exc_info=None if known else error)
 
     def _obey(self) -> None:
         """Clear the alerts that people clear; nothing changes for one that isn't open any more."""

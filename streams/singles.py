@@ -14,10 +14,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 from aiokafka.errors import KafkaError
 
-from domain.errors import BpmError, MessageUnreadableError, UnavailableError
+from domain.errors import BpmError, MessageMisdirectedError, MessageUnreadableError, UnavailableError
 from domain.readings import IncomingBatch, SentOn
 from streams.codec import encode
 from streams.cutting import CutLimits, cut
+from streams.dead_letters import Message
+from streams.topics import Header
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +29,15 @@ _TRIES_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Single:
-    """A message as it came. tenant: what its header says, or None."""
-
-    position: int
-    tenant: str | None
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Readable:
     """A message that is a JSON object of a tenant."""
 
-    position: int
-    value: bytes
+    message: Message
     object: dict[str, Any]
+
+    @property
+    def value(self) -> bytes:
+        return self.message.value or b""
 
 
 class Judge(Protocol):
@@ -63,7 +59,8 @@ class Singles:
     """Takes single readings of any partition of their topic.
 
     topic: name/id of theirs. send: gives a partition of readings a message, and returns once it is durable there.
-    put_aside: makes a message a dead letter.
+    put_aside: makes a message a dead letter. Raises UnavailableError, having said so, while that can't be done, and
+    PartitionRevokedError when the partition is to be let go of besides.
     """
 
     def __init__(
@@ -73,7 +70,7 @@ class Singles:
         limits: CutLimits,
         judge: Judge,
         send: Callable[[int, bytes], Awaitable[object]],
-        put_aside: Callable[[int, int, bytes, Exception], Awaitable[object]],
+        put_aside: Callable[[Message, Exception], Awaitable[object]],
     ) -> None:
         self._topic = topic
         self._partitions = partitions
@@ -82,22 +79,23 @@ class Singles:
         self._send = send
         self._put_aside = put_aside
 
-    async def take_in(self, partition: int, singles: Sequence[Single]) -> None:
+    async def take_in(self, partition: int, messages: Sequence[Message]) -> None:
         """Send the readings of some messages on; returns once all of them are durable, or dead letters.
 
         Those of a source reach each partition of readings in their order, and one message after another: on this the
-        owner relies when it drops what it has. Tries until it works.
+        owner relies when it drops what it has. Tries until it works. Raises PartitionRevokedError when dead letters
+        can't be made, and the partition is to be let go of.
         """
         by_tenant: dict[str, list[Readable]] = {}
-        read = await asyncio.to_thread(self._judge.read, [one.value for one in singles])
-        for single, found in zip(singles, read, strict=True):
+        read = await asyncio.to_thread(self._judge.read, [one.value or b"" for one in messages])
+        for message, found in zip(messages, read, strict=True):
+            tenant = message.text_of(Header.TENANT)
             if isinstance(found, BpmError):
-                await self._aside(partition, single, found)
-            elif not single.tenant or not single.tenant.isprintable():
-                await self._aside(partition, single, _nameless())
+                await self._aside(message, found)
+            elif not tenant or not tenant.isprintable():
+                await self._aside(message, _nameless())
             else:
-                one = Readable(single.position, single.value, found)
-                by_tenant.setdefault(single.tenant, []).append(one)
+                by_tenant.setdefault(tenant, []).append(Readable(message, found))
         for tenant, of_tenant in by_tenant.items():
             for group in self._groups(of_tenant):
                 await self._send_on(partition, tenant, group)
@@ -123,11 +121,18 @@ class Singles:
                 await self._try_to_send_on(partition, tenant, group)
             except (UnavailableError, KafkaError, OSError, TimeoutError) as error:
                 log.warning("singles of partition %d wait: %s", partition, error)
+            except MessageMisdirectedError as error:
+                for single in group:
+                    await self._aside(single.message, error)
+                return
+            except BpmError as error:
+                await self._one_by_one(partition, tenant, group, error)
+                return
             except Exception as error:
                 # Whatever it is, it comes of these messages.
                 tries += 1
                 log.exception("singles of partition %d could not be sent on", partition)
-                if isinstance(error, BpmError) or tries == _TRIES_MAX:
+                if tries == _TRIES_MAX:
                     await self._one_by_one(partition, tenant, group, error)
                     return
             else:
@@ -139,7 +144,7 @@ class Singles:
     ) -> None:
         """Send on what can be, and put the others aside."""
         if len(group) == 1:
-            await self._aside(partition, group[0], error)
+            await self._aside(group[0].message, error)
             return
         for single in group:
             await self._send_on(partition, tenant, [single])
@@ -147,10 +152,10 @@ class Singles:
     async def _try_to_send_on(self, partition: int, tenant: str, group: Sequence[Readable]) -> None:
         source = f"{self._topic}:{partition}:{tenant}"
         batch_id = uuid.uuid5(
-            uuid.NAMESPACE_URL, f"urn:bpm:{source}:{group[0].position}-{group[-1].position}"
+            uuid.NAMESPACE_URL, f"urn:bpm:{source}:{group[0].message.position}-{group[-1].message.position}"
         )
         batch = await self._judge.batch(tenant, batch_id, group)
-        positions = np.array([one.position for one in group], np.int64)
+        positions = np.array([one.message.position for one in group], np.int64)
         batch = replace(batch, sent_on=SentOn(source, positions))
         messages = await asyncio.to_thread(self._messages, batch)
         await asyncio.gather(*(self._send(*one) for one in messages))
@@ -162,12 +167,11 @@ class Singles:
             raise ValueError("a partition would get two messages of one group")
         return [(one.partition_no, encode(one.batch)) for one in cuts]
 
-    async def _aside(self, partition: int, single: Single | Readable, error: Exception) -> None:
+    async def _aside(self, message: Message, error: Exception) -> None:
         while True:
             try:
-                await self._put_aside(partition, single.position, single.value, error)
-            except (KafkaError, OSError, TimeoutError) as away:
-                log.warning("a dead letter of partition %d waits: %s", partition, away)
+                await self._put_aside(message, error)
+            except UnavailableError:
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
@@ -175,14 +179,3 @@ class Singles:
 
 def _nameless() -> MessageUnreadableError:
     return MessageUnreadableError("the message doesn't say which tenant it is for", field="bpm-tenant")
-
-
-def tenant_in(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
-    """The text of a header, or None."""
-    for key, value in headers:
-        if key == name:
-            try:
-                return value.decode()
-            except UnicodeDecodeError:
-                return None
-    return None

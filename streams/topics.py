@@ -24,6 +24,9 @@ class Header(StrEnum):
     TENANT = "bpm-tenant"
     SOURCE = "bpm-source"
     REASON = "bpm-reason"
+    PUBLISHED = "bpm-published-ms"
+    CUT = "bpm-cut"
+    SENT_AGAIN = "bpm-sent-again"
 
 
 HEADER_MEANS: Final[Mapping[Header, str]] = {
@@ -31,6 +34,9 @@ HEADER_MEANS: Final[Mapping[Header, str]] = {
     Header.TENANT: "the tenant's name",
     Header.SOURCE: "`TOPIC:PARTITION:POSITION` where the message stood",
     Header.REASON: "code of the error because of which the message was set aside",
+    Header.PUBLISHED: "time of the message in its topic, in ms since 1970; -1 for none",
+    Header.CUT: "what of the message isn't here, because it was too large; empty when it is whole",
+    Header.SENT_AGAIN: "position of the dead letter, in the same partition, that was sent again; nothing else is said",
 }
 
 
@@ -120,14 +126,21 @@ ALERTS: Final = Topic(
 )
 DEAD_LETTERS: Final = Topic(
     name=f"{PREFIX}.dead-letters.v1",
-    holds="a message that can't be understood, as it came",
+    holds="a message that can't be understood, as it came, its headers before those named here; or what was sent again",
     key="as it came",
     partitions=1,
     retention_hours=30 * _HOURS_PER_DAY,
     cleanup=Cleanup.DELETE,
     message_bytes_max=2 * _MIB,
-    schema_version=1,
-    headers=(Header.VERSION, Header.SOURCE, Header.REASON),
+    schema_version=2,
+    headers=(
+        Header.CUT,
+        Header.SOURCE,
+        Header.REASON,
+        Header.PUBLISHED,
+        Header.SENT_AGAIN,
+        Header.VERSION,
+    ),
 )
 
 TOPICS: Final = (READINGS, SINGLES, ALERTS, DEAD_LETTERS)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from api.worker import WorkerMetrics
+from api.worker_reports import WorkerMetrics
 from tests.deploy.composed import DEPLOY
 from tests.running import RunningApi
 
@@ -75,7 +75,7 @@ def metrics(api: RunningApi) -> dict[str, set[str]]:
     """The labels of each metric that an API process or a worker really shows."""
     with httpx.Client(base_url=api.url, trust_env=False) as client:
         text = client.get("/metrics").text
-    workers = WorkerMetrics("bpm.readings.v1", "bpm-workers").registry
+    workers = WorkerMetrics("bpm.readings.v1", "bpm-workers", list).registry
     labels = labels_of(api.engine.metrics._registry) | labels_of(workers)
     names = shown(text) | shown(generate_latest(workers).decode())
     return {name: labels[name] for name in names} | {"up": set()}

@@ -94,7 +94,7 @@ def test_no_reading_becomes_that_of_a_pack_or_tenant_with_the_same_number(
         assert numbers(backup, "found") == numbers(own_database, "lost"), "numbers are given again"
         assert numbers(backup, "other") == numbers(own_database, "late")
         with (
-            working(Worker(backup, kafka, tmp_path / "worker")),
+            working(Worker(backup, kafka, tmp_path / "worker")) as worker,
             api.client(OLD) as client,
             api.client(OTHER) as of_other,
         ):
@@ -110,6 +110,7 @@ def test_no_reading_becomes_that_of_a_pack_or_tenant_with_the_same_number(
                 reason for source, reason in reasons_by_source(kafka).items() if source.startswith(topic)
             ]
             assert set(refused) == {"message_misdirected"}
+            assert "Traceback" not in worker.log.read_text(), "what is refused as it should be is a line"
             with psycopg.connect(backup.admin) as connection:
                 stored = connection.execute("SELECT DISTINCT voltage_v FROM bpm.readings").fetchall()
             assert stored == [(VOLTS_OF_OTHERS,)]

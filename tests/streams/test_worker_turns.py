@@ -8,6 +8,7 @@ from api.bootstrap import owner_limits
 from api.settings import Environment, Settings
 from domain.clock import AnchoredClock
 from storage.partition import PartitionStore
+from streams.dead_letters import DeadLetterWriter
 from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
@@ -46,11 +47,12 @@ def turning(number: int) -> Turning:
 
 
 def test_turns_go_on_while_kafka_knows_no_partition_and_another_turn_takes_long() -> None:
-    async def aside(*_: object) -> None: ...
+    async def send_on(*_: object) -> None: ...
 
     async def run() -> None:
         limits = WorkerLimits(1, 1, 0.1, session_s=3, stop_s_max=1)
-        app = WorkerApp("localhost:1", "readings", "singles", "g", limits, turning, aside, aside)
+        letters = DeadLetterWriter("localhost:1", "dead-letters", time.monotonic, lambda _: None)
+        app = WorkerApp("localhost:1", "readings", "singles", "g", limits, turning, letters, send_on)
         stuck, other = turning(0), turning(1)
         stuck.free = threading.Event()
         app.partitions, app.assigned = {0: stuck, 1: other}, {0, 1}
