@@ -14,6 +14,7 @@ from api.database_access import DatabaseAccess
 from domain.errors import InvalidRequestError
 from storage.database import ERASER_ROLE, conninfo_as
 from storage.erasing import Erasure, erase, rows_left, still_there
+from storage.erasing_slices import Told
 from storage.migrate import migrate
 
 LIST: Final = "erasures"
@@ -21,15 +22,15 @@ LIST: Final = "erasures"
 
 _LOCK_S_MAX: Final = 30.0
 
-Told = Callable[[str, int], None]
 
-
-def erase_tenant(access: DatabaseAccess, name: str, by: str, told: Told, *, now: bool) -> Erasure:
+def erase_tenant(
+    access: DatabaseAccess, name: str, by: str, told: Told, *, rows_max: int, now: bool
+) -> Erasure:
     """Erase a deleted tenant whose grace is over, or at once. Raises what `storage.erasing.erase` does.
 
-    Messages of it that no worker has come to yet are passed over afterwards.
+    rows_max: deleted by one transaction. Messages of it that no worker has come to yet are passed over.
     """
-    return erase(_as_eraser(access.admin), name, by, told, now=now)
+    return erase(_as_eraser(access.admin), name, by, told, rows_max=rows_max, now=now)
 
 
 def _as_eraser(admin: str) -> str:
@@ -76,7 +77,7 @@ def read_proofs(folder: Path) -> list[Erasure]:
 
 
 def erase_again(
-    admin: str, service_login: str, known: Iterable[Erasure], report: Callable[[str], None]
+    admin: str, service_login: str, known: Iterable[Erasure], report: Callable[[str], None], *, rows_max: int
 ) -> list[str]:
     """Erase from a restored database the tenants that were erased after its backup; their names.
 
@@ -96,6 +97,6 @@ def erase_again(
                 " WHERE tenant_id = %s AND deletion_asked_at IS NULL",
                 (one.tenant_no,),
             )
-        erase(_as_eraser(admin), one.tenant_name, one.asked_by, lambda *_: None, now=True)
+        erase(_as_eraser(admin), one.tenant_name, one.asked_by, lambda _: None, rows_max=rows_max, now=True)
         again.append(one.tenant_name)
     return again

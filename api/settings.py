@@ -315,6 +315,12 @@ class Settings(BaseSettings):
     tenant_grace_days: float = Field(
         30.0, ge=0, description="a deleted tenant can be taken back for so long; then it may be erased"
     )
+    erase_rows_max: int = Field(
+        10_000,
+        gt=0,
+        description="rows of a table that `bpm tenant erase` deletes in one transaction; few of them give way to others"
+        " sooner, many are done earlier",
+    )
     access_grant_hours_max: float = Field(
         72.0, gt=0, description="so long a tenant may let operators of the installation act in it at once"
     )

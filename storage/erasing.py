@@ -2,10 +2,14 @@
 
 Which tables have rows of tenants is asked of the database itself, so that a table which is added later is erased too.
 Of a pack that changed hands, each tenant's own readings and windows go with the tenant; the others keep theirs.
+
+Rows go in slices that no writer waits for. Only what the owners of partitions remember goes while they wait, in one
+short transaction; then they load again.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from graphlib import TopologicalSorter
@@ -18,40 +22,29 @@ from psycopg.rows import DictRow, dict_row
 
 from domain.cells import Placement
 from domain.errors import ConflictError, EraseFailedError, NotFoundError
-from domain.measures import MEASURES
-from domain.readings import ABSENT, NEVER_MS
 from domain.tenancy import TenantState
-from storage.database import SCHEMA, query
-
-_OWN_PACKS: Final = (
-    "pack_id IN (SELECT pack_id FROM packs WHERE tenant_id = %(tenant)s) AND pack_id NOT IN"
-    " (SELECT pack_id FROM packs WHERE tenant_id <> %(tenant)s)"
-)
+from storage.database import SCHEMA, adapt_columns, query
+from storage.erasing_slices import BY_PACK, Slices, Told
+from storage.shared_packs import SharedPacks
 
 BY_OTHER_NUMBERS: Final = {
     "rule_states": "rule_no IN (SELECT rule_no FROM rules WHERE tenant_id = %(tenant)s)",
     "correction_parts": "correction_no IN (SELECT correction_no FROM corrections WHERE tenant_id = %(tenant)s)",
-    "corrected_packs": _OWN_PACKS,
-    "pack_state": _OWN_PACKS,
+    "corrected_packs": "pack_id = ANY(%(own)s)",
+    "pack_state": "pack_id = ANY(%(own)s)",
     # Pictures of who has how many packs and alerts; the owners of partitions make them anew within seconds.
     "partition_reports": "true",
 }
-"""Tables without a tenant that hold something of one: which rows."""
+"""Tables without a tenant that hold something of one: which rows. own: packs that nobody else has or had."""
 
-_LARGE: Final = ("readings", "superseded_readings", "quarters")
-"""Deleted before all else, some packs at a time, so that no transaction takes long."""
+_OWN: Final = "tenant_id = %(tenant)s"
 
-_PACKS_AT_ONCE: Final = 50
-
-_SOME_PACKS: Final = (
-    "tenant_id = %(tenant)s AND pack_id = ANY(%(packs)s) AND pack_id >= %(first)s AND pack_id <= %(last)s"
-)
-"""With bounds, since TimescaleDB passes over no batch of its columns for a list."""
+_LAST: Final = frozenset({"packs", "sites", "models", "tenants"})
+"""Tables to which tenures refer. By its packs it is known what of the tenant is left, should the erasure end before."""
 
 _LOOKS_MAX: Final = 3
 
 Connection = psycopg.Connection[DictRow]
-Told = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +67,29 @@ class Erasure:
         return hashlib.sha256(orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def erase(conninfo: str, name: str, by: str, told: Told, *, now: bool = False) -> Erasure:
+def erase(conninfo: str, name: str, by: str, told: Told, *, rows_max: int, now: bool = False) -> Erasure:
     """Erase a deleted tenant whose grace is over, or at once; goes on where a run before ended.
 
-    conninfo: of the eraser role. by: who asked. told: is called with tables and rows that are gone. Raises
-    NotFoundError, ConflictError when the tenant isn't deleted or its grace isn't over, EraseFailedError.
+    conninfo: of the eraser role. by: who asked. told: is called with rows that are gone. rows_max: deleted by one
+    transaction. Raises NotFoundError, ConflictError when the tenant isn't deleted or its grace isn't over,
+    EraseFailedError.
     """
     with psycopg.connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
+        adapt_columns(connection)
         connection.execute(query("hypertables.decompress_without_limit"))
         tenant = _begin(connection, name, by, now=now)
-        _delete_large(connection, tenant, told)
+        slices = Slices(connection, tenant, rows_max, told)
+        packs = _packs_of(connection, tenant)
+        left: dict[str, int] = {}
         for _ in range(_LOOKS_MAX):
-            with connection.transaction():
-                _delete_all(connection, tenant, told)
-            # What was being written meanwhile by somebody who had read before.
+            # Rows that came behind their table's turn hold those to which they refer.
+            with suppress(psycopg.errors.ForeignKeyViolation):
+                _delete_all(slices, packs)
             left = rows_left(connection, tenant)
             if not left:
                 break
+            # What was being written meanwhile by somebody who had read before, and what lies with packs of others.
+            packs = sorted({*_packs_of(connection, tenant), *_packs_left(connection, tenant, left)})
         else:
             raise EraseFailedError(f"rows of {name} come again: {left}; run the command again")
         (done,) = _rows(connection, "finish", {"tenant": tenant})
@@ -110,14 +109,13 @@ def still_there(connection: Connection, known: Erasure) -> bool:
 def rows_left(connection: Connection, tenant: int) -> dict[str, int]:
     """Rows that hold the tenant's number, by table and column: looked for in every column that could."""
     found = {}
-    with connection.transaction():
-        for row in _rows(connection, "tenant_columns"):
-            counted = connection.execute(
-                f'SELECT count(*) AS rows FROM {SCHEMA}."{row["table"]}" WHERE "{row["column"]}" = %s',
-                (tenant,),
-            ).fetchone()
-            if counted and counted["rows"]:
-                found[f"{row['table']}.{row['column']}"] = counted["rows"]
+    for row in _rows(connection, "tenant_columns"):
+        counted = connection.execute(
+            f'SELECT count(*) AS rows FROM {SCHEMA}."{row["table"]}" WHERE "{row["column"]}" = %s',
+            (tenant,),
+        ).fetchone()
+        if counted and counted["rows"]:
+            found[f"{row['table']}.{row['column']}"] = counted["rows"]
     return found
 
 
@@ -145,80 +143,58 @@ def _begin(connection: Connection, name: str, by: str, *, now: bool) -> int:
     return int(tenant["tenant_id"])
 
 
-def _delete_large(connection: Connection, tenant: int, told: Told) -> None:
-    packs = [row["pack_id"] for row in _rows(connection, "packs", {"tenant": tenant})]
-    for table in _LARGE:
-        for start in range(0, len(packs), _PACKS_AT_ONCE):
-            some = packs[start : start + _PACKS_AT_ONCE]
-            with connection.transaction():
-                _delete(
-                    connection,
-                    tenant,
-                    table,
-                    _SOME_PACKS,
-                    told,
-                    {"packs": some, "first": some[0], "last": some[-1]},
-                )
+def _packs_of(connection: Connection, tenant: int) -> list[int]:
+    return [row["pack_id"] for row in _rows(connection, "packs", {"tenant": tenant})]
 
 
-def _delete_all(connection: Connection, tenant: int, told: Told) -> None:
-    """Everything that is left, in one transaction, in which the owners of partitions wait; then they load again."""
-    _rows(connection, "lock_partitions")
-    for pack in _rows(connection, "shared_packs", {"tenant": tenant}):
-        _delete(
-            connection,
-            tenant,
-            "readings",
-            "tenant_id = %(tenant)s AND pack_id = %(pack)s",
-            told,
-            {"pack": pack["pack_id"]},
-        )
-        _forget_latest(connection, pack["pack_id"])
+def _packs_left(connection: Connection, tenant: int, left: Mapping[str, int]) -> set[int]:
+    """The packs of rows that are left in the tables that go by them."""
+    found: set[int] = set()
+    for table in BY_PACK:
+        if f"{table}.tenant_id" in left:
+            text = f"SELECT DISTINCT pack_id FROM {SCHEMA}.{table} WHERE tenant_id = %s"
+            found |= {row["pack_id"] for row in connection.execute(text.encode(), (tenant,)).fetchall()}
+    return found
+
+
+def _delete_all(slices: Slices, packs: list[int]) -> None:
+    """Everything once: what goes by packs, all else but where they are, that with the owners, and the packs at last."""
+    connection, tenant = slices.connection, slices.tenant
+    shared = SharedPacks.of(connection, tenant)
+    own = {"own": sorted(set(packs) - set(shared.packs))}
+    for table in BY_PACK:
+        slices.by_pack(table, packs)
+    keys = {row["table"]: row["key"] for row in _rows(connection, "keys")}
     for table, where in BY_OTHER_NUMBERS.items():
-        _delete(connection, tenant, table, where, told)
-    for table in _children_first(connection):
-        _delete(connection, tenant, table, "tenant_id = %(tenant)s", told)
-    _rows(connection, "tell_owners")
+        slices.by_key(table, where, keys[table], own)
+    first, last = _in_order(connection)
+    for table in first:
+        # By its tenures of shared packs it is known which of their values were the tenant's.
+        where = _OWN if table != "tenures" else f"{_OWN} AND pack_id <> ALL(%(shared)s)"
+        slices.by_key(table, where, keys[table], {"shared": shared.packs})
+    shared.read()
+    with connection.transaction():
+        # The owners of partitions wait from here to the commit.
+        _rows(connection, "lock_partitions")
+        shared.forget()
+        for table in ("corrected_packs", "pack_state"):
+            slices.slice(table, BY_OTHER_NUMBERS[table], own)
+        slices.slice("tenures", _OWN)
+        _rows(connection, "tell_owners")
+    for table in last:
+        slices.by_key(table, _OWN, keys[table])
 
 
-def _delete(
-    connection: Connection,
-    tenant: int,
-    table: str,
-    where: str,
-    told: Told,
-    more: dict[str, Any] | None = None,
-) -> None:
-    gone = connection.execute(
-        f'DELETE FROM {SCHEMA}."{table}" WHERE {where}'.encode(), {"tenant": tenant} | (more or {})
-    ).rowcount
-    if gone:
-        _rows(connection, "count", {"tenant": tenant, "table": table, "rows": gone})
-        told(table, gone)
-
-
-def _children_first(connection: Connection) -> Iterator[str]:
-    """All tables with a tenant, each before those that it refers to."""
+def _in_order(connection: Connection) -> tuple[list[str], list[str]]:
+    """Tables with a tenant that don't go by packs, each before those that it refers to; those of _LAST apart."""
     tables = {row["table"] for row in _rows(connection, "tenant_columns") if row["column"] == "tenant_id"}
+    tables -= BY_PACK.keys()
     sorter: TopologicalSorter[str] = TopologicalSorter({table: set() for table in tables})
     for row in _rows(connection, "references"):
         if row["child"] in tables and row["parent"] in tables:
             sorter.add(row["parent"], row["child"])
-    return iter(tuple(sorter.static_order()))
-
-
-def _forget_latest(connection: Connection, pack: int) -> None:
-    """Let the memory of a shared pack hold what is stored now."""
-    ts_ms, thousandths = [], []
-    for measure in MEASURES:
-        row = connection.execute(
-            f"SELECT (extract(epoch FROM ts) * 1000)::int8 AS ts_ms, {measure.name} AS value FROM {SCHEMA}.readings"
-            f" WHERE pack_id = %s AND {measure.name} IS NOT NULL ORDER BY ts DESC LIMIT 1",
-            (pack,),
-        ).fetchone()
-        ts_ms.append(NEVER_MS if row is None else row["ts_ms"])
-        thousandths.append(int(ABSENT) if row is None else round(row["value"] * 1000))
-    _rows(connection, "forget_latest", {"pack": pack, "latest_ts_ms": ts_ms, "latest": thousandths})
+    ordered = list(sorter.static_order())
+    return [table for table in ordered if table not in _LAST], [table for table in ordered if table in _LAST]
 
 
 def _rows(connection: Connection, name: str, parameters: dict[str, Any] | None = None) -> list[DictRow]:

@@ -130,7 +130,7 @@ class GroupTransaction:
         return _versions(self._queries.rows("partition.tenant_versions", {"tenants": list(tenants)}))
 
     def erased(self, tenants: Sequence[TenantId]) -> set[TenantId]:
-        """Those of the tenants that were erased."""
+        """Those of the tenants that were erased, or are being erased."""
         if not tenants:
             return set()
         return {

@@ -85,7 +85,13 @@ def restore(
     console.print(f"Proofs of erasures in {listed}: {len(known)}.", markup=False)
 
     def finish(connections: "Connections") -> None:
-        erase_again(connections.admin, context.SERVICE_LOGIN, known, console.print)
+        erase_again(
+            connections.admin,
+            context.SERVICE_LOGIN,
+            known,
+            console.print,
+            rows_max=settings.erase_rows_max,
+        )
 
     restored = restore_backup(directory, config, console.print, finish=finish)
     if known and listed.absolute() != (to / LIST).absolute():

@@ -2,6 +2,7 @@
 
 import getpass
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -18,11 +19,13 @@ from domain.errors import ConflictError
 from domain.usage import Period
 
 if TYPE_CHECKING:
+    from storage.erasing_slices import Erased
     from storage.tenants import Changed
 
 commands = typer.Typer(help="Tenants of this installation.", no_args_is_help=True)
 
 _QUOTA_DIGITS_MAX = 15
+_PROGRESS_S = 5.0
 
 Name = Annotated[str, typer.Argument(help="The tenant.")]
 Json = Annotated[bool, typer.Option("--json", help="what was done, as one JSON object")]
@@ -145,13 +148,12 @@ def erase(
     if now and (confirm or typer.prompt(f"Type {name} to erase it for good", err=True)) != name:
         raise ConflictError("the name was not repeated: nothing was done", field="confirm")
 
-    def told(table: str, rows: int) -> None:
-        console.print(f"{rows:>15,} {table}", markup=False)
-
     settings = context.read_settings()
     with context.database(settings) as access:
         by = f"{getpass.getuser()}@{socket.gethostname()}"
-        done = erase_tenant(access, name, by, told, now=now)
+        progress = _Erasing(time.monotonic)
+        done = erase_tenant(access, name, by, progress, rows_max=settings.erase_rows_max, now=now)
+        progress.end()
         kept = settings.data_dir / LIST / f"{done.erased_at:%Y%m%dT%H%M%S}-{name}.json"
         written = write_proof(access, done, [kept] if proof is None else [kept, proof])
     if json_output:
@@ -159,6 +161,34 @@ def erase(
         return
     rows = sum(done.erased_rows.values())
     console.print(f"{name} is erased: {rows:,} rows. The proof is {kept}.", markup=False)
+
+
+class _Erasing:
+    """Says how many rows of a table are gone: when the next table's turn comes, and every few seconds until then."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self._said_s = now_s()
+        self._table = ""
+        self._rows = 0
+
+    def __call__(self, erased: "Erased") -> None:
+        if erased.table != self._table:
+            self.end()
+            self._table, self._rows = erased.table, 0
+        self._rows += erased.rows
+        if self._now_s() >= self._said_s + _PROGRESS_S:
+            done = "" if erased.packs_done is None else f", {erased.packs_done:,} packs are done"
+            self._say(f"{done} …")
+
+    def end(self) -> None:
+        """Say it of the last table."""
+        if self._rows:
+            self._say("")
+
+    def _say(self, more: str) -> None:
+        self._said_s = self._now_s()
+        console.print(f"{self._rows:>15,} {self._table}{more}", markup=False)
 
 
 @commands.command(

@@ -28,9 +28,31 @@ RETURNING id
 SELECT pack_id FROM packs WHERE tenant_id = %(tenant)s ORDER BY pack_id
 
 -- name: shared_packs
+-- Packs of the tenant that others have or had too.
 SELECT pack_id FROM packs WHERE tenant_id = %(tenant)s AND EXISTS (
     SELECT FROM packs AS others WHERE others.pack_id = packs.pack_id AND others.tenant_id <> %(tenant)s
 )
+ORDER BY pack_id
+
+-- name: last_batch
+-- The last batch number that is committed, under the locked partitions.
+SELECT coalesce(max(last_batch_no), 0) AS batch_no FROM partitions
+
+-- name: packs_after
+SELECT DISTINCT pack_id FROM readings WHERE batch_no > %(batch_no)s AND pack_id = ANY(%(packs)s)
+
+-- name: superseded_of
+SELECT pack_id, count(*) AS rows FROM superseded_readings WHERE pack_id = ANY(%(packs)s) GROUP BY pack_id
+
+-- name: keys
+-- Of each table the columns of its primary key, in their order.
+SELECT
+    conrelid::regclass::text AS "table",
+    ARRAY(
+        SELECT attname::text FROM unnest(conkey) WITH ORDINALITY AS part (attnum, place)
+        JOIN pg_attribute USING (attnum) WHERE attrelid = conrelid ORDER BY place
+    ) AS key
+FROM pg_constraint WHERE contype = 'p' AND connamespace = 'bpm'::regnamespace
 
 -- name: lock_partitions
 SELECT partition_no FROM partitions ORDER BY partition_no FOR NO KEY UPDATE
@@ -39,12 +61,14 @@ SELECT partition_no FROM partitions ORDER BY partition_no FOR NO KEY UPDATE
 UPDATE partitions SET arrivals = arrivals + 1
 
 -- name: forget_latest
--- What is remembered of a pack that others have or had too: only the newest values of theirs, and no clock of rules.
+-- What is remembered of packs that others have or had too: only the newest values of theirs, and no clock of rules.
 UPDATE pack_state SET
-    latest_ts_ms = %(latest_ts_ms)s::int8[], latest = %(latest)s::int4[],
+    latest_ts_ms = (%(latest_ts_ms)s::int8[])[(n - 1) * %(measures)s::int8 + 1 : n * %(measures)s::int8],
+    latest = (%(latest)s::int4[])[(n - 1) * %(measures)s::int8 + 1 : n * %(measures)s::int8],
     rule_tenant_id = NULL, rule_tenure_no = NULL, rule_clock_ms = NULL, rule_last_ts_ms = NULL, rule_last = NULL,
     live_tenant_id = NULL, live_arrived_ms = NULL, live_newest_ts_ms = NULL, live_skew_ms = NULL
-WHERE pack_id = %(pack)s
+FROM unnest(%(pack)s::int4[]) WITH ORDINALITY AS given (pack, n)
+WHERE pack_id = given.pack
 
 -- name: tenant_columns
 -- Every column that holds a tenant's number, whatever table it is in.

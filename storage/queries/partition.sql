@@ -63,13 +63,15 @@ WHERE partition_no = %(partition_no)s AND epoch = %(epoch)s AND next = %(next)s
 RETURNING next
 
 -- name: erased
-SELECT tenant_no FROM erasures WHERE tenant_no = ANY (%(tenants)s) AND erased_at IS NOT NULL
+-- Erased, or on the way to it.
+SELECT tenant_no FROM erasures WHERE tenant_no = ANY (%(tenants)s)
 
 -- name: tenant_versions
 -- Held until commit: a change of tenure or of rules waits for the readings that were judged before it. Nothing is
--- stored any more of a tenant that a copy is taken of, or that is elsewhere.
+-- stored any more of a tenant that a copy is taken of, that is elsewhere, or that is being erased.
 SELECT tenant_id, registry_version, rules_version FROM tenants
-WHERE tenant_id = ANY(%(tenants)s) AND placement IN ('here', 'leaving') ORDER BY tenant_id FOR SHARE
+WHERE tenant_id = ANY(%(tenants)s) AND placement IN ('here', 'leaving') AND erasing_since IS NULL
+ORDER BY tenant_id FOR SHARE
 
 -- name: source_positions
 SELECT source, next FROM source_positions WHERE partition_no = %(partition_no)s AND source = ANY(%(sources)s)

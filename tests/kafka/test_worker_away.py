@@ -77,7 +77,7 @@ def test_messages_of_an_erased_tenant_are_passed_over_and_hold_nobody_up(
     assert pending.status_code == 202
     conninfo = served.access.as_role(INGEST_ROLE, served.engine.settings)
     tenants.delete(conninfo, "gone", grace_days=30)
-    erase_tenant(database, "gone", "who@where", lambda *_: None, now=True)
+    erase_tenant(database, "gone", "who@where", lambda _: None, rows_max=1000, now=True)
     behind = client.post("/v1/telemetry", json=[reading(pack) for pack in packs])
     with working(worker):
         assert committed(client, behind.json()["id"])["accepted"] == len(packs)

@@ -17,12 +17,19 @@ from api.cli.context import SERVICE_LOGIN
 from api.database_access import DatabaseAccess
 from api.erasing import LIST, erase_again, erase_tenant, read_proofs, write_proof
 from domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from domain.measures import MEASURES
+from domain.readings import ABSENT
 from storage import erasing, tenants
-from storage.database import ERASER_ROLE, INGEST_ROLE, conninfo_as
+from storage.database import ERASER_ROLE, INGEST_ROLE, adapt_columns, conninfo_as, query
 from storage.erasing import BY_OTHER_NUMBERS, Erasure
+from storage.erasing_slices import Erased
 from storage.registry import hand_over
+from storage.shared_packs import SharedPacks
 from tests.acceptance.test_isolation import OWN_VOLTAGE_V, SECRET, SECRET_VOLTAGE_V, Holding, hold
 from tests.running import RunningApi, until
+from tests.stored import Stored
+
+DAY = datetime(2026, 3, 3, tzinfo=UTC)
 
 KNOWN_BY = {"pack_id", "rule_no", "correction_no", "tenure_no", "alert_no", "delivery_no", "silence_no"}
 """Numbers that are a tenant's, by which a table could hold something of one."""
@@ -73,7 +80,7 @@ def admin(api: RunningApi) -> psycopg.Connection[dict[str, Any]]:
 
 
 def erase(api: RunningApi, name: str, *, now: bool = False) -> Erasure:
-    return erase_tenant(api.access, name, "who@where", lambda *_: None, now=now)
+    return erase_tenant(api.access, name, "who@where", lambda _: None, rows_max=1000, now=now)
 
 
 def test_nothing_is_left_of_the_tenant_and_all_of_the_other_one_is(
@@ -175,6 +182,96 @@ def test_others_are_served_without_a_break_while_tenants_are_erased(api: Running
             assert set(one.result()) == {200}
 
 
+def test_rows_go_in_slices_for_which_no_writer_waits(api: RunningApi) -> None:
+    rows_max, packs, each = 25, 4, 60
+    now = datetime.now(UTC)
+    sent = [
+        {"pack": f"P-{n % packs}", "ts": (now - timedelta(seconds=n)).isoformat(), "voltage_v": 300 + n % 9}
+        for n in range(packs * each)
+    ]
+    few = [{"pack": f"F-{n}", "ts": now.isoformat(), "voltage_v": 1} for n in range(40)]
+    with api.client(api.tenant("sliced")) as client:
+        assert client.post("/v1/telemetry", json=[*sent, *few]).json()["accepted"] == len(sent) + len(few)
+        for batch in range(60):
+            client.post("/v1/telemetry", json=few[batch % 40]).raise_for_status()
+    tenants.delete(api.access.as_role(INGEST_ROLE, api.engine.settings), "sliced", 0)
+    slices: dict[str, list[int]] = {}
+    waited_for = set()
+    with admin(api) as writer:
+
+        def told(erased: Erased) -> None:
+            slices.setdefault(erased.table, []).append(erased.rows)
+            try:
+                writer.execute("SELECT FROM partitions FOR NO KEY UPDATE NOWAIT")
+            except psycopg.errors.LockNotAvailable:
+                waited_for.add(erased.table)
+
+        done = erase_tenant(api.access, "sliced", "who@where", told, rows_max=rows_max, now=False)
+    assert waited_for <= {"pack_state", "corrected_packs", "tenures"}
+    for table in ("readings", "batches"):
+        assert len(slices[table]) >= 3
+        assert max(slices[table]) <= rows_max
+        assert sum(slices[table]) == done.erased_rows[table]
+    assert len(slices["readings"]) <= packs * (each // rows_max + 1) + len(few) // rows_max + 1, (
+        "few go together"
+    )
+    assert done.erased_rows["readings"] == len(sent) + len(few)
+
+
+def test_values_of_a_shared_pack_that_came_meanwhile_are_remembered(own_database: DatabaseAccess) -> None:
+    stored = Stored(own_database)
+    stored.prepare(DAY)
+    gone, stays = stored.tenant("gone"), stored.tenant("stays")
+    packs = [stored.pack(gone, name) for name in ("quiet", "sends", "corrected")]
+    at = [int((DAY + timedelta(hours=hour)).timestamp() * 1000) for hour in range(24)]
+    for pack in packs:
+        stored.run(
+            "INSERT INTO packs (tenant_id, pack_id, external_id) VALUES (%s, %s, %s)", stays, pack, str(pack)
+        )
+        stored.run("UPDATE tenures SET held_to = %s WHERE pack_id = %s", DAY + timedelta(hours=10), pack)
+        stored.tenure(stays, pack, None, (DAY + timedelta(hours=10)).isoformat(), "infinity")
+        stored.insert(stays, [(pack, at[12], volts(12)), (pack, at[13], volts(13))])
+        stored.run(
+            "INSERT INTO pack_state (pack_id, watermark_ms, latest_ts_ms, latest) VALUES (%s, 1, %s, %s)",
+            pack,
+            [at[9]] * len(MEASURES),
+            [9000] * len(MEASURES),
+        )
+    stored.run("UPDATE installation SET archived_before = %s", DAY + timedelta(hours=11))
+    stored.run("UPDATE partitions SET last_batch_no = 1")
+    eraser = conninfo_as(own_database.admin, ERASER_ROLE, application="test")
+    with psycopg.connect(eraser, autocommit=True, row_factory=dict_row) as connection:
+        adapt_columns(connection)
+        shared = SharedPacks.of(connection, gone)
+        assert shared.packs == packs
+        shared.read()
+        stored.insert(stays, [(packs[1], at[14], volts(14))], batch_no=2)
+        stored.delete(stays, packs[2], at[13])
+        stored.run(
+            "WITH asked AS (INSERT INTO corrections (tenant_id, kind, chosen, reason, subject) VALUES"
+            " (%s, 'delete_range', '{}', 'r', 's') RETURNING correction_no) INSERT INTO superseded_readings"
+            " (tenant_id, pack_id, ts, batch_no, item_no, correction_no, deleted)"
+            " SELECT %s, %s, now(), 1, 0, correction_no, true FROM asked",
+            stays,
+            stays,
+            packs[2],
+        )
+        with connection.transaction():
+            shared.forget()
+    voltage = [measure.name for measure in MEASURES].index("voltage_v") + 1
+    found = stored.rows(
+        f"SELECT latest_ts_ms[{voltage}], latest[{voltage}], latest[{voltage % len(MEASURES) + 1}]"
+        " FROM pack_state ORDER BY pack_id"
+    )
+    absent = int(ABSENT)
+    assert found == [(at[hour], hour * 1000, absent) for hour in (13, 14, 12)]
+
+
+def volts(value: float) -> list[float | None]:
+    """A reading of a voltage alone."""
+    return [value if measure.name == "voltage_v" else None for measure in MEASURES]
+
+
 def epoch_of(api: RunningApi) -> int:
     with admin(api) as connection:
         row = connection.execute("SELECT epoch FROM partitions WHERE partition_no = 0").fetchone()
@@ -205,15 +302,24 @@ def test_erasure_that_ended_in_between_goes_on_and_counts_all(api: RunningApi) -
         assert client.post("/v1/telemetry", json=sent).json()["accepted"] == 60
     tenants.delete(conninfo, "broken", 0)
     eraser = conninfo_as(api.access.admin, ERASER_ROLE, application="test")
+    with admin(api) as connection:
+        row = connection.execute("SELECT tenant_id FROM tenants WHERE name = 'broken'").fetchone()
+    assert row is not None
+    number = row["tenant_id"]
 
-    def stop(table: str, _: int) -> None:
-        raise InterruptedError(table)
+    def stop(erased: Erased) -> None:
+        raise InterruptedError(erased.table)
 
     with pytest.raises(InterruptedError, match="readings"):
-        erasing.erase(eraser, "broken", "who", stop)
+        erasing.erase(eraser, "broken", "who", stop, rows_max=100)
     with pytest.raises(ConflictError):
         tenants.undelete(conninfo, "broken")
-    done = erasing.erase(eraser, "broken", "who", lambda *_: None)
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        # What is left in a log is passed over from now on: nothing of it comes behind what is gone.
+        asked = {"tenants": [number]}
+        assert connection.execute(query("partition.tenant_versions"), asked).fetchall() == []
+        assert connection.execute(query("partition.erased"), asked).fetchall() == [{"tenant_no": number}]
+    done = erasing.erase(eraser, "broken", "who", lambda _: None, rows_max=100)
     assert done.erased_rows["readings"] == 60
 
 
@@ -241,8 +347,8 @@ def test_tenant_that_came_back_with_an_old_backup_is_erased_again(api: RunningAp
         replace(known, installation=known.id.__class__(int=1)),
     ]
     said: list[str] = []
-    assert erase_again(api.access.admin, SERVICE_LOGIN, others, said.append) == []
-    assert erase_again(api.access.admin, SERVICE_LOGIN, [known], said.append) == ["restored"]
+    assert erase_again(api.access.admin, SERVICE_LOGIN, others, said.append, rows_max=1000) == []
+    assert erase_again(api.access.admin, SERVICE_LOGIN, [known], said.append, rows_max=1000) == ["restored"]
     assert "restored" in said[0]
     with admin(api) as connection:
         assert not erasing.still_there(connection, known)
