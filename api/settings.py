@@ -485,7 +485,11 @@ class Settings(BaseSettings):
     )
 
     lock_s_max: float = Field(5.0, gt=0, description="a statement waits so long for a lock; then 503")
-    stop_s_max: float = Field(30.0, gt=0, description="wait for the last group when stopping")
+    stop_s_max: float = Field(
+        30.0,
+        gt=0,
+        description="wait for the last group when stopping; a worker that takes longer for all of its stop ends with 1",
+    )
     queue_bytes_max: int = Field(256 << 20, gt=0, description="bodies waiting, live and bulk each; then 429")
     queue_readings_max: int = Field(
         1_000_000, gt=0, description="readings waiting, live and bulk each; then 429"

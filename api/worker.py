@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import socket
+import threading
 import time
 from collections.abc import Sequence
 
@@ -36,6 +38,7 @@ from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, version_head
 log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10
+_CANCEL_S_MAX = 1.0
 
 
 class WorkerProcess:
@@ -65,6 +68,7 @@ class WorkerProcess:
         self._metrics = WorkerMetrics(self._topic, group_of(settings), self._dead_letters.waiting)
         name = f"{socket.gethostname()}:{id(self):x}"
         self._reports = WorkerReports(name, Reports(self._ingest), self._clock, self._metrics, self._refused)
+        self._beside: list[asyncio.Task[None]] = []
         self._counter = make_counter(settings, access, self._reached)
         self._judge = SinglesJudge(settings, access, self._clock)
         self._singles = Singles(
@@ -92,7 +96,7 @@ class WorkerProcess:
                 settings.singles_max,
                 settings.singles_wait_s,
                 settings.worker_session_s,
-                settings.stop_s_max,
+                settings.stop_s_max / 4,
             ),
             self._make_partition,
             self._dead_letters,
@@ -147,9 +151,12 @@ class WorkerProcess:
             self._refused[message.partition] = self._refused.get(message.partition, 0) + 1
 
     def run(self) -> int:
-        """Work until told to stop. 0 when it was, 1 when it had to give up."""
+        """Work until told to stop. 0 when it was, 1 when it had to give up.
+
+        A stop that takes longer than `stop_s_max` ends the process, with 1.
+        """
         logs.configure()
-        worker = faust.Worker(self.workers.app, _Beside(self), redirect_stdouts=False, override_logging=False)
+        worker = _Worker(self)
         if self._settings.worker_metrics_port:
             start_http_server(
                 self._settings.worker_metrics_port, self._settings.host, registry=self._metrics.registry
@@ -174,12 +181,59 @@ class WorkerProcess:
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
-        await self.workers.stop()
-        await asyncio.to_thread(self._counter.stop)
+        await asyncio.gather(self.workers.stop(), asyncio.to_thread(self._counter.stop))
         if self._producer is not None:
             await self._producer.stop()
         await self._dead_letters.stop()
         await self._judge.close()
+
+    def begin_stop(self) -> None:
+        """From now on a stop has its time."""
+        self.workers.begin_stop()
+        threading.Thread(target=self._end_in_time, name="stop", daemon=True).start()
+
+    def _end_in_time(self) -> None:
+        """End the process when its stop hangs: a thread that waits for the database can't be ended otherwise.
+
+        The store's fences make that safe: what isn't acknowledged is worked on by the next owner.
+        """
+        until_s = time.monotonic() + self._settings.stop_s_max
+        time.sleep(self._settings.stop_s_max / 2)
+        self._cancel_statements()
+        time.sleep(max(0.0, until_s - time.monotonic()))
+        hang = sorted(one.partition_no for one in self.workers.busy())
+        what = f"partitions {hang}, which hang" if hang else "brokers or a database that don't answer"
+        log.critical(
+            "the stop has taken %g s: this worker ends and gives up on %s", self._settings.stop_s_max, what
+        )
+        # A statement that goes on without us would keep the next owner off the partition's row.
+        self._cancel_statements()
+        os._exit(1)
+
+    def _cancel_statements(self) -> None:
+        cancelling = [
+            threading.Thread(target=one.cancel, args=(_CANCEL_S_MAX,), daemon=True)
+            for one in self.workers.busy()
+        ]
+        for one in cancelling:
+            one.start()
+        until_s = time.monotonic() + _CANCEL_S_MAX
+        for one in cancelling:
+            one.join(max(0.0, until_s - time.monotonic()))
+
+
+class _Worker(faust.Worker):
+    """Faust's, whose stop has a bound."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        super().__init__(
+            process.workers.app, _Beside(process), redirect_stdouts=False, override_logging=False
+        )
+        self._process = process
+
+    async def on_stop(self) -> None:
+        self._process.begin_stop()
+        await super().on_stop()
 
 
 class _Beside(Service):

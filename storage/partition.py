@@ -57,7 +57,7 @@ class PartitionStore:
     """One connection that writes a partition's groups; embedded, it holds the partition's writer lock.
 
     log: the topic that the partition's readings come from; None where the engine's own process takes them in.
-    Not thread-safe: it belongs to the writer's thread.
+    Not thread-safe: it belongs to the writer's thread, but for `position` and `cancel`.
     """
 
     def __init__(
@@ -158,6 +158,15 @@ class PartitionStore:
         if self._queries is not None:
             self._queries.connection.close()
             self._queries = None
+
+    def cancel(self, wait_s_max: float) -> None:
+        """From any thread: have the server end the statement that it works on, if there is one.
+
+        Raises psycopg.Error when the server doesn't take that in within so long.
+        """
+        queries = self._queries
+        if queries is not None:
+            queries.connection.cancel_safe(timeout=wait_s_max)
 
     def load(self) -> tuple[PackStates, StoredReadings]:
         """The saved state, and the readings committed after it was saved."""

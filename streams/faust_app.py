@@ -40,15 +40,15 @@ class WorkerLimits:
     """group_messages_max: messages committed together.
 
     singles_max, singles_wait_s: single readings that are sent on together, and how long the first waits for others.
-    session_s: how long a worker may be silent before its partitions go to others. stop_s_max: how long a stop waits for
-    what is being committed.
+    session_s: how long a worker may be silent before its partitions go to others. drain_s_max: how long a stop waits
+    for what is in hand.
     """
 
     group_messages_max: int
     singles_max: int
     singles_wait_s: float
     session_s: float
-    stop_s_max: float
+    drain_s_max: float
 
 
 class WorkerApp:
@@ -77,6 +77,8 @@ class WorkerApp:
         self.dead_letters = dead_letters
         self._send_on = send_on
         self._turns: asyncio.Task[None] | None = None
+        self.stopping = False
+        """Whether nothing is begun any more."""
         self.app = _app(self, bootstrap, group, limits)
         source = self.app.topic(topic, key_serializer="raw", value_serializer="raw")
         singles = self.app.topic(singles_topic, key_serializer="raw", value_serializer="raw")
@@ -97,6 +99,8 @@ class WorkerApp:
         self.assigned = set(numbers)
         for number in self.assigned - set(self.partitions):
             self.partitions[number] = self._make_worker(number)
+            if self.stopping:
+                self.partitions[number].stop()
         workers = [self.partitions[number] for number in numbers]
         found = await asyncio.gather(*(worker.in_thread(worker.take_over) for worker in workers))
         if self._turns is None:
@@ -141,9 +145,9 @@ class WorkerApp:
         stream: faust.StreamT[bytes],
         records_max: int,
         wait_s: float,
-        work: Callable[[list[Record]], Awaitable[None]],
+        work: Callable[[list[Record]], Awaitable[int]],
     ) -> None:
-        """Work on one group of messages after another, each at most so large.
+        """Work on one group of messages after another, each at most so large; work gives the position behind it.
 
         What can't be worked on ends the process, before another is taken. Of a partition that was given up nothing is
         worked on any more until it is assigned again.
@@ -156,8 +160,7 @@ class WorkerApp:
                 try:
                     for start in range(0, len(records), records_max):
                         if tp not in consumer.given_up:
-                            await work(records[start : start + records_max])
-                            consumer.done[tp] = records[start : start + records_max][-1].offset + 1
+                            consumer.done[tp] = await work(records[start : start + records_max])
                 except PartitionRevokedError:
                     consumer.given_up.add(tp)
                 except Exception as error:  # noqa: BLE001 - none may leave
@@ -167,10 +170,12 @@ class WorkerApp:
                 for run in runs:
                     await stream.ack(run)
 
-    async def _pass_on(self, records: list[Record]) -> None:
-        await self._send_on(records[0].partition, [message_of(one) for one in records])
+    async def _pass_on(self, records: list[Record]) -> int:
+        messages = [message_of(one) for one in records]
+        await self._send_on(records[0].partition, messages)
+        return messages[-1].position + 1
 
-    async def _commit(self, records: list[Record]) -> None:
+    async def _commit(self, records: list[Record]) -> int:
         number = records[0].partition
         worker = self.partitions[number]
         messages = {one.offset: message_of(one) for one in records}
@@ -186,6 +191,7 @@ class WorkerApp:
             worker.commit([_read(one) for one in messages.values()], aside)
 
         await worker.in_thread(commit)
+        return worker.store.position
 
     def _log_end(self, number: int) -> int:
         """The end of a partition as far as Kafka has told it; 0 where it hasn't, or the group is just changing."""
@@ -234,16 +240,25 @@ class WorkerApp:
                 # Asked again after a session; nobody else would.
                 log.exception("the partitions could not be asked for again")
 
+    def begin_stop(self) -> None:
+        """Let what is being committed end, and nothing begin: the next owner goes on where that ends."""
+        self.stopping = True
+        for worker in self.partitions.values():
+            worker.stop()
+
     async def stop(self) -> None:
         """Save the states and let go of the partitions, once Faust has ended."""
         if self._turns is not None:
             self._turns.cancel()
             await asyncio.gather(self._turns, return_exceptions=True)
-        for worker in self.partitions.values():
-            worker.stop()
-        for worker in self.partitions.values():
-            await worker.in_thread(worker.end)
+        workers = list(self.partitions.values())
+        await asyncio.gather(*(worker.in_thread(worker.end) for worker in workers))
+        for worker in workers:
             worker.close()
+
+    def busy(self) -> list[PartitionWorker]:
+        """Those whose thread is at work. From any thread."""
+        return [worker for worker in list(self.partitions.values()) if worker.busy]
 
 
 def _read(message: Message) -> Delivered | Unreadable:
@@ -381,10 +396,19 @@ class _Consumer(driver.Consumer):
         """Gaps between the last messages of runs are no gaps."""
 
     async def wait_empty(self) -> None:
-        """Before partitions are let go of: what waits for dead letters would hold up all of them."""
-        writer: DeadLetterWriter = self.app.worker.dead_letters  # type: ignore[attr-defined]
-        writer.letting_go = True
-        await super().wait_empty()
+        """Before partitions are let go of: what waits for dead letters would hold up all of them.
+
+        When the worker stops, nothing is waited for that can't be done now.
+        """
+        worker: WorkerApp = self.app.worker  # type: ignore[attr-defined]
+        worker.dead_letters.letting_go = True
+        if not worker.stopping:
+            await super().wait_empty()
+            return
+        # It takes no cancelling, and ends once the consumer does.
+        waiting = asyncio.ensure_future(super().wait_empty())
+        if not (await asyncio.wait({waiting}, timeout=worker.limits.drain_s_max))[0]:
+            log.warning("what is in hand is left to the next worker")
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         worker: WorkerApp = self.app.worker  # type: ignore[attr-defined]
@@ -394,6 +418,8 @@ class _Consumer(driver.Consumer):
         found = dict(await super().seek_to_committed())
         mine = {tp.partition: tp for tp in self.assignment() if tp.topic == worker.topic}
         positions = await worker.take_over(list(mine))
+        if worker.stopping:
+            return found
         # Each waits until the broker has answered the fetch before it, which can take a second and a half.
         first, behind = await asyncio.gather(
             self.earliest_offsets(*mine.values()), self.highwaters(*mine.values())

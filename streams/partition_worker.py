@@ -98,13 +98,23 @@ class PartitionWorker:
         """When the last batch arrived that this worker has committed; None before."""
         self.newest_ms: int | None = None
         """The largest time of a reading that this worker has committed; None before."""
+        self.busy = False
+        """Whether the owner's thread is at work."""
         self._awake = False
         self._stopping = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"partition {partition_no}")
 
     async def in_thread(self, work: Callable[..., T], *given: object) -> T:
         """Work of the owner's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *given)
+
+        def watched() -> T:
+            self.busy = True
+            try:
+                return work(*given)
+            finally:
+                self.busy = False
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, watched)
 
     # What the owner asks of its surroundings.
 
@@ -125,7 +135,7 @@ class PartitionWorker:
     def take_over(self) -> int:
         """Take the partition over, unless it is ours still; gives the position at which to go on.
 
-        Tries until it works, or until stopping.
+        Tries until it works, or until stopping; then it is nobody's, and nothing of it is committed.
         """
         while True:
             try:
@@ -137,7 +147,7 @@ class PartitionWorker:
             if self.owner.take_over_until(float("inf")):
                 break
             if self._stopping.is_set():
-                raise FencedError("the worker is stopping")
+                return self.store.position
         self.lost, self.lost_s, self.refused = False, None, None
         return self.store.position
 
@@ -276,6 +286,13 @@ class PartitionWorker:
     def stop(self) -> None:
         """Let what is being done end soon, and nothing begin."""
         self._stopping.set()
+
+    def cancel(self, wait_s_max: float) -> None:
+        """From any thread: have the server end the statement that the owner's thread waits for, if there is one."""
+        try:
+            self.store.cancel(wait_s_max)
+        except Exception as error:  # noqa: BLE001 - whoever hangs may not hold up who gives up on it
+            log.warning("partition %d: its statement can't be cancelled: %s", self.partition_no, error)
 
     def end(self) -> None:
         """Save the state and let go of the store; after `stop`."""

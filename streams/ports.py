@@ -164,6 +164,8 @@ class LogStore(Store, Protocol):
 
     def is_about_data(self, error: Exception) -> bool: ...
 
+    def cancel(self, wait_s_max: float) -> None: ...
+
 
 class Entered(Protocol):
     """A batch as it was first sent under its key."""

@@ -1,5 +1,7 @@
 """What becomes of readings and figures while there is no worker, and of a partition that can't be worked on."""
 
+import signal
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,25 @@ from storage import tenants
 from storage.database import INGEST_ROLE
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.sending import committed, reading
-from tests.kafka.workers import Worker, working
+from tests.kafka.workers import STOP_S_MAX, Worker, working
 from tests.running import RunningApi, running_api, until
 
 pytestmark = pytest.mark.needs_kafka
+
+HANGS = """
+CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    LOOP
+        BEGIN
+            PERFORM pg_sleep(600);
+        EXCEPTION WHEN query_canceled THEN
+        END;
+    END LOOP;
+END $$;
+CREATE TRIGGER hang BEFORE UPDATE ON bpm.partitions
+    FOR EACH ROW WHEN (NEW.partition_no = 1 AND NEW.next > OLD.next) EXECUTE FUNCTION hang();
+"""
+"""Partition 1 commits nothing any more, and nobody can cancel that."""
 
 
 def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes(
@@ -66,6 +83,59 @@ def test_live_figures_of_a_worker_that_is_gone_are_stale_and_not_zero(
     until(lambda: len(fleet()["stale_partitions"]) == PARTITIONS)
     # Its last figures stay; as it stopped it may have published packs that came in since.
     assert fleet()["items"][0]["packs"]["reporting"] >= before["reporting"]
+
+
+def test_a_stop_gives_up_on_a_partition_that_hangs_and_nothing_is_lost(
+    client: httpx.Client, kafka: str, database: DatabaseAccess, tmp_path: Path
+) -> None:
+    packs = [f"K-{number}" for number in range(2 * PARTITIONS)]
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    settings = {"BPM_STOP_S_MAX": "4", "TMPDIR": str(folder)}
+    worker = Worker(database, kafka, tmp_path / "worker", settings=settings)
+    with psycopg.connect(database.admin, autocommit=True) as connection, working(worker):
+        connection.execute(HANGS)
+        try:
+            pending = client.post("/v1/telemetry", json=[reading(pack) for pack in packs]).json()
+            until(lambda: _waiting_for(database, "PgSleep"))
+            began_s = time.monotonic()
+            worker.signal(signal.SIGTERM)
+            worker.signal(signal.SIGTERM)
+            assert worker.stop() == 1
+            assert time.monotonic() - began_s < STOP_S_MAX / 2
+        finally:
+            for pid in _waiting_for(database, "PgSleep"):
+                connection.execute("SELECT pg_terminate_backend(%s)", [pid])
+            connection.execute("DROP FUNCTION hang CASCADE")
+    assert "gives up on partitions [1], which hang" in worker.log.read_text()
+    assert list(folder.iterdir()) == []
+    with working(Worker(database, kafka, tmp_path / "next")):
+        assert committed(client, pending["id"])["accepted"] == len(packs)
+
+
+def test_a_worker_that_is_stopped_while_it_takes_over_has_its_statements_cancelled_and_ends_cleanly(
+    served: RunningApi, kafka: str, database: DatabaseAccess, tmp_path: Path
+) -> None:
+    hanging = {"BPM_LOCK_S_MAX": "600", "BPM_STOP_S_MAX": "12"}
+    worker = Worker(database, kafka, tmp_path, settings=hanging)
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("SELECT FROM bpm.partitions FOR NO KEY UPDATE")
+        worker.start()
+        try:
+            until(lambda: len(_waiting_for(database, "transactionid")) == PARTITIONS)
+        finally:
+            worker.signal(signal.SIGINT)
+            ended = worker.stop()
+    assert (ended, "gives up" in worker.log.read_text()) == (0, False)
+
+
+def _waiting_for(database: DatabaseAccess, event: str) -> list[int]:
+    """The server's processes that wait for something."""
+    with psycopg.connect(database.admin) as connection:
+        found = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = %s", [event]
+        )
+        return [pid for (pid,) in found]
 
 
 def test_messages_of_an_erased_tenant_are_passed_over_and_hold_nobody_up(

@@ -50,7 +50,7 @@ def test_turns_go_on_while_kafka_knows_no_partition_and_another_turn_takes_long(
     async def send_on(*_: object) -> None: ...
 
     async def run() -> None:
-        limits = WorkerLimits(1, 1, 0.1, session_s=3, stop_s_max=1)
+        limits = WorkerLimits(1, 1, 0.1, session_s=3, drain_s_max=1)
         letters = DeadLetterWriter("localhost:1", "dead-letters", time.monotonic, lambda _: None)
         app = WorkerApp("localhost:1", "readings", "singles", "g", limits, turning, letters, send_on)
         stuck, other = turning(0), turning(1)
