@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from domain.errors import (
     BpmError,
@@ -369,7 +369,12 @@ class Bus:
         wait_s = 0 if self._reach.away else self._limits.ack_s_max
         if stopping not in (await asyncio.wait({stopping}, timeout=wait_s))[0]:
             log.warning("what was on its way into the topic is given up, unacknowledged")
-            producer._message_accumulator.fail_all(KafkaTimeoutError())  # noqa: SLF001 - nothing else ends it
+            sender = producer._sender.sender_task  # noqa: SLF001 - nothing else ends it
+            for _ in range(2):
+                # After the first time it still waits for answers that may never come.
+                sender.cancel()
+                await asyncio.sleep(0)
+            await producer.client.close()
         await stopping
 
     async def _require_same(self) -> None:
