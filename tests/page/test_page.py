@@ -178,6 +178,11 @@ def test_imported_past_shows_where_rules_would_have_raised(api: RunningApi, wind
         opened.page.wait_for_function(
             "() => document.querySelectorAll('.plot .shape-group path').length === 2"
         )
+        before = api.engine.settings
+        api.engine.settings = before.model_copy(update={"preview_readings_max": 31})
+        opened.page.get_by_role("button", name="Preview", exact=True).first.click()
+        opened.page.get_by_text("from 31 readings: as many as a preview reads, those since").wait_for()
+        api.engine.settings = before
         assert opened.all_complaints() == []
 
 
