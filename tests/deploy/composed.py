@@ -11,7 +11,6 @@ COMPOSE = DEPLOY / "compose.yaml"
 PLACEHOLDER = re.compile(r"\$\{(\w+)(?::(-|\?)([^}]*))?\}")
 
 GIVEN = {
-    "BPM_TOKEN_ISSUER": "https://issuer.example.org",
     "KAFKA_CLUSTER_ID": "0123456789ABCDEFGHIJKL",
     "GRAFANA_ADMIN_PASSWORD": "given",
 }

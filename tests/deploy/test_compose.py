@@ -71,7 +71,7 @@ def test_no_secret_has_a_value_or_a_default() -> None:
                 placeholder = PLACEHOLDER.fullmatch(value)
                 is_required = placeholder is not None and placeholder[2] == "?"
                 assert is_required or value.startswith("/run/secrets/"), name
-    assert {"POSTGRES_PASSWORD_FILE", "GF_SECURITY_ADMIN_PASSWORD", "BPM_TOKEN_JWKS_FILE"} <= set(checked)
+    assert {"POSTGRES_PASSWORD_FILE", "GF_SECURITY_ADMIN_PASSWORD", "BPM_SECRETS_KEY_FILE"} <= set(checked)
     ignored = (DEPLOY / ".gitignore").read_text(encoding="utf-8").split()
     assert {"/.env", "/secrets/"} <= set(ignored)
 
@@ -97,7 +97,7 @@ def test_engine_containers_run_commands_that_exist_with_settings_that_exist(
     settings = Settings()
     assert settings.env is Environment.PRODUCTION
     assert settings.kafka == "kafka:9092"
-    assert set(service["secrets"]) == {"pgpass", "jwks", "secrets_key"}
+    assert set(service["secrets"]) == {"pgpass", "secrets_key"}
 
 
 def test_ports_of_the_engine_are_those_that_are_published_and_scraped() -> None:
