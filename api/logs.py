@@ -76,3 +76,5 @@ def configure(stream: IO[str] | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    # It tells each step of each connection, and every few seconds one looks at the topics.
+    logging.getLogger("kafka").setLevel(logging.WARNING)

@@ -22,8 +22,9 @@ from api.singles import SinglesJudge
 from api.topic import bootstrap_of, group_of, log_of
 from api.worker_reports import WorkerMetrics, WorkerReports
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock
+from domain.errors import KafkaRefusedError
 from storage.database import INGEST_ROLE
-from storage.layout import Layout
+from storage.layout import Layout, layout
 from storage.partition import PartitionStore
 from storage.reports import Reports
 from streams.cutting import CutLimits
@@ -32,13 +33,14 @@ from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
 from streams.singles import Singles
-from streams.topic_admin import identity_of, require_log
+from streams.topic_admin import identity_of, made_anew, require_log
 from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, version_header
 
 log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10
 _CANCEL_S_MAX = 1.0
+_LOOK_S = 10.0
 
 
 class WorkerProcess:
@@ -71,8 +73,9 @@ class WorkerProcess:
         self._beside: list[asyncio.Task[None]] = []
         self._counter = make_counter(settings, access, self._reached)
         self._judge = SinglesJudge(settings, access, self._clock)
+        self._topics = (log_, identity_of(bootstrap_of(settings), self._singles_topic))
         self._singles = Singles(
-            identity_of(bootstrap_of(settings), self._singles_topic),
+            self._topics[1],
             layout.partitions,
             CutLimits(settings.message_readings_max, settings.message_raw_bytes_max),
             self._judge,
@@ -167,6 +170,31 @@ class WorkerProcess:
             return ended.code if isinstance(ended.code, int) else 1
         return 0
 
+    async def _watch_topics(self) -> None:
+        """End when positions don't count any more in the topics that this worker reads; the next one asks which do."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for look in (self._made_anew, self._adopted):
+                try:
+                    why = await asyncio.to_thread(look)
+                except Exception as error:  # noqa: BLE001 - whether they can be reached is seen by who uses them
+                    log.info("whether the topics are the same can't be told now: %s", type(error).__name__)
+                else:
+                    if why is not None:
+                        log.critical("the worker ends: %s", why)
+                        await self.workers.app.crash(KafkaRefusedError(why))
+                        return
+
+    def _made_anew(self) -> str | None:
+        return made_anew(bootstrap_of(self._settings), self._topics)
+
+    def _adopted(self) -> str | None:
+        now = layout(self._ingest).topic
+        known = self._topics[0]
+        return (
+            None if now == known else f"readings come from the topic {now} now, and not from {known} any more"
+        )
+
     async def begin(self) -> None:
         """Beside the application."""
         self._counter.start()
@@ -174,6 +202,7 @@ class WorkerProcess:
         self._beside = [
             asyncio.create_task(self._reports.run(self.workers)),
             asyncio.create_task(self._alerts.run()),
+            asyncio.create_task(self._watch_topics()),
         ]
 
     async def end(self) -> None:

@@ -139,6 +139,21 @@ def require_log(bootstrap: str, log: str) -> None:
         )
 
 
+def made_anew(bootstrap: str, topics: Sequence[str]) -> str | None:
+    """Which of some topics, given as name/id, has another id now; None when none has. Of one that is missing nothing is
+    said: it may be that a broker doesn't know it yet.
+
+    Raises KafkaUnreachableError and KafkaRefusedError.
+    """
+    known = dict(topic.split("/") for topic in topics)
+    with _admin(bootstrap) as admin:
+        for described in admin.describe_topics(list(known)):
+            name, found = described["name"], str(described["topic_id"])
+            if described["partitions"] and found != known[name]:
+                return f"the topic {name} was made anew: it has the id {found}, and had {known[name]}"
+    return None
+
+
 def unread(bootstrap: str, log: str, positions: Mapping[int, int]) -> int:
     """Messages of a topic behind some positions, by partition; 0 where the topic, name/id, isn't there any more.
 

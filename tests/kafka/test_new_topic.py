@@ -16,7 +16,7 @@ pytestmark = pytest.mark.needs_kafka
 PACKS = [f"P-{number}" for number in range(4)]
 
 
-def test_an_api_that_runs_on_sends_into_the_new_topic(
+def test_an_api_that_runs_on_sends_into_the_new_topic_and_a_worker_ends(
     own_database: DatabaseAccess, kafka: str, tmp_path: Path
 ) -> None:
     adopt_new_topic(own_database, kafka, 2)
@@ -34,20 +34,37 @@ def test_an_api_that_runs_on_sends_into_the_new_topic(
                 acknowledged.append(answer.json()["id"])
             return answer.status_code
 
-        with working(Worker(own_database, kafka, tmp_path / "before")):
+        with working(Worker(own_database, kafka, tmp_path / "before")) as before:
             for second in range(6):
                 assert sent(second) in (200, 202)
             for receipt_id in acknowledged:
                 committed(client, receipt_id)
-        topic = adopt_new_topic(own_database, kafka, 2, anew=True)
-        # It looks now and then. What it had sent into the old topic is more than the new one has.
-        until(lambda: sent(6) == 202)
+            topic = adopt_new_topic(own_database, kafka, 2, anew=True)
+            # It looks now and then. What it had sent into the old topic is more than the new one has.
+            until(lambda: sent(6) == 202)
+            until(lambda: not before.running)
+            assert (
+                before.stop(),
+                f"the worker ends: readings come from the topic {topic}/" in said(before),
+            ) == (
+                1,
+                True,
+            )
         assert sum(log_ends(kafka, topic, 2).values()) >= 1
-        with working(Worker(own_database, kafka, tmp_path / "after")):
+        with working(Worker(own_database, kafka, tmp_path / "after")) as after:
             for receipt_id in acknowledged:
                 assert committed(client, receipt_id)["received"] == len(PACKS)
-        made_anew(kafka, topic)
-        until(lambda: sent(7) == 503)
+            made_anew(kafka, topic)
+            until(lambda: sent(7) == 503)
+            until(lambda: not after.running)
+            assert (after.stop(), f"the worker ends: the topic {topic} was made anew" in said(after)) == (
+                1,
+                True,
+            )
+
+
+def said(worker: Worker) -> str:
+    return worker.log.read_text()
 
 
 def made_anew(bootstrap: str, topic: str) -> None:

@@ -23,8 +23,16 @@ from domain.errors import (
     SettingsRefusedError,
 )
 from storage.layout import layout, positions
-from streams.topic_admin import TopicSizes, create_topics, inspect_topics, require_log, require_topics
-from streams.topics import ALERTS, DEAD_LETTERS, READINGS, TOPICS
+from streams.topic_admin import (
+    TopicSizes,
+    create_topics,
+    identity_of,
+    inspect_topics,
+    made_anew,
+    require_log,
+    require_topics,
+)
+from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, TOPICS
 from tests.kafka.broker import Cluster
 from tests.running import until
 
@@ -237,15 +245,19 @@ def test_topics_that_were_made_anew_are_refused_until_they_are_adopted(
     assert migrate_topics(settings, own_database) == 0
     lost = log_of(layout(own_database.admin), settings)
     require_log(empty, lost)
+    singles = identity_of(empty, SINGLES.name)
+    assert made_anew(empty, [lost, singles]) is None
     publish(empty, READINGS.name, 3)
     with psycopg.connect(own_database.admin, autocommit=True) as connection:
         connection.execute("UPDATE bpm.partitions SET next = 2")
     administered.delete_topics(NAMES)
     until(lambda: administered.list_topics() == [])
+    assert made_anew(empty, [lost, singles]) is None
     with pytest.raises(DatabaseRefusedError, match="--adopt-new-topic"):
         migrate_topics(settings, own_database)
     with pytest.raises(KafkaRefusedError, match="made anew"):
         require_log(empty, lost)
+    assert "the topic bpm.readings.single.v1 was made anew" in (made_anew(empty, [singles]) or "")
     assert positions(own_database.admin) == {0: 2, 1: 2}
     with pytest.raises(KafkaRefusedError, match="made anew"):
         WorkerProcess(settings, own_database, layout(own_database.admin))
