@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from api.access_grants.looks import Looks
@@ -28,7 +28,7 @@ from api.page.sign_in import DevelopmentSignIn
 from api.platform.parts import Platform
 from api.quarantine.sweeping import Sweeper
 from api.rates import Leases, OwnLeases, Rate, RateKind, RateLimiter
-from api.retention import ReadingsRetention
+from api.retention import Bookkeeping, ReadingsRetention
 from api.rights import RightsCache
 from api.runner import Runner
 from api.security_events.alarms import SecurityAlarms
@@ -446,6 +446,11 @@ def _readings_retention(
         settings.readings_keep_days,
         settings.readings_drop_after_s,
         settings.readings_look_s,
+        Bookkeeping(
+            None if settings.receipts_keep_days is None else timedelta(days=settings.receipts_keep_days),
+            timedelta(days=settings.submissions_keep_days),
+            settings.bookkeeping_rows_max,
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,7 +11,7 @@ import psycopg
 
 from api.metrics import Metrics
 from domain.clock import AnchoredClock, from_ms
-from storage import retention
+from storage import bookkeeping, retention
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,15 @@ _TRUST_PACE: Final = 2
 
 _BEHIND_MAX: Final = timedelta(days=1)
 """So far behind the machine's clock the trusted one is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bookkeeping:
+    """How long what is no reading is kept. receipts: None keeps all. rows_max: dropped by one transaction."""
+
+    receipts: timedelta | None
+    submissions: timedelta
+    rows_max: int
 
 
 class ReadingsRetention:
@@ -39,6 +49,7 @@ class ReadingsRetention:
         keep_days: int | None,
         drop_after_s: float,
         interval_s: float,
+        bookkeeping: Bookkeeping,
     ) -> None:
         self._conninfo = conninfo
         self._clock = clock
@@ -46,6 +57,7 @@ class ReadingsRetention:
         self._keep = None if keep_days is None else timedelta(days=keep_days)
         self._drop_after = timedelta(seconds=drop_after_s)
         self._interval_s = interval_s
+        self._bookkeeping = bookkeeping
         self._waits_for: str | None = None
         self._trouble: str | None = None
         self._trusted: tuple[datetime, int] | None = None
@@ -68,7 +80,7 @@ class ReadingsRetention:
             await asyncio.sleep(wait_s)
 
     async def look(self, before_commit: Callable[[], None] = lambda: None) -> bool:
-        """Archive what is due, else drop the oldest part that is; whether anything was done.
+        """Archive what is due, else drop the oldest part that is, and a slice of what goes with it; whether to go on.
 
         Nothing is while a jump of the clock is unconfirmed, since ages can't be told. A clock that was ahead when the
         process started is not believed either: see `_trusted_now`. before_commit is called where there is something.
@@ -80,6 +92,7 @@ class ReadingsRetention:
             now = await asyncio.to_thread(self._trusted_now, now)
             if self._keep is not None:
                 done = await asyncio.to_thread(self._step, now, now - self._keep, before_commit)
+            done = await asyncio.to_thread(self._drop_bookkeeping, now) or done
         kept_since = await asyncio.to_thread(retention.archived_before, self._conninfo)
         self._metrics.set_readings_kept_since(0.0 if kept_since is None else kept_since.timestamp())
         return done
@@ -123,6 +136,24 @@ class ReadingsRetention:
             self._metrics.count_readings_dropped(dropped.size_bytes)
         self._say(dropped.waits_for)
         return dropped.part is not None
+
+    def _drop_bookkeeping(self, now: datetime) -> bool:
+        """Drop a slice of each kind that is due; whether any was full, so that there may be more."""
+        kept = self._bookkeeping
+        dropped = {
+            "superseded readings": bookkeeping.drop_superseded(self._conninfo, kept.rows_max),
+            "notes of bodies": bookkeeping.forget_submissions(
+                self._conninfo, now - kept.submissions, kept.rows_max
+            ),
+        }
+        if kept.receipts is not None:
+            dropped["receipts"] = bookkeeping.drop_receipts(
+                self._conninfo, now - kept.receipts, kept.rows_max
+            )
+        for what, rows in dropped.items():
+            if rows:
+                log.info("dropped %d %s", rows, what)
+        return max(dropped.values()) >= kept.rows_max
 
     def _say(self, waits_for: str | None) -> None:
         if waits_for is not None and waits_for != self._waits_for:

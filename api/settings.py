@@ -550,6 +550,23 @@ class Settings(BaseSettings):
         60.0, gt=0, description="time between looks for days of readings to archive or drop"
     )
 
+    receipts_keep_days: int | None = Field(
+        None,
+        ge=7,
+        description="receipts are kept for so long at least, and until all readings of their body were dropped;"
+        " without, for good. Those of imports are kept for good",
+    )
+    submissions_keep_days: int = Field(
+        30,
+        ge=8,
+        description="what is noted of a body on its way through the topic is kept for so long: longer than messages",
+    )
+    bookkeeping_rows_max: int = Field(
+        10_000,
+        gt=0,
+        description="receipts, superseded readings or notes of bodies that are dropped in one transaction",
+    )
+
     @model_validator(mode="after")
     def _keeps_late_readings(self) -> Self:
         days = self.readings_keep_days

@@ -35,6 +35,15 @@ ALTER FUNCTION bpm.changed_registry(version bigint) OWNER TO bpm_owner;
 
 COMMENT ON FUNCTION bpm.changed_registry(version bigint) IS 'The next registry_version of a tenant: the same upper half, another lower half.';
 
+CREATE FUNCTION bpm.days_ago(days integer) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'bpm', 'pg_temp'
+    AS $$
+    SELECT least(clock_timestamp(), clock_trusted_until) - days * interval '1 day' FROM installation
+$$;
+
+ALTER FUNCTION bpm.days_ago(days integer) OWNER TO bpm_owner;
+
 CREATE FUNCTION bpm.drop_readings_part(part text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
@@ -105,6 +114,48 @@ $$;
 
 ALTER FUNCTION bpm.guard_audit_log() OWNER TO bpm_owner;
 
+CREATE FUNCTION bpm.guard_receipts() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    before timestamptz := least(bpm.readings_dropped_before(), bpm.days_ago(7));
+BEGIN
+    IF EXISTS (SELECT FROM gone WHERE arrived_at >= before OR last_ts >= before OR import_id IS NOT NULL) THEN
+        RAISE EXCEPTION 'these receipts are of an import, of the last 7 days, or of readings that are kept'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+ALTER FUNCTION bpm.guard_receipts() OWNER TO bpm_owner;
+
+CREATE FUNCTION bpm.guard_submissions() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM gone WHERE arrived_at >= bpm.days_ago(8)) THEN
+        RAISE EXCEPTION 'messages of these bodies may be in the topic' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+ALTER FUNCTION bpm.guard_submissions() OWNER TO bpm_owner;
+
+CREATE FUNCTION bpm.guard_superseded() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM gone WHERE ts >= bpm.readings_dropped_before()) THEN
+        RAISE EXCEPTION 'the readings beside these superseded ones are kept' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+ALTER FUNCTION bpm.guard_superseded() OWNER TO bpm_owner;
+
 CREATE FUNCTION bpm.make_quarters_partition(month timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
@@ -166,6 +217,16 @@ CREATE FUNCTION bpm.pack_mark(id uuid) RETURNS bigint
 ALTER FUNCTION bpm.pack_mark(id uuid) OWNER TO bpm_owner;
 
 COMMENT ON FUNCTION bpm.pack_mark(id uuid) IS 'The upper half of a pack''s id: no other pack has it, so it tells whose a number is.';
+
+CREATE FUNCTION bpm.readings_dropped_before() RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'bpm', 'pg_temp'
+    AS $$
+    SELECT least(archived_before - interval '1 day', (SELECT min(starts) FROM readings_parts('infinity')))
+    FROM installation
+$$;
+
+ALTER FUNCTION bpm.readings_dropped_before() OWNER TO bpm_owner;
 
 CREATE FUNCTION bpm.readings_parts(ended_before timestamp with time zone) RETURNS TABLE(part text, starts timestamp with time zone, ends timestamp with time zone)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2179,6 +2240,8 @@ CREATE INDEX superseded_readings_correction ON bpm.superseded_readings USING bri
 
 CREATE INDEX superseded_readings_pack_ts ON bpm.superseded_readings USING btree (pack_id, ts);
 
+CREATE INDEX superseded_readings_ts ON bpm.superseded_readings USING btree (ts);
+
 CREATE INDEX tenures_by_pack ON bpm.tenures USING btree (pack_id, held_from);
 
 CREATE INDEX tenures_changed ON bpm.tenures USING btree (changed_xid);
@@ -2200,6 +2263,12 @@ CREATE INDEX users_to_purge ON bpm.users USING btree (purge_at) WHERE (purge_at 
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.audit_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.guard_audit_log();
 
 CREATE TRIGGER audit_log_keeps_the_last_90_days BEFORE DELETE ON bpm.audit_log FOR EACH ROW EXECUTE FUNCTION bpm.guard_audit_log();
+
+CREATE TRIGGER guard AFTER DELETE ON bpm.batches REFERENCING OLD TABLE AS gone FOR EACH STATEMENT WHEN ((CURRENT_USER = 'bpm_retention'::name)) EXECUTE FUNCTION bpm.guard_receipts();
+
+CREATE TRIGGER guard AFTER DELETE ON bpm.submissions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT WHEN ((CURRENT_USER = 'bpm_retention'::name)) EXECUTE FUNCTION bpm.guard_submissions();
+
+CREATE TRIGGER guard AFTER DELETE ON bpm.superseded_readings REFERENCING OLD TABLE AS gone FOR EACH STATEMENT WHEN ((CURRENT_USER = 'bpm_retention'::name)) EXECUTE FUNCTION bpm.guard_superseded();
 
 CREATE TRIGGER platform_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bpm.platform_log FOR EACH STATEMENT EXECUTE FUNCTION bpm.refuse_change();
 
@@ -2633,6 +2702,9 @@ GRANT USAGE ON SCHEMA bpm TO bpm_eraser;
 REVOKE ALL ON FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) TO bpm_retention;
 
+REVOKE ALL ON FUNCTION bpm.days_ago(days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.days_ago(days integer) TO bpm_retention;
+
 REVOKE ALL ON FUNCTION bpm.drop_readings_part(part text) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.drop_readings_part(part text) TO bpm_retention;
 
@@ -2641,6 +2713,9 @@ GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone
 
 REVOKE ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) TO bpm_ingest;
+
+REVOKE ALL ON FUNCTION bpm.readings_dropped_before() FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.readings_dropped_before() TO bpm_retention;
 
 REVOKE ALL ON FUNCTION bpm.readings_parts(ended_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.readings_parts(ended_before timestamp with time zone) TO bpm_retention;
@@ -2724,14 +2799,25 @@ GRANT USAGE ON SEQUENCE bpm.batch_numbers TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.batches TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.batches TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.batches TO bpm_eraser;
+GRANT DELETE ON TABLE bpm.batches TO bpm_retention;
+
+GRANT SELECT(tenant_id) ON TABLE bpm.batches TO bpm_retention;
+
+GRANT SELECT(id) ON TABLE bpm.batches TO bpm_retention;
 
 GRANT SELECT(batch_no) ON TABLE bpm.batches TO bpm_retention;
 
 GRANT SELECT(partition_no) ON TABLE bpm.batches TO bpm_retention;
 
+GRANT SELECT(import_id) ON TABLE bpm.batches TO bpm_retention;
+
+GRANT SELECT(arrived_at) ON TABLE bpm.batches TO bpm_retention;
+
 GRANT SELECT(first_ts) ON TABLE bpm.batches TO bpm_retention;
 
 GRANT SELECT(last_ts) ON TABLE bpm.batches TO bpm_retention;
+
+GRANT SELECT(part_of) ON TABLE bpm.batches TO bpm_retention;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.channels TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.channels TO bpm_ingest;
@@ -2986,10 +3072,20 @@ GRANT SELECT,DELETE ON TABLE bpm.source_positions TO bpm_eraser;
 GRANT SELECT ON TABLE bpm.submissions TO bpm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.submissions TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.submissions TO bpm_eraser;
+GRANT DELETE ON TABLE bpm.submissions TO bpm_retention;
+
+GRANT SELECT(ctid) ON TABLE bpm.submissions TO bpm_retention;
+
+GRANT SELECT(arrived_at) ON TABLE bpm.submissions TO bpm_retention;
 
 GRANT SELECT ON TABLE bpm.superseded_readings TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.superseded_readings TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.superseded_readings TO bpm_eraser;
+GRANT DELETE ON TABLE bpm.superseded_readings TO bpm_retention;
+
+GRANT SELECT(ctid) ON TABLE bpm.superseded_readings TO bpm_retention;
+
+GRANT SELECT(ts) ON TABLE bpm.superseded_readings TO bpm_retention;
 
 GRANT SELECT ON TABLE bpm.tenants TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.tenants TO bpm_ingest;

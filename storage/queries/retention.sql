@@ -54,6 +54,37 @@ SELECT
 -- name: drop_part
 SELECT drop_readings_part(%(part)s) AS size_bytes
 
+-- name: drop_superseded
+DELETE FROM superseded_readings WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM superseded_readings WHERE ts < readings_dropped_before() ORDER BY ts LIMIT %(rows_max)s
+))
+
+-- name: drop_receipts
+-- Bodies, with all their parts, that no reading of the store and no saved state refers to any more. The newest numbers
+-- stay: by them it is known when the last batch arrived.
+WITH kept AS MATERIALIZED (
+    SELECT readings_dropped_before() AS since, (SELECT max(last_batch_no) - 1000 FROM partitions) AS from_no
+), old AS MATERIALIZED (
+    SELECT batches.tenant_id, coalesce(batches.part_of, batches.id) AS body
+    FROM batches JOIN partitions USING (partition_no)
+    WHERE arrived_at < least(%(before)s::timestamptz, (SELECT since FROM kept)) AND import_id IS NULL
+        AND batch_no <= applied_batch_no AND batch_no < (SELECT from_no FROM kept)
+        AND (last_ts IS NULL OR last_ts < (SELECT since FROM kept))
+        AND NOT EXISTS (
+            SELECT FROM batches AS others
+            WHERE others.tenant_id = batches.tenant_id AND others.part_of = coalesce(batches.part_of, batches.id)
+                AND (others.last_ts >= (SELECT since FROM kept) OR others.arrived_at >= %(before)s)
+        )
+    LIMIT %(rows_max)s
+)
+DELETE FROM batches USING (SELECT DISTINCT tenant_id, body FROM old) AS old
+WHERE batches.tenant_id = old.tenant_id AND (batches.id = old.body OR batches.part_of = old.body)
+
+-- name: drop_submissions
+DELETE FROM submissions WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM submissions WHERE arrived_at < %(before)s ORDER BY arrived_at LIMIT %(rows_max)s
+))
+
 -- name: overview
 SELECT nullif(archived_before, '-infinity') AS archived_before, parts_dropped, dropped_at
 FROM installation, (

@@ -27,9 +27,5 @@ SELECT topic FROM installation
 -- Whoever lets readings come from another topic waits, and then finds what is in this one.
 SELECT topic FROM installation FOR SHARE
 
--- name: forget
--- Batches that were sent long ago: their receipts stand by themselves.
-DELETE FROM submissions WHERE arrived_at < %(before)s
-
 -- name: undone
 SELECT true AS undone FROM imports WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND undone_at IS NOT NULL

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from api.database_access import DatabaseAccess
-from api.retention import ReadingsRetention
+from api.retention import Bookkeeping, ReadingsRetention
 from api.settings import Settings
 from domain.clock import AnchoredClock, to_ms
 from storage.database import INGEST_ROLE, RETENTION_ROLE
@@ -23,6 +23,7 @@ from tests.running import RunningApi, running_api, until
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 KEEP_DAYS = 10
+BOOKKEEPING = Bookkeeping(timedelta(days=7), timedelta(days=8), 100)
 KEPT = TODAY - timedelta(days=KEEP_DAYS)
 FIRST = KEPT - timedelta(days=4)
 """Of four archived days the first three are dropped."""
@@ -132,7 +133,7 @@ def counted(api: RunningApi) -> None:
 def retention(api: RunningApi, now: datetime) -> ReadingsRetention:
     clock = AnchoredClock(lambda: to_ms(now), lambda: 0, 60_000)
     conninfo = api.access.as_role(RETENTION_ROLE, Settings())
-    return ReadingsRetention(conninfo, clock, api.engine.metrics, KEEP_DAYS, 3600, 60)
+    return ReadingsRetention(conninfo, clock, api.engine.metrics, KEEP_DAYS, 3600, 60, BOOKKEEPING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +193,43 @@ def require_told(api: RunningApi, client: httpx.Client, now: datetime, drops: in
     assert (readings["archived_before"], readings["parts_dropped"]) == (KEPT, drops)
 
 
+BOOKS = (
+    "SELECT id::text FROM batches WHERE source = 'old' UNION ALL SELECT id::text FROM submissions"
+    " UNION ALL SELECT ts::text FROM superseded_readings"
+)
+
+
+def leave_bookkeeping(api: RunningApi) -> None:
+    """A receipt, a note of a body and a superseded value, as old as the oldest readings."""
+    with psycopg.connect(api.access.admin, options="-c search_path=bpm -c timezone=UTC") as connection:
+        given = {"at": FIRST}
+        connection.execute(
+            "INSERT INTO batches (tenant_id, id, batch_no, partition_no, position, mode, source, subject, arrived_at,"
+            " received, accepted, duplicate, quarantined, late, conflicting, items, items_omitted, ignored_keys)"
+            " SELECT tenant_id, gen_random_uuid(), -2000, 0, 0, 'live', 'old', 's', %(at)s, 1, 0, 1, 0, 0, 0, '[]', 0, '{}'"
+            " FROM tenants",
+            given,
+        )
+        connection.execute(
+            "INSERT INTO submissions (tenant_id, id, subject, arrived_at, registry_version)"
+            " SELECT tenant_id, gen_random_uuid(), 's', %(at)s, 1 FROM tenants",
+            given,
+        )
+        connection.execute(
+            "WITH asked AS (INSERT INTO corrections (tenant_id, kind, chosen, reason, subject, status)"
+            " SELECT min(tenant_id), 'delete_range', '{}', 'r', 's', 'done' FROM tenants"
+            " RETURNING tenant_id, correction_no) INSERT INTO superseded_readings"
+            " (tenant_id, pack_id, ts, batch_no, item_no, correction_no, deleted)"
+            " SELECT tenant_id, 1, %(at)s, 1, 0, correction_no, true FROM asked",
+            given,
+        )
+    assert value(api, f"SELECT count(*) FROM ({BOOKS}) AS books") >= 3
+
+
 def test_kept_answers_stay_and_dropped_days_are_named(api: RunningApi, client: httpx.Client) -> None:
     held = imported(api, client)
     before = answers(client, held.pack_id)
+    leave_bookkeeping(api)
     now = TODAY + timedelta(hours=12)
     assert asyncio.run(retention(api, now).look())
     assert value(api, "SELECT archived_before FROM installation") == KEPT
@@ -205,6 +240,7 @@ def test_kept_answers_stay_and_dropped_days_are_named(api: RunningApi, client: h
     while asyncio.run(retention(api, now + timedelta(minutes=61)).look()):
         looks += 1
     assert looks >= 3
+    assert value(api, f"SELECT count(*) FROM ({BOOKS}) AS books") == 0
     assert value(api, "SELECT min(ts) FROM readings") >= KEPT - timedelta(days=1)
     assert answers(client, held.pack_id) == before
     require_refused(client, held)
@@ -235,7 +271,9 @@ class Machine:
             lambda: to_ms(self._began + self.ran + self.ahead), lambda: self.ran // timedelta(milliseconds=1)
         )
         conninfo = api.access.as_role(RETENTION_ROLE, Settings())
-        self.retention = ReadingsRetention(conninfo, self.clock, api.engine.metrics, keep_days, 60, 0.02)
+        self.retention = ReadingsRetention(
+            conninfo, self.clock, api.engine.metrics, keep_days, 60, 0.02, BOOKKEEPING
+        )
 
     def look(self, times: int = 3) -> None:
         """Look again and again, two minutes apart."""
@@ -267,7 +305,10 @@ def test_nothing_is_archived_by_a_clock_that_is_ahead_and_that_nothing_confirms(
         until(lambda: value(api, "SELECT applied_batch_no = last_batch_no FROM partitions"))
         # As by a clock that is ahead: it holds back nothing.
         run("UPDATE window_marks SET counted_before = %s", TODAY + timedelta(days=500))
-        run("UPDATE installation SET clock_trusted_until = clock_timestamp()")
+        # At noon, so that no look comes upon the next day.
+        trust_until = "UPDATE installation SET clock_trusted_until = %s"
+        noon = TODAY + timedelta(hours=12)
+        run(trust_until, noon)
         Machine(api, 0).look()
         assert is_kept()
         for ahead_days, keep_days in ((2, KEEP_DAYS), (389, KEEP_DAYS + 387), (500, KEEP_DAYS)):
@@ -285,7 +326,7 @@ def test_nothing_is_archived_by_a_clock_that_is_ahead_and_that_nothing_confirms(
         assert is_kept()
 
         # What it is trusted for goes on by time that goes by, at twice its pace at most, over all processes.
-        run("UPDATE installation SET clock_trusted_until = %s", TODAY - timedelta(days=1))
+        run(trust_until, TODAY - timedelta(days=1))
         down = [Machine(api, 0) for _ in range(3)]
         for machine in down:
             machine.ran += timedelta(seconds=1)
@@ -303,6 +344,7 @@ def test_nothing_is_archived_by_a_clock_that_is_ahead_and_that_nothing_confirms(
         # A clock that is confirmed is trusted at once, so far as the database's own goes.
         confirm_clock(api.access.as_role(INGEST_ROLE, Settings()))
         assert value(api, "SELECT clock_trusted_until FROM installation") > TODAY
+        run(trust_until, noon)
         Machine(api, 2).look()
         assert is_kept()
         caplog.clear()

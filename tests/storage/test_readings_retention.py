@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import numpy as np
 import psycopg
@@ -18,7 +20,7 @@ from domain.errors import ArchivedError
 from domain.readings import IncomingBatch
 from domain.receipts import QuarantineReason
 from domain.tenancy import PARTITION_ZERO, TenantId
-from storage import retention
+from storage import bookkeeping, retention
 from storage.correcting import latest_of
 from storage.database import ERASER_ROLE, INGEST_ROLE, RETENTION_ROLE, adapt_columns, query
 from storage.hypertables import settle
@@ -167,6 +169,146 @@ def test_drop_waits_for_what_may_still_need_the_readings(own_database: DatabaseA
         "SELECT tenant_id, subject, after FROM audit_log WHERE action = 'readings.archived'"
     )
     assert entry == (tenant, "engine", {"before": "2026-03-06T00:00:00+00:00"})
+
+
+def receipt(
+    stored: Stored,
+    tenant: int,
+    number: int,
+    last_ts: datetime | None,
+    arrived_at: datetime = DAY,
+    **others: Any,
+) -> UUID:
+    """A receipt of a body, of which a reading was stored if it has a last one; gives its id."""
+    columns = {
+        "tenant_id": tenant,
+        "id": uuid4(),
+        "batch_no": number,
+        "arrived_at": arrived_at,
+        "first_ts": last_ts,
+        "last_ts": last_ts,
+        "accepted": int(last_ts is not None),
+        "duplicate": int(last_ts is None),
+    } | others
+    names = ", ".join(columns)
+    places = ", ".join(f"%({name})s" for name in columns)
+    with stored.connect() as connection:
+        connection.execute(
+            f"INSERT INTO batches ({names}, partition_no, position, mode, source, subject, received, quarantined, late,"
+            f" conflicting, items, items_omitted, ignored_keys) VALUES ({places}, 0, 0, 'live', 's', 's', 1, 0, 0, 0,"
+            " '[]', 0, '{}')",
+            columns,
+        )
+    return UUID(str(columns["id"]))
+
+
+def superseded(stored: Stored, tenant: int, pack: int, moments: Sequence[datetime]) -> None:
+    """Values of some times that a correction took out."""
+    number = stored.value(
+        "INSERT INTO corrections (tenant_id, kind, chosen, reason, subject, status) VALUES"
+        " (%s, 'delete_range', '{}', 'r', 's', 'done') RETURNING correction_no",
+        tenant,
+    )
+    for moment in moments:
+        stored.run(
+            "INSERT INTO superseded_readings (tenant_id, pack_id, ts, batch_no, item_no, voltage_v, correction_no,"
+            " deleted) VALUES (%s, %s, %s, 1, 0, 300, %s, true)",
+            tenant, pack, moment, number,
+        )  # fmt: skip
+
+
+def test_superseded_values_go_in_slices_once_their_day_was_dropped(own_database: DatabaseAccess) -> None:
+    stored, tenant, packs = filled(own_database)
+    conninfo = role(own_database)
+    line = KEPT - timedelta(days=1)
+    moments = [DAY + timedelta(hours=hours) for hours in (1, 2, 30, 47, 48, 70)]
+    superseded(stored, tenant, packs[0], moments)
+    assert bookkeeping.drop_superseded(conninfo, 10) == 0, "nothing is archived"
+    retention.archive(conninfo, KEPT, NOW)
+    assert bookkeeping.drop_superseded(conninfo, 10) == 0, "nothing was dropped"
+    assert retention.drop_oldest(conninfo, LATER).part is not None
+    assert bookkeeping.drop_superseded(conninfo, 10) == 2, "only the first day was"
+    drop_all(own_database)
+    assert [bookkeeping.drop_superseded(conninfo, 1) for _ in range(3)] == [1, 1, 0]
+    left = stored.rows("SELECT ts FROM superseded_readings ORDER BY ts")
+    assert [ts for (ts,) in left] == [moment for moment in moments if moment >= line]
+    with psycopg.connect(conninfo) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("DELETE FROM superseded_readings")
+
+
+def test_receipts_go_when_none_of_their_readings_is_there_any_more(own_database: DatabaseAccess) -> None:
+    stored, tenant, _ = filled(own_database)
+    conninfo = role(own_database)
+    line = KEPT - timedelta(days=1)
+    before, behind = line - timedelta(milliseconds=1), line
+    imported = stored.value(
+        "INSERT INTO imports (tenant_id, source, created_by) VALUES (%s, 's', 's') RETURNING id", tenant
+    )
+    cut, kept_cut = uuid4(), uuid4()
+    goes = {
+        receipt(stored, tenant, 1, before),
+        receipt(stored, tenant, 2, None),
+        receipt(stored, tenant, 3, before, part_of=cut, parts=2),
+        receipt(stored, tenant, 4, None, part_of=cut, parts=2),
+    }
+    stays = {
+        receipt(stored, tenant, 5, behind),
+        receipt(stored, tenant, 6, before, import_id=imported),
+        receipt(stored, tenant, 7, None, arrived_at=behind),
+        receipt(stored, tenant, 8, before, part_of=kept_cut, parts=2),
+        receipt(stored, tenant, 9, behind, part_of=kept_cut, parts=2),
+        receipt(stored, tenant, 11, before),
+        receipt(stored, tenant, 12, before),
+    }
+    stored.run("UPDATE partitions SET last_batch_no = 1012, applied_batch_no = 1012")
+    assert bookkeeping.drop_receipts(conninfo, NOW, 10) == 0, "no day was dropped"
+    retention.archive(conninfo, KEPT, NOW)
+    drop_all(own_database)
+    assert bookkeeping.drop_receipts(conninfo, DAY, 10) == 0, "they aren't old enough"
+    stored.run("UPDATE partitions SET applied_batch_no = 0")
+    assert bookkeeping.drop_receipts(conninfo, NOW, 10) == 0, "the state of packs isn't saved"
+    stored.run("UPDATE partitions SET applied_batch_no = 10")
+    while bookkeeping.drop_receipts(conninfo, NOW, 1):
+        pass
+    assert {found for (found,) in stored.rows("SELECT id FROM batches")} == stays
+    assert goes.isdisjoint(stays)
+    with psycopg.connect(conninfo) as connection:
+        for number in (5, 6, 7):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute("DELETE FROM batches WHERE batch_no = %s", (number,))
+
+
+def test_no_receipt_goes_by_a_clock_that_is_not_trusted(own_database: DatabaseAccess) -> None:
+    stored, tenant, _ = filled(own_database)
+    conninfo = role(own_database)
+    receipt(stored, tenant, 1, None)
+    stored.run("UPDATE partitions SET last_batch_no = 2000, applied_batch_no = 2000")
+    retention.archive(conninfo, KEPT, NOW)
+    drop_all(own_database)
+    stored.run("UPDATE installation SET clock_trusted_until = %s", DAY + timedelta(days=6))
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="last 7 days"):
+        bookkeeping.drop_receipts(conninfo, NOW, 10)
+    stored.run("UPDATE installation SET clock_trusted_until = %s", DAY + timedelta(days=8))
+    assert bookkeeping.drop_receipts(conninfo, NOW, 10) == 1
+
+
+def test_notes_of_bodies_go_once_no_message_can_be_in_the_topic(own_database: DatabaseAccess) -> None:
+    stored = Stored(own_database)
+    tenant = stored.tenant("alpha")
+    conninfo = role(own_database)
+    now = datetime.now(UTC)
+    for days in (7, 9, 10, 11):
+        stored.run(
+            "INSERT INTO submissions (tenant_id, id, subject, arrived_at, registry_version)"
+            " VALUES (%s, gen_random_uuid(), 's', %s, 1)",
+            tenant,
+            now - timedelta(days=days),
+        )
+    asked = now - timedelta(days=8)
+    assert [bookkeeping.forget_submissions(conninfo, asked, 2) for _ in range(3)] == [2, 1, 0]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may be in the topic"):
+        bookkeeping.forget_submissions(conninfo, now, 2)
+    assert stored.value("SELECT count(*) FROM submissions") == 1
 
 
 KILLED = """
