@@ -204,7 +204,7 @@ class CountStore(Protocol):
 
 
 class Stage(StrEnum):
-    """Named points of a group's way, of a count's and of a delivery's, where tests end the process."""
+    """Named points of a group's way, of a count's and of what is sent, where tests end the process."""
 
     BEFORE_COMMIT = "before_commit"
     AFTER_COMMIT = "after_commit"

@@ -184,12 +184,26 @@ def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
 
 
 @contextmanager
+def reached(bootstrap: str) -> Iterator[str]:
+    """An address of the cluster that takes connections. Errors of its clients become ours.
+
+    Raises KafkaUnreachableError and KafkaRefusedError.
+    """
+    address = _reach(bootstrap)
+    try:
+        yield address
+    except BrokerResponseError as error:
+        raise KafkaRefusedError(f"the cluster answered {type(error).__name__}") from error
+    except (KafkaError, OSError) as error:
+        raise KafkaUnreachableError(f"no broker answers as it should at {address}: {error}") from error
+
+
+@contextmanager
 def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
     """A client of the cluster. Its errors become ours."""
-    reached = _reach(bootstrap)
-    try:
+    with reached(bootstrap) as address:
         admin = KafkaAdminClient(
-            bootstrap_servers=reached,
+            bootstrap_servers=address,
             bootstrap_timeout_ms=int(_REACH_S_MAX * 1000),
             request_timeout_ms=int(_ANSWER_S_MAX * 1000),
         )
@@ -197,10 +211,6 @@ def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
             yield admin
         finally:
             admin.close()
-    except BrokerResponseError as error:
-        raise KafkaRefusedError(f"the cluster answered {type(error).__name__}") from error
-    except (KafkaError, OSError) as error:
-        raise KafkaUnreachableError(f"no broker answers as it should at {reached}: {error}") from error
 
 
 def _reach(bootstrap: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -32,6 +32,11 @@ from domain.errors import (
 if TYPE_CHECKING:
     from api.database_access import DatabaseAccess
     from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
+
+Kafka = Annotated[
+    str | None,
+    typer.Option("--kafka", metavar="HOST:PORT", help="Brokers of a Kafka cluster, instead of BPM_KAFKA."),
+]
 
 BEGAN_S = time.monotonic()
 """When the command began, by the monotonic clock."""

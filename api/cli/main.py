@@ -9,7 +9,8 @@ import typer
 from api.cli import context
 from api.cli.accounts import devices, service_accounts
 from api.cli.backups import backup, restore
-from api.cli.context import Exit, console, examples
+from api.cli.context import Exit, Kafka, console, examples
+from api.cli.dead_letters import commands as dead_letter_commands
 from api.cli.doctor import doctor
 from api.cli.moves import move
 from api.cli.operators import commands as operator_commands
@@ -22,11 +23,6 @@ from api.cli.tenants import commands as tenant_commands
 from api.cli.users import key_commands, user_commands
 from domain.errors import SettingsRefusedError
 from domain.tenancy import TENANT_NAME, Role
-
-Kafka = Annotated[
-    str | None,
-    typer.Option("--kafka", metavar="HOST:PORT", help="Brokers of a Kafka cluster, instead of BPM_KAFKA."),
-]
 
 app = typer.Typer(
     name="bpm",
@@ -252,6 +248,7 @@ app.command(
         "bpm security-events --kind bad_credential --since 2026-02-01T00:00:00Z --json",
     ),
 )(security_events)
+app.add_typer(dead_letter_commands, name="dead-letters", rich_help_panel=KEEP)
 app.command(
     rich_help_panel=KEEP, epilog=examples("bpm backup backups/monday", "bpm backup backups/monday --json")
 )(backup)

@@ -1,10 +1,13 @@
-"""Readings for the tests of workers, and their receipts."""
+"""Readings for the tests of workers, their receipts, and what was stored of them."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import psycopg
 
+from api.database_access import DatabaseAccess
 from tests.running import until
 
 TENANT = "topical"
@@ -36,3 +39,25 @@ def committed(client: httpx.Client, receipt_id: str) -> dict[str, Any]:
 
     found: dict[str, Any] = until(answer)
     return found
+
+
+def stored(access: DatabaseAccess, tenant: str) -> Counter[tuple[str, float]]:
+    with psycopg.connect(access.admin, options="-c search_path=bpm") as connection:
+        rows = connection.execute(
+            "SELECT external_id, voltage_v FROM readings JOIN packs USING (tenant_id, pack_id)"
+            " JOIN tenants USING (tenant_id) WHERE tenants.name = %s",
+            (tenant,),
+        ).fetchall()
+    return Counter((pack, round(float(voltage_v), 3)) for pack, voltage_v in rows)
+
+
+def taken_in(access: DatabaseAccess, tenant: str) -> tuple[int, int, int]:
+    """Accepted, duplicate and quarantined items of all batches."""
+    with psycopg.connect(access.admin, options="-c search_path=bpm") as connection:
+        row = connection.execute(
+            "SELECT coalesce(sum(accepted), 0), coalesce(sum(duplicate), 0), coalesce(sum(quarantined), 0)"
+            " FROM batches JOIN tenants USING (tenant_id) WHERE name = %s",
+            (tenant,),
+        ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1]), int(row[2])

@@ -2,24 +2,36 @@
 
 import asyncio
 import gzip
+import json
+import os
+import signal
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
 from kafka.admin import ConfigResource, KafkaAdminClient
+from typer.testing import CliRunner
 
+from api.cli.main import app
 from api.database_access import DatabaseAccess
+from storage.database import INGEST_ROLE
 from storage.layout import adopt
+from storage.tenants import resume, suspend
 from streams.dead_letters import Letter, Message
 from streams.topic_admin import TopicSizes, create_topics, readings_origin
 from streams.topics import DEAD_LETTERS, READINGS, SINGLES, Header
 from tests.kafka.dead_letters import letters_by_source
-from tests.kafka.sending import committed, reading
-from tests.kafka.workers import Worker, working
+from tests.kafka.sending import committed, reading, stored, taken_in
+from tests.kafka.workers import ROOT, Worker, working
+from tests.preloaded import bpm
 from tests.running import RunningApi, free_port, running_api, until
 
 pytestmark = pytest.mark.needs_kafka
@@ -129,9 +141,24 @@ def set_largest(bootstrap: str, bytes_max: int) -> None:
         admin.close()
 
 
+def _bpm(bootstrap: str, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    """What a command of dead letters gives: its exit code and its lines."""
+    environment = {"BPM_KAFKA": bootstrap, "BPM_KAFKA_PREFIX": PREFIX}
+    done = CliRunner().invoke(app, ["dead-letters", *arguments, "--json"], env=environment)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _again(bootstrap: str, *arguments: str) -> tuple[int, int, dict[str, int]]:
+    """What becomes of letters that are sent again: exit code, how many were sent, and why others were left."""
+    code, (told,) = _bpm(bootstrap, "send-again", *arguments)
+    return code, told["sent"], told["left"]
+
+
 def test_dead_letters_have_key_headers_and_value_of_the_message_and_a_line_in_the_log(
     kafka: str, worker: Worker
 ) -> None:
+    said_before = len(worker.log.read_text())
     clashing = (
         (Header.VERSION.value, b"9"),
         (Header.REASON.value, b"none"),
@@ -157,7 +184,9 @@ def test_dead_letters_have_key_headers_and_value_of_the_message_and_a_line_in_th
         "body_unreadable",
         "message_unreadable",
     ]
-    log = worker.log.read_text()
+    assert _again(kafka, "--source", sent[3].source) == (3, 0, {"it has no value": 1})
+    assert _again(kafka, "--source", sent[4].source) == (3, 0, {"it has no value": 1})
+    log = worker.log.read_text()[said_before:]
     first = sent[0]
     line = f"{first.topic}, partition 0: message {first.position} is a dead letter: the message is for a tenant that"
     assert line in log
@@ -177,6 +206,7 @@ def test_what_is_too_large_for_a_dead_letter_is_cut_and_the_log_says_where_it_is
     assert letter.cut == f"{kept} of {len(value)} bytes of the value kept"
     assert letter.original.headers == sent.headers
     assert f"message {sent.position} is too large for a dead letter" in worker.log.read_text()
+    assert _again(kafka, "--source", sent.source) == (3, 0, {"only a part of it was kept": 1})
 
 
 def test_a_partition_says_that_it_waits_for_a_dead_letter_and_holds_no_other_up(
@@ -209,6 +239,130 @@ def test_a_partition_says_that_it_waits_for_a_dead_letter_and_holds_no_other_up(
         assert committed(client, receipt["id"])["accepted"] == 8
     finally:
         set_largest(kafka, DEAD_LETTERS.message_bytes_max)
-    log = worker.log.read_text()
-    assert "Traceback" not in log
-    assert "wait_empty" not in log
+
+
+def test_readings_of_a_suspended_tenant_are_sent_again_once_it_is_resumed_and_stored_once(
+    served: RunningApi, database: DatabaseAccess, kafka: str, tmp_path: Path
+) -> None:
+    tenant = served.tenant("resumed")
+    conninfo = database.as_role(INGEST_ROLE, served.engine.settings)
+    suspend(conninfo, tenant, "unpaid")
+    packs = [f"R-{number % 3}" for number in range(30)]
+    extra = (("traceparent", b"00-1-2-01"), (Header.VERSION.value, b"1"))
+    sent = publish(
+        kafka,
+        [
+            single(tenant, _body(pack, number), pack.encode(), partition=number % 2)
+            for number, pack in enumerate(packs)
+        ],
+    )
+    (other,) = publish(
+        kafka, [replace(single(tenant, _body("R-9", 30), b"R-9"), headers=(*extra, *sent[0].headers))]
+    )
+    sent.append(other)
+    assert {one.reason for one in letters_of(kafka, sent)} == {"message_misdirected"}
+    code, listed = _bpm(kafka, "--tenant", tenant, "--reason", "message_misdirected")
+    keys = dict(zip((one.source for one in sent), [*packs, "R-9"], strict=True))
+    assert (code, {one["source"]: one["key"] for one in listed}) == (0, keys)
+    assert {(one["tenant"], one["cut"], one["sent_again_at"]) for one in listed} == {(tenant, None, None)}
+    assert _bpm(kafka, "--tenant", tenant, "--reason", "other") == (0, [])
+
+    resume(conninfo, tenant)
+    assert _again(kafka, "--tenant", tenant, "--dry-run") == (0, len(sent), {})
+    _send_again_and_be_killed(kafka, tmp_path / "log", "--tenant", tenant)
+    until(lambda: taken_in(database, tenant) == (len(sent), 0, 0))
+    first = stored(database, tenant)
+    assert len(_bpm(kafka, "--tenant", tenant)[1]) == len(sent), "none of them is known to be sent"
+
+    assert _again(kafka, "--source", other.source) == (0, 1, {})
+    assert _again(kafka, "--tenant", tenant) == (0, len(sent) - 1, {})
+    assert _again(kafka, "--tenant", tenant) == (0, 0, {})
+    until(lambda: taken_in(database, tenant) == (len(sent), len(sent), 0))
+    assert stored(database, tenant) == first
+    assert sum(first.values()) == len(sent)
+    assert _bpm(kafka, "--tenant", tenant) == (0, [])
+    known = _bpm(kafka, "--tenant", tenant, "--all")[1]
+    assert all(one["sent_again_at"] is not None for one in known)
+    assert len(known) == len(sent)
+
+
+def _send_again_and_be_killed(bootstrap: str, log_file: Path, *arguments: str) -> None:
+    """Send letters again by a process that is killed before it has noted any."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BPM_")} | {
+        "BPM_ENV": "development",
+        "BPM_KAFKA": bootstrap,
+        "BPM_KAFKA_PREFIX": PREFIX,
+        "BPM_FAILPOINT": "sent_before_mark:1",
+    }
+    with log_file.open("wb") as log:
+        killed = bpm(["dead-letters", "send-again", *arguments], environment, log, ROOT)
+        assert killed.wait(60) == -signal.SIGKILL, log_file.read_text()
+
+
+def _body(pack: str, number: int) -> bytes:
+    moment = datetime.now(UTC) - timedelta(seconds=600 - number)
+    return json.dumps({"pack": pack, "ts": moment.isoformat(), "voltage_v": 300 + number / 10}).encode()
+
+
+def test_readings_that_could_not_be_committed_are_sent_again_though_their_source_has_gone_on(
+    served: RunningApi, database: DatabaseAccess, kafka: str, tmp_path: Path
+) -> None:
+    tenant = served.tenant("failing")
+    with psycopg.connect(database.admin, autocommit=True) as connection:
+        connection.execute(
+            "ALTER TABLE bpm.readings ADD CONSTRAINT no_310 CHECK (voltage_v IS DISTINCT FROM 310) NOT VALID"
+        )
+        publish(kafka, [single(tenant, _body("F-1", 100), b"F-1")])
+        until(lambda: len(_bpm(kafka, "--reason", "CheckViolation")[1]) == 1)
+        connection.execute("ALTER TABLE bpm.readings DROP CONSTRAINT no_310")
+    publish(kafka, [single(tenant, _body("F-1", 101), b"F-1")])
+    until(lambda: stored(database, tenant) == {("F-1", 310.1): 1})
+    source = ["--source", READINGS_TOPIC, "--reason", "CheckViolation"]
+    _send_again_and_be_killed(kafka, tmp_path / "log", *source)
+    until(lambda: stored(database, tenant) == {("F-1", 310.0): 1, ("F-1", 310.1): 1})
+    assert _again(kafka, *source) == (0, 1, {})
+    assert _again(kafka, *source) == (0, 0, {})
+    publish(kafka, [single(tenant, _body("F-1", 102), b"F-1")])
+    until(lambda: stored(database, tenant)["F-1", 310.2] == 1)
+    assert taken_in(database, tenant) == (3, 0, 0), "a batch that comes again is known by its id"
+
+
+def test_letters_that_can_not_become_what_they_were_are_left_with_the_reason(kafka: str) -> None:
+    def letter(source: str, version: bytes = b"2", *original: tuple[str, None]) -> Message:
+        """As a worker writes it; of version 1 the order is another one."""
+        ours = {
+            Header.CUT: b"",
+            Header.SOURCE: source.encode(),
+            Header.REASON: b"by_hand",
+            Header.PUBLISHED: b"-1",
+            Header.VERSION: version,
+        }
+        first = (Header.VERSION, Header.SOURCE, Header.REASON)
+        headers = ((name.value, ours[name]) for name in (first if version == b"1" else ours))
+        return Message(TOPIC, 0, -1, None, b"nonsense", (*original, *headers), NOW_MS)
+
+    publish(
+        kafka,
+        [
+            letter(f"{SINGLES_TOPIC}:0:7", b"1"),
+            letter(f"{SINGLES_TOPIC}:9:7"),
+            letter(f"{SINGLES_TOPIC}:1:7", b"2", ("other", None)),
+            letter(f"{READINGS_TOPIC}:0:7"),
+            letter("elsewhere.v1:0:7"),
+            Message(TOPIC, 0, -1, None, b"what others wrote here", (), NOW_MS),
+        ],
+    )
+    expected = {
+        "it was put aside when keys and headers were not kept": 1,
+        "its partition isn't there any more": 1,
+        "a header of it has no value, which can't be sent from here": 1,
+        "it is no message of readings that this version can read": 1,
+        "its topic is not one of this installation": 1,
+    }
+    assert _again(kafka, "--reason", "by_hand") == (3, 0, expected)
+    assert len(_bpm(kafka, "--reason", "by_hand")[1]) == 5
+    environment = {"BPM_KAFKA": kafka, "BPM_KAFKA_PREFIX": PREFIX}
+    shown = CliRunner().invoke(app, ["dead-letters", "--reason", "by_hand"], env=environment)
+    assert shown.exit_code == 0
+    assert "Dead letters: 5 (by_hand 5)." in shown.stderr
+    assert f"{SINGLES_TOPIC}:9:7" in shown.stderr

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
@@ -16,6 +15,7 @@ from kafka.structs import OffsetAndMetadata
 from api.database_access import DatabaseAccess
 from streams.topics import SINGLES, Header
 from tests.kafka.dead_letters import reasons_by_source
+from tests.kafka.sending import stored, taken_in
 from tests.kafka.workers import SINGLES_PARTITIONS, Worker, adopt_new_topic, working
 from tests.running import RunningApi, running_api, until
 
@@ -77,28 +77,6 @@ def readings(count: int, first: int = 0) -> list[dict[str, Any]]:
 
 def values_of(readings: Sequence[dict[str, Any]]) -> Counter[tuple[str, float]]:
     return Counter((one["pack"], round(one["voltage_v"], 3)) for one in readings)
-
-
-def stored(access: DatabaseAccess, tenant: str) -> Counter[tuple[str, float]]:
-    with psycopg.connect(access.admin, options="-c search_path=bpm") as connection:
-        rows = connection.execute(
-            "SELECT external_id, voltage_v FROM readings JOIN packs USING (tenant_id, pack_id)"
-            " JOIN tenants USING (tenant_id) WHERE tenants.name = %s",
-            (tenant,),
-        ).fetchall()
-    return Counter((pack, round(float(voltage_v), 3)) for pack, voltage_v in rows)
-
-
-def taken_in(access: DatabaseAccess, tenant: str) -> tuple[int, int, int]:
-    """Accepted, duplicate and quarantined items of all batches."""
-    with psycopg.connect(access.admin, options="-c search_path=bpm") as connection:
-        row = connection.execute(
-            "SELECT coalesce(sum(accepted), 0), coalesce(sum(duplicate), 0), coalesce(sum(quarantined), 0)"
-            " FROM batches JOIN tenants USING (tenant_id) WHERE name = %s",
-            (tenant,),
-        ).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1]), int(row[2])
 
 
 def forget_positions(bootstrap: str, group: str) -> None:
