@@ -21,7 +21,7 @@ from streams.under_way import UnderWay
 log = logging.getLogger(__name__)
 
 _REPORT_S: Final = 1.0
-_WRITE_S_MAX: Final = 10.0
+_WRITE_S_MAX: Final = 5.0
 """A write that takes longer is told, again and again."""
 
 

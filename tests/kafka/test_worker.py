@@ -163,6 +163,23 @@ def test_a_partition_that_hangs_makes_no_other_stale(
     until(lambda: not stale())
 
 
+def test_reports_that_cannot_be_written_are_told_and_the_metrics_go_on(
+    client: httpx.Client, database: DatabaseAccess, worker: Worker, metrics_port: int
+) -> None:
+    def age_s() -> float:
+        return min(_metric(metrics_port, "bpm_partition_report_age_seconds").values())
+
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("LOCK TABLE bpm.partition_reports")
+        until(lambda: "what this worker has to say is not written" in worker.log.read_text())
+        assert age_s() > STALE_S
+        sent = [reading(f"W-{number}", back_s=-1) for number in range(8)]
+        committed(client, client.post("/v1/telemetry", json=sent).json()["id"])
+        delay_s = "bpm_partition_watermark_delay_seconds"
+        until(lambda: min(_metric(metrics_port, delay_s).values()) < age_s())
+    until(lambda: age_s() < STALE_S)
+
+
 def test_people_act_on_alerts_whatever_partition_they_are_in(client: httpx.Client, kafka: str) -> None:
     assert client.post("/v1/rules", json=HOT).status_code == 201
     time.sleep(0.1)
