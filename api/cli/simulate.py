@@ -239,8 +239,10 @@ class _History:
                 rule = {"name": name, "severity": severity, "condition": condition}
                 self._make("/v1/rules", rule | {"scope": {"kind": "tenant"}})
         found: dict[str, Any] = {"packs": len(self._fleet.packs), "new_packs": new, "readings": 0}
-        steps = span_ms // step_ms if new else 0
-        if not steps:
+        steps = span_ms // step_ms
+        if steps and not new:
+            Console(stderr=True).print("All packs are there already: their past isn't sent again.")
+        if not steps or not new:
             return found
         about = {
             "source": "simulated history",

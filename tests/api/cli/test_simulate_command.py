@@ -26,9 +26,9 @@ def test_fleet_has_a_past_and_goes_on_live_and_one_of_its_packs_overheats(api: R
     engine = ("--url", api.url, "--token", api.token(tenant), "--packs", "6", "--json")
     history, _ = told(bpm_simulate(*engine, "--days", "0.25", "--every", "60", "--rules", "--no-live"))
     assert (history["new_packs"], history["readings"]) == (6, 6 * 360)
-    again, end = told(
-        bpm_simulate(*engine, "--days", "0.25", "--live-s", "0.3", "--live-every", "0.1", "--alarm")
-    )
+    second = bpm_simulate(*engine, "--days", "0.25", "--live-s", "0.3", "--live-every", "0.1", "--alarm")
+    assert "their past isn't sent again" in second.stderr
+    again, end = told(second)
     assert (again["new_packs"], again["readings"]) == (0, 0)
     assert end["live_readings"] == 18
     with api.client(tenant) as client:
