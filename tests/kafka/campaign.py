@@ -15,6 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from storage.embedded_postgres import Connections
+from tests import timescale
+from tests.databases import empty_database
 from tests.disk.rounds import MountRefusedError, small_disk
 from tests.faults.engine_process import EngineStuckError
 from tests.kafka.broker import BrokerStuckError
@@ -51,10 +54,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--outages", type=float, metavar="SECONDS", help="the outages, so long each, instead of the bounces"
     )
+    parser.add_argument(
+        "--on-timescale",
+        action="store_true",
+        help="the bounces with hypertables, in a new database on the server of BPM_TEST_TIMESCALE_URL",
+    )
     parser.add_argument("--seed", type=int, help="of the choice of brokers, workers and times")
     given = parser.parse_args()
     if given.hard < 0 or given.clean < 0 or (given.outages is not None and given.outages <= 0):
         parser.error("counts are at least 0, and an outage is longer than nothing")
+    if given.on_timescale and (timescale.URL is None or given.outages is not None):
+        parser.error("--on-timescale needs BPM_TEST_TIMESCALE_URL, and outages end the database's server")
     return given
 
 
@@ -83,7 +93,18 @@ def loaded(made: Spread) -> Iterator[SteadyLoad]:
         raise EngineStuckError("\n".join(wrong[:20]))
 
 
-def bounces(hard: int, clean: int, seed: int) -> Counter[str]:
+@contextmanager
+def database(*, on_timescale: bool) -> Iterator[Connections | None]:
+    """A new database with TimescaleDB, where that is asked for; dropped at the end."""
+    if not on_timescale:
+        yield None
+        return
+    with timescale.connections(timescale.MADE) as connections:
+        made = empty_database(connections)
+        yield Connections(made.admin, made.service)
+
+
+def bounces(hard: int, clean: int, seed: int, outside: Connections | None) -> Counter[str]:
     """Bounce brokers while readings flow; what was done and stored."""
     chance = random.Random(seed)
     kinds = [True] * hard + [False] * clean
@@ -91,7 +112,10 @@ def bounces(hard: int, clean: int, seed: int) -> Counter[str]:
     done: Counter[str] = Counter()
     longest_s = 0.0
     with kept_when_it_fails() as folder:
-        with spread(folder / "spread", brokers=BROKERS) as made, loaded(made) as load:
+        with (
+            spread(folder / "spread", brokers=BROKERS, outside=outside) as made,
+            loaded(made) as load,
+        ):
             made.wait_progress()
             for number, is_hard in enumerate(kinds, 1):
                 bounce(made, hard=is_hard, chance=chance)
@@ -170,7 +194,12 @@ def main() -> int:
     seed = secrets.randbelow(1 << 31) if given.seed is None else given.seed
     began_s = time.monotonic()
     try:
-        done = bounces(given.hard, given.clean, seed) if given.outages is None else outages(given.outages)
+        with database(on_timescale=given.on_timescale) as outside:
+            done = (
+                bounces(given.hard, given.clean, seed, outside)
+                if given.outages is None
+                else outages(given.outages)
+            )
     except MountRefusedError as error:
         console.print(f"a small disk can't be mounted: {error}; run it as root")
         return 1

@@ -12,6 +12,7 @@ import psycopg
 
 from api.database_access import DatabaseAccess
 from storage.database import INGEST_ROLE, conninfo_as
+from storage.embedded_postgres import Connections
 from tests.faults.engine_process import ROOT, EngineProcess, EngineStuckError, until
 from tests.kafka.broker import Cluster
 from tests.kafka.workers import Worker
@@ -47,7 +48,7 @@ def date_rules_back(admin: str) -> None:
 
 @dataclass(slots=True)
 class Spread:
-    """The processes. tree: the code that API and workers run."""
+    """The processes. tree: the code that API and workers run. outside: their database; without, an embedded one."""
 
     folder: Path
     cluster: Cluster
@@ -56,16 +57,21 @@ class Spread:
     done: Counter[str] = field(default_factory=Counter)
     tree: Path = ROOT
     session_s: float = 3.0
+    outside: Connections | None = None
+
+    def connections(self) -> Connections:
+        """Connections to the installation's database. Raises EngineStuckError when an embedded one doesn't run."""
+        return self.outside or self.engine.connections()
 
     def access(self) -> DatabaseAccess:
         """The installation's database, as administrator."""
-        found = self.engine.connections()
+        found = self.connections()
         return DatabaseAccess(found.admin, found.service)
 
     def worker(self, name: str) -> Worker:
         """Start a worker of this name, and wait until it has been assigned something."""
         one = Worker(
-            DatabaseAccess(self.engine.connections().admin),
+            DatabaseAccess(self.connections().admin),
             self.cluster.bootstrap,
             self.folder / name,
             self.session_s,
@@ -90,7 +96,7 @@ class Spread:
 
     def positions(self) -> dict[int, int]:
         """The position of each partition."""
-        with psycopg.connect(self.engine.connections().admin) as connection:
+        with psycopg.connect(self.connections().admin) as connection:
             return dict(connection.execute("SELECT partition_no, next FROM bpm.partitions").fetchall())
 
     def wait_progress(self, limit_s: float = COMMITTED_S_MAX) -> None:
@@ -127,19 +133,28 @@ class Spread:
 
 @contextmanager
 def spread(
-    folder: Path, *, brokers: int = 1, tree: Path = ROOT, log_dirs: Sequence[Path] | None = None
+    folder: Path,
+    *,
+    brokers: int = 1,
+    tree: Path = ROOT,
+    log_dirs: Sequence[Path] | None = None,
+    outside: Connections | None = None,
 ) -> Iterator[Spread]:
-    """Brokers, an API and two workers. log_dirs: where the brokers keep their messages, if not in the folder."""
+    """Brokers, an API and two workers. log_dirs: where the brokers keep their messages, if not in the folder.
+
+    outside: an empty database for them; without, an embedded one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with Cluster(folder / "kafka", brokers, log_dirs=log_dirs) as cluster:
-        made = Spread(folder, cluster, EngineProcess(folder, packages=tree), tree=tree)
+        engine = EngineProcess(folder, packages=tree, database_url=None if outside is None else outside.admin)
+        made = Spread(folder, cluster, engine, tree=tree, outside=outside)
         try:
             made.start_engine()
             for name in ("one", "two"):
                 made.worker(name)
             for one in made.workers.values():
                 one.wait_ready()
-            make_tenant(made.engine.connections())
+            make_tenant(made.connections())
             yield made
         finally:
             made.stop()
@@ -148,7 +163,7 @@ def spread(
 def check(made: Spread, load: SteadyLoad, limit_s: float = COMMITTED_S_MAX) -> list[str]:
     """What contradicts the promises, once everything that was acknowledged is committed."""
     acknowledged, attempted = load.acknowledged(), load.attempted()
-    connections = made.engine.connections()
+    connections = made.connections()
     until(
         lambda: not set(acknowledged) - set(stored(connections)),
         "everything that was acknowledged to be stored",

@@ -21,7 +21,7 @@ def under_load(made: Spread) -> SteadyLoad:
     token = made.engine.token(TENANT)
     status, answer = made.engine.request("POST", "/v1/rules", RULE, token)
     assert status == 201, answer
-    date_rules_back(made.engine.connections().admin)
+    date_rules_back(made.connections().admin)
     return SteadyLoad(made.engine.port, token, "steady", threads=PACKS)
 
 

@@ -1,6 +1,7 @@
 """What only hypertables have: compressed chunks, and views in place of row-level security."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -208,6 +209,40 @@ def test_days_are_put_in_columns_once_they_are_counted_and_old_enough(stored: St
     assert done is not None
     assert done.chunk is not None
     assert settle(conninfo, FUTURE) == Settled(None), "there is nothing left"
+
+
+def test_writers_wait_no_longer_than_a_moment_behind_a_day_that_can_not_be_put_in_columns_yet(
+    stored: Stored,
+) -> None:
+    tenant = stored.tenant("alpha")
+    pack = stored.pack(tenant, "P")
+    stored.insert(tenant, some_rows(1, pack, DAY + timedelta(hours=9), 100, 30))
+    stored.prepare(DAY + timedelta(days=1, hours=1))
+    stored.count_all()
+    conninfo = stored.access.as_role(INGEST_ROLE, Settings())
+    insert = "INSERT INTO readings (tenant_id, pack_id, ts, batch_no, voltage_v) VALUES (%s, %s, %s, 2, 1)"
+    given = (tenant, pack, DAY + timedelta(hours=20))
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+        " WHERE datname = current_database() AND NOT granted"
+    )
+    with (
+        connected(stored.access, INGEST_ROLE) as long,
+        connected(stored.access, INGEST_ROLE) as other,
+        long.transaction(),
+        ThreadPoolExecutor(1) as threads,
+    ):
+        # As a tenant that moves in does, for as long as it takes.
+        long.execute(insert.encode(), given)
+        settling = threads.submit(settle, conninfo, FUTURE)
+        until(lambda: stored.value(waiting) or settling.done())
+        other.execute("SET lock_timeout = '3s'")
+        other.execute(insert.encode(), given)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            settling.result()
+    done = settle(conninfo, FUTURE)
+    assert done is not None
+    assert done.chunk is not None
 
 
 def test_distinct_under_row_level_security_is_answered(stored: Stored) -> None:
