@@ -1,6 +1,7 @@
 """Packs that a tenant which is erased shares with others: what is remembered of them becomes what the others have."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Self
 
 import numpy as np
@@ -28,7 +29,8 @@ class SharedPacks:
     packs: list[int]
     _latest_ts_ms: np.ndarray[Any, np.dtype[np.int64]] = field(init=False)
     _latest: np.ndarray[Any, np.dtype[np.int32]] = field(init=False)
-    _last_batch_no: int = 0
+    _last_batch_no: int = field(init=False)
+    _since: datetime = field(init=False)
     _superseded: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -49,7 +51,7 @@ class SharedPacks:
             # Whatever has a batch number up to the last is committed by now, in every partition.
             self.connection.execute(query("erasing.lock_partitions"))
             (row,) = self.connection.execute(query("erasing.last_batch")).fetchall()
-        self._last_batch_no = row["batch_no"]
+        self._last_batch_no, self._since = row["batch_no"], row["at"]
         self._superseded = self._count_superseded()
         everywhere = np.arange(len(self.packs))
         for start in range(0, len(self.packs), _PACKS_AT_ONCE):
@@ -72,8 +74,11 @@ class SharedPacks:
         """The places of those of which readings were stored, corrected or deleted since they were read."""
         # BRIN finds the blocks, whatever the statistics of the newest rows say.
         self.connection.execute("SET LOCAL enable_seqscan = off")
-        given = {"packs": self.packs, "batch_no": self._last_batch_no}
-        rows = self.connection.execute(query("erasing.packs_after"), given).fetchall()
+        given = {"packs": self.packs, "batch_no": self._last_batch_no, "since": self._since}
+        (span,) = self.connection.execute(query("erasing.span_after"), given).fetchall()
+        rows = self.connection.execute(query("erasing.packs_corrected"), given).fetchall()
+        if span["starts"] is not None:
+            rows += self.connection.execute(query("erasing.packs_after"), given | span).fetchall()
         changed = {row["pack_id"] for row in rows}
         now = self._count_superseded()
         changed |= {pack for pack, rows in now.items() if rows != self._superseded.get(pack)}

@@ -36,10 +36,21 @@ ORDER BY pack_id
 
 -- name: last_batch
 -- The last batch number that is committed, under the locked partitions.
-SELECT coalesce(max(last_batch_no), 0) AS batch_no FROM partitions
+SELECT coalesce(max(last_batch_no), 0) AS batch_no, clock_timestamp() AS at FROM partitions
+
+-- name: span_after
+-- From when to when the readings go of later batches; NULL without any.
+SELECT min(first_ts) AS starts, max(last_ts) AS ends FROM batches WHERE batch_no > %(batch_no)s
 
 -- name: packs_after
-SELECT DISTINCT pack_id FROM readings WHERE batch_no > %(batch_no)s AND pack_id = ANY(%(packs)s)
+-- Those of some packs that have readings of later batches; the constant bounds leave out partitions when planning.
+SELECT DISTINCT pack_id FROM readings
+WHERE batch_no > %(batch_no)s AND pack_id = ANY(%(packs)s) AND ts >= %(starts)s AND ts <= %(ends)s
+
+-- name: packs_corrected
+-- Those of some packs of which a reading may have been put right since a moment: such a reading is of no batch.
+SELECT DISTINCT pack_id FROM corrections
+WHERE pack_id = ANY(%(packs)s) AND (status <> 'done' OR finished_at >= %(since)s)
 
 -- name: superseded_of
 SELECT pack_id, count(*) AS rows FROM superseded_readings WHERE pack_id = ANY(%(packs)s) GROUP BY pack_id

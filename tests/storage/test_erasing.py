@@ -222,7 +222,7 @@ def test_values_of_a_shared_pack_that_came_meanwhile_are_remembered(own_database
     stored = Stored(own_database)
     stored.prepare(DAY)
     gone, stays = stored.tenant("gone"), stored.tenant("stays")
-    packs = [stored.pack(gone, name) for name in ("quiet", "sends", "corrected")]
+    packs = [stored.pack(gone, name) for name in ("quiet", "sends", "corrected", "put right")]
     at = [int((DAY + timedelta(hours=hour)).timestamp() * 1000) for hour in range(24)]
     for pack in packs:
         stored.run(
@@ -246,6 +246,22 @@ def test_values_of_a_shared_pack_that_came_meanwhile_are_remembered(own_database
         assert shared.packs == packs
         shared.read()
         stored.insert(stays, [(packs[1], at[14], volts(14))], batch_no=2)
+        stored.run(
+            "INSERT INTO batches (tenant_id, id, batch_no, partition_no, position, mode, source, subject, arrived_at,"
+            " received, accepted, duplicate, quarantined, late, conflicting, items, items_omitted, ignored_keys,"
+            " first_ts, last_ts) SELECT %s, gen_random_uuid(), 2, 0, 0, 'live', 's', 's', now(), 1, 1, 0, 0, 0, 0, '[]',"
+            " 0, '{}', at, at FROM (VALUES (%s::timestamptz)) AS given (at)",
+            stays,
+            DAY + timedelta(hours=14),
+        )
+        # A deleted reading that is put right has no batch, and supersedes nothing.
+        stored.insert(stays, [(packs[3], at[15], volts(15))], batch_no=3)
+        stored.run(
+            "INSERT INTO corrections (tenant_id, kind, pack_id, starts, chosen, reason, subject, status, finished_at)"
+            " VALUES (%s, 'correct', %s, now(), '{}', 'r', 's', 'done', clock_timestamp())",
+            stays,
+            packs[3],
+        )
         stored.delete(stays, packs[2], at[13])
         stored.run(
             "WITH asked AS (INSERT INTO corrections (tenant_id, kind, chosen, reason, subject) VALUES"
@@ -264,7 +280,7 @@ def test_values_of_a_shared_pack_that_came_meanwhile_are_remembered(own_database
         " FROM pack_state ORDER BY pack_id"
     )
     absent = int(ABSENT)
-    assert found == [(at[hour], hour * 1000, absent) for hour in (13, 14, 12)]
+    assert found == [(at[hour], hour * 1000, absent) for hour in (13, 14, 12, 15)]
 
 
 def volts(value: float) -> list[float | None]:
