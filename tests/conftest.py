@@ -1,5 +1,6 @@
 """Fixtures of the whole suite: one real PostgreSQL, a database for each test module, a running engine."""
 
+import gc
 import os
 import shutil
 import socket
@@ -62,6 +63,15 @@ def reachable_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is collected stays to the end: to look whether it is garbage took a fifth of the start."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
