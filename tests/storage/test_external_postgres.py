@@ -14,7 +14,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from api.database_access import DatabaseAccess, prepare_database
+from api.settings import Settings
 from domain.errors import DatabaseRefusedError
+from storage.database import INGEST_ROLE
 from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 from tests.running import free_port, running_api
 
@@ -88,6 +90,9 @@ def _wait_until_it_accepts(conninfo: str) -> None:
 def test_readings_go_in_and_out_on_postgresql_15(external: str, tmp_path: Path) -> None:
     access = DatabaseAccess(external)
     prepare_database(access, None)
+    with psycopg.connect(access.as_role(INGEST_ROLE, Settings())) as connection:
+        # The embedded server is set so, and others usually are not.
+        assert connection.execute("SHOW jit").fetchone() == ("off",)
     with running_api(access, tmp_path) as api, api.client(api.tenant("external")) as client:
         now = datetime.now(UTC)
         sent = {"pack": "P-1", "ts": now.isoformat(), "voltage_v": 351.5}
