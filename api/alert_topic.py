@@ -1,15 +1,15 @@
 """Publishes events of alerts into their topic, for whoever listens there."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from api.delivering.messages import message_of
 from storage.following import Connection, follow_alerts
 from storage.publishing import partitions_behind, publish
+from streams.producing import Producer
 from streams.topics import Header, Topic, version_header
 
 
@@ -25,9 +25,9 @@ class AlertPublisher:
         topic: Topic,
         events_max: int,
         poll_s: float,
-        producer: Callable[[], Awaitable[AIOKafkaProducer]],
+        producer: Producer,
     ) -> None:
-        """conninfo: of the ingest role. producer: gives one that has been started."""
+        """conninfo: of the ingest role."""
         self._conninfo = conninfo
         self._topic = topic
         self._events_max = events_max
@@ -46,14 +46,17 @@ class AlertPublisher:
                 pass
 
     async def _send(self, events: Sequence[dict[str, Any]]) -> None:
-        producer = await self._producer()
-        sent = [
-            await producer.send(
-                self._topic.name,
-                message_of(event).encode(),
-                key=str(event["id"]).encode(),
-                headers=[version_header(self._topic), (Header.TENANT.value, event["tenant_name"].encode())],
-            )
-            for event in events
-        ]
-        await asyncio.gather(*sent)
+        async with self._producer.sending() as producer:
+            sent = [
+                await producer.send(
+                    self._topic.name,
+                    message_of(event).encode(),
+                    key=str(event["id"]).encode(),
+                    headers=[
+                        version_header(self._topic),
+                        (Header.TENANT.value, event["tenant_name"].encode()),
+                    ],
+                )
+                for event in events
+            ]
+            await asyncio.gather(*sent)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 
 import faust
-from aiokafka import AIOKafkaProducer
 from mode import Service
 from prometheus_client import start_http_server
 
@@ -32,6 +31,7 @@ from streams.dead_letters import DeadLetterWriter, Message
 from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
+from streams.producing import Producer
 from streams.singles import Singles
 from streams.topic_admin import identity_of, made_anew, require_log
 from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, version_header
@@ -55,8 +55,12 @@ class WorkerProcess:
         )
         self._reached = failpoint(settings)
         self._refused: dict[int, int] = {}
-        self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
+        self._producer = Producer(
+            bootstrap_of(settings),
+            settings.stop_s_max / 4,
+            enable_idempotence=True,
+            max_request_size=READINGS.message_bytes_max,
+        )
         log_ = log_of(layout, settings)
         require_log(bootstrap_of(settings), log_)
         self._topic = log_.partition("/")[0]
@@ -87,7 +91,7 @@ class WorkerProcess:
             ALERTS.under(settings.kafka_prefix),
             settings.dispatch_events_max,
             settings.dispatch_poll_s,
-            self._started_producer,
+            self._producer,
         )
         self.workers = WorkerApp(
             bootstrap_of(settings),
@@ -119,29 +123,12 @@ class WorkerProcess:
             self._reached,
         )
 
-    async def _started_producer(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    bootstrap_servers=bootstrap_of(self._settings),
-                    acks="all",
-                    enable_idempotence=True,
-                    max_request_size=READINGS.message_bytes_max,
-                )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
-            return self._producer
-
     async def _send(self, number: int, message: bytes) -> None:
         """Send a message into a partition of readings; returns when it is durable there."""
-        producer = await self._started_producer()
-        await producer.send_and_wait(
-            self._topic, message, partition=number, headers=[version_header(READINGS)]
-        )
+        async with self._producer.sending() as producer:
+            await producer.send_and_wait(
+                self._topic, message, partition=number, headers=[version_header(READINGS)]
+            )
 
     async def _send_on(self, number: int, messages: Sequence[Message]) -> None:
         await self._singles.take_in(number, messages)
@@ -211,8 +198,7 @@ class WorkerProcess:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
         await asyncio.gather(self.workers.stop(), asyncio.to_thread(self._counter.stop))
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._producer.stop()
         await self._dead_letters.stop()
         await self._judge.close()
 

@@ -9,7 +9,6 @@ from itertools import count
 from typing import Final, TypeVar
 from uuid import UUID
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from domain.errors import (
@@ -28,6 +27,7 @@ from domain.tenancy import TenantId
 from streams.codec import encode
 from streams.cutting import Cut, CutLimits, cut
 from streams.ports import SubmissionStore
+from streams.producing import Producer
 from streams.reach import Reach, look_at
 from streams.topic_admin import require_log
 from streams.topics import READINGS, version_header
@@ -114,7 +114,7 @@ class Bus:
         self._in_flight: set[tuple[TenantId, UUID]] = set()
         self._bytes = 0
         self._readings = 0
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: Producer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -139,7 +139,7 @@ class Bus:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._producer is not None:
-            await self._end(self._producer)
+            await self._producer.stop(wait=not self._reach.away)
 
     def queued_readings(self) -> int:
         """Readings on their way into the topic."""
@@ -234,12 +234,10 @@ class Bus:
             raise self._unavailable("the topic can't be reached")
         async with asyncio.timeout(self._limits.ack_s_max) as window:
             with self._reach.acknowledging(window):
-                sent = await producer.send_and_wait(
-                    self._topic,
-                    message,
-                    partition=number,
-                    headers=[version_header(READINGS)],
-                )
+                async with producer.sending() as sending:
+                    sent = await sending.send_and_wait(
+                        self._topic, message, partition=number, headers=[version_header(READINGS)]
+                    )
         offset: int = sent.offset
         # What was on its way into a topic that was let go of meanwhile says nothing about the next.
         if producer is self._producer:
@@ -359,23 +357,9 @@ class Bus:
         self._sent.clear()
         if producer is not None:
             try:
-                await self._end(producer)
+                await producer.stop(wait=not self._reach.away)
             except Exception as error:  # noqa: BLE001 - its topic may be gone
                 log.info("what was on its way into it was given up: %s", type(error).__name__)
-
-    async def _end(self, producer: AIOKafkaProducer) -> None:
-        """Send what is on its way, and give up what isn't acknowledged in time: the producer would try for ever."""
-        stopping = asyncio.create_task(producer.stop())
-        wait_s = 0 if self._reach.away else self._limits.ack_s_max
-        if stopping not in (await asyncio.wait({stopping}, timeout=wait_s))[0]:
-            log.warning("what was on its way into the topic is given up, unacknowledged")
-            sender = producer._sender.sender_task  # noqa: SLF001 - nothing else ends it
-            for _ in range(2):
-                # After the first time it still waits for answers that may never come.
-                sender.cancel()
-                await asyncio.sleep(0)
-            await producer.client.close()
-        await stopping
 
     async def _require_same(self) -> None:
         if await self._store.log() != self._log:
@@ -388,20 +372,16 @@ class Bus:
         await asyncio.to_thread(require_log, self._bootstrap, self._log)
         if not (await look_at(self._bootstrap, self._topic)).taking:
             raise KafkaUnreachableError("too few brokers answer")
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
-            acks="all",
+        producer = Producer(
+            self._bootstrap,
+            self._limits.ack_s_max,
             enable_idempotence=True,
             max_batch_size=_BATCH_BYTES,
             max_request_size=_REQUEST_BYTES,
             linger_ms=_LINGER_MS,
             request_timeout_ms=int(self._limits.ack_s_max * 1000),
         )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
+        await producer.started()
         self._producer = producer
 
     async def _follow(self) -> None:

@@ -1,15 +1,14 @@
 """Dead letters: messages that can't be committed, kept as they came, with why and where they stood."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from domain.errors import BpmError, PartitionRevokedError, UnavailableError
+from streams.producing import Producer
 from streams.topics import DEAD_LETTERS, Header, version_header
 
 log = logging.getLogger(__name__)
@@ -199,12 +198,15 @@ class DeadLetterWriter:
         """topic: of dead letters. done: called with each message that has become one."""
         self.letting_go = False
         """Whether partitions are about to be let go of; nothing is waited for then."""
-        self._bootstrap = bootstrap
         self._topic = topic
         self._monotonic_s = monotonic_s
         self._done = done
-        self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
+        self._producer = Producer(
+            bootstrap,
+            _TRY_S_MAX,
+            max_request_size=DEAD_LETTERS.message_bytes_max,
+            request_timeout_ms=int(_TRY_S_MAX * 1000),
+        )
         self._waiting: dict[tuple[str, int], _Waiting] = {}
 
     async def put(self, message: Message, error: Exception) -> None:
@@ -216,7 +218,7 @@ class DeadLetterWriter:
         reason = error.code if isinstance(error, BpmError) else type(error).__name__
         letter = written(message, reason, DEAD_LETTERS.message_bytes_max)
         try:
-            producer = await self._started_producer()
+            producer = await self._producer.started()
             # A batch, because `send` takes no message without a key and a value.
             batch = producer.create_batch()
             batch.append(timestamp=None, key=letter.key, value=letter.value, headers=list(letter.headers))
@@ -248,25 +250,7 @@ class DeadLetterWriter:
 
     async def stop(self) -> None:
         """Let go of Kafka."""
-        if self._producer is not None:
-            await self._producer.stop()
-
-    async def _started_producer(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    bootstrap_servers=self._bootstrap,
-                    acks="all",
-                    max_request_size=DEAD_LETTERS.message_bytes_max,
-                    request_timeout_ms=int(_TRY_S_MAX * 1000),
-                )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
-            return self._producer
+        await self._producer.stop()
 
     def _say_waiting(self, message: Message, reason: str, why: Exception) -> None:
         """Log that a partition waits: at once, and again and again; as critical unless it may pass by itself."""

@@ -132,11 +132,11 @@ def letters_of(bootstrap: str, messages: Sequence[Message]) -> list[Letter]:
     return letters
 
 
-def set_largest(bootstrap: str, bytes_max: int) -> None:
-    """What the topic of dead letters takes from now on."""
+def set_largest(bootstrap: str, bytes_max: int, topic: str = TOPIC) -> None:
+    """What a topic takes from now on."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
-        admin.alter_configs([ConfigResource("TOPIC", TOPIC, {"max.message.bytes": str(bytes_max)})])
+        admin.alter_configs([ConfigResource("TOPIC", topic, {"max.message.bytes": str(bytes_max)})])
     finally:
         admin.close()
 
@@ -239,6 +239,29 @@ def test_a_partition_says_that_it_waits_for_a_dead_letter_and_holds_no_other_up(
         assert committed(client, receipt["id"])["accepted"] == 8
     finally:
         set_largest(kafka, DEAD_LETTERS.message_bytes_max)
+
+
+def test_readings_that_their_topic_refuses_hold_none_up_that_come_after_it_takes_them(
+    client: httpx.Client, kafka: str, database: DatabaseAccess, worker: Worker
+) -> None:
+    body = [reading(f"T-{number}") for number in range(4)]
+    # Brokers look at what came before of those from whom they have something.
+    committed(client, client.post("/v1/telemetry", json=body).json()["id"])
+    publish(kafka, [single(TENANT, _body("T-9", 0), b"T-9")])
+    until(lambda: stored(database, TENANT)["T-9", 300.0] == 1)
+    set_largest(kafka, 100, READINGS_TOPIC)
+    try:
+        until(lambda: client.post("/v1/telemetry", json=body).status_code == 503)
+        publish(kafka, [single(TENANT, _body("T-9", 1), b"T-9")])
+        waits = "singles of partition 0 wait: [Error 10] MessageSizeTooLargeError"
+        until(lambda: waits in worker.log.read_text())
+    finally:
+        set_largest(kafka, READINGS.message_bytes_max, READINGS_TOPIC)
+    receipts = until(
+        lambda: (answer := client.post("/v1/telemetry", json=body)).is_success and [answer.json()["id"]]
+    )
+    assert committed(client, receipts[0])["received"] == len(body)
+    until(lambda: stored(database, TENANT)["T-9", 300.1] == 1)
 
 
 def test_readings_of_a_suspended_tenant_are_sent_again_once_it_is_resumed_and_stored_once(
