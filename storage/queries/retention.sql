@@ -76,9 +76,14 @@ WITH kept AS MATERIALIZED (
                 AND (others.last_ts >= (SELECT since FROM kept) OR others.arrived_at >= %(before)s)
         )
     LIMIT %(rows_max)s
+), gone AS (
+    -- By equal keys alone, since another join compares all with all where there are no statistics.
+    SELECT tenant_id, body AS id FROM old
+    UNION
+    SELECT tenant_id, id FROM batches
+    JOIN (SELECT tenant_id, body AS part_of FROM old) AS whole USING (tenant_id, part_of)
 )
-DELETE FROM batches USING (SELECT DISTINCT tenant_id, body FROM old) AS old
-WHERE batches.tenant_id = old.tenant_id AND (batches.id = old.body OR batches.part_of = old.body)
+DELETE FROM batches USING gone WHERE batches.tenant_id = gone.tenant_id AND batches.id = gone.id
 
 -- name: drop_submissions
 DELETE FROM submissions WHERE ctid = ANY(ARRAY(

@@ -12,7 +12,7 @@ from api.database_access import DatabaseAccess
 from api.settings import Settings
 from domain.clock import from_ms
 from domain.windows import QUARTER_MS
-from storage.database import APP_ROLE, INGEST_ROLE, adapt_columns, int4s, query, times
+from storage.database import APP_ROLE, INGEST_ROLE, RETENTION_ROLE, adapt_columns, int4s, query, times
 from storage.partition import PartitionStore
 from storage.trends import points_query
 from tests.timescale import ONLY_PARTITIONS
@@ -20,7 +20,8 @@ from tests.timescale import ONLY_PARTITIONS
 pytestmark = ONLY_PARTITIONS
 
 DAY_MS = 86_400_000
-NOW = datetime.now(UTC).replace(microsecond=0)
+# The day of now has enough readings, whatever the time is.
+NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 PLANNING_MS_MAX = 2.0
 PARTITIONS_MAX = 500
 
@@ -270,3 +271,12 @@ def test_every_packs_readings_of_a_quarter_are_found_by_their_block_ranges(
     assert len(relations) <= 2
     assert any("ts" in node.get("Index Cond", "") for node in scans)
     assert all("Seq" not in node["Node Type"] for node in scans)
+
+
+def test_receipts_that_are_dropped_are_found_by_their_keys(filled: DatabaseAccess) -> None:
+    with psycopg.connect(filled.as_role(RETENTION_ROLE, Settings())) as connection:
+        # As for many receipts without statistics.
+        connection.execute("SET LOCAL enable_bitmapscan = off")
+        plan = explained(connection, query("retention.drop_receipts"), {"before": NOW, "rows_max": 1000})
+    compared = [node.get("Join Filter", "") + node.get("Filter", "") for node in nodes(plan["Plan"])]
+    assert [one for one in compared if "part_of = " in one] == []
