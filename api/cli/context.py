@@ -227,6 +227,10 @@ def exit_with(error: Exception) -> int:
         )
         console.print(Text.assemble(("The engine can't be reached: ", "bold red"), told))
         return Exit.FAILED
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        held = "another process holds what this needs; nothing was changed, try again"
+        console.print(Text.assemble(("The database is busy: ", "bold red"), held))
+        return Exit.FAILED
     if isinstance(error, psycopg.OperationalError):
         console.print(Text.assemble(("The database can't be reached: ", "bold red"), str(error)))
         return Exit.FAILED

@@ -438,6 +438,18 @@ def test_what_is_acknowledged_under_load_is_in_one_place_once(
     until(lambda: north.rows("SELECT count(*) FROM window_notes WHERE starts > '-infinity'") == [(0,)])
     assert counted(north) == Counter(pack for pack, *_ in there)
 
+    for command in (("delete", BUSY, "--grace", "0"), ("erase", BUSY, "--confirm", BUSY)):
+        taken_away = south.bpm(cells_file, "tenant", *command)
+        assert taken_away.returncode == 0, taken_away.stderr
+    with south.client(BUSY) as client:
+        assert client.get("/v1/packs").status_code == 401
+    assert stored(south) == []
+    back = north.bpm(cells_file, "tenant", "move", BUSY, "--to", "south")
+    assert back.returncode == 0, back.stderr
+    assert stored(south) == there == stored(north)
+    with south.client(BUSY) as client:
+        until(lambda: client.get("/v1/packs").status_code == 200)
+
 
 def counted(cell: RunningCell) -> dict[str, int]:
     """How many readings of each pack its quarter-hours count."""

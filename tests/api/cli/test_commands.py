@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
 from api.cli.main import app
 from domain.errors import NotFoundError
+from storage.embedded_postgres import connections_of_running
 from tests.api.cli.conftest import BPM, Installation
 from tests.running import free_port, until
 
@@ -62,6 +64,21 @@ def test_tenant_is_suspended_deleted_and_taken_back(installation: Installation) 
         listed = json.loads(in_process(installation, "tenant", "list", "--json").stdout)["tenants"]
         assert [one["state"] for one in listed if one["name"] == "customer"] == [state]
     assert isinstance(in_process(installation, "tenant", "resume", "nobody").exception, NotFoundError)
+
+
+def test_tenant_that_another_process_holds_is_left_and_the_database_is_not_called_away(
+    installation: Installation,
+) -> None:
+    installation.bpm("tenant", "create", "held")
+    running = connections_of_running(Path(installation.environment["BPM_DATA_DIR"]))
+    assert running is not None
+    with psycopg.connect(running.admin) as holder:
+        holder.execute("LOCK TABLE bpm.tenants")
+        done = installation.bpm("tenant", "suspend", "held", "--reason", "unpaid")
+    assert done.returncode == 1
+    assert "The database is busy" in done.stderr
+    again = installation.bpm("tenant", "suspend", "held", "--reason", "unpaid")
+    assert again.returncode == 0, again.stderr
 
 
 def test_second_engine_on_the_same_folder_is_refused(installation: Installation) -> None:
