@@ -30,6 +30,8 @@ from domain.errors import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from api.database_access import DatabaseAccess
     from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 
@@ -59,6 +61,9 @@ class Exit(IntEnum):
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Where people read; standard output is for results."""
+
+_LINE_MAX = 10_000
+"""Characters of a line of a table: a terminal wraps what it has no room for, and a pipe gets it whole."""
 
 
 def say_starting() -> None:
@@ -199,6 +204,11 @@ def print_json(content: dict[str, Any]) -> None:
     """The result for machines, as one line on standard output."""
     sys.stdout.write(json.dumps(content, default=_plain) + "\n")
     sys.stdout.flush()
+
+
+def print_table(table: "Table") -> None:
+    """The result for people, on standard output; nothing is cut or wrapped for the width of a terminal."""
+    Console(markup=False, emoji=False, highlight=False, width=_LINE_MAX).print(table)
 
 
 def examples(*commands: str) -> str:

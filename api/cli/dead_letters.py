@@ -21,6 +21,7 @@ commands = typer.Typer()
 
 _SHOWN_MAX: Final = 100
 """Letters in the table; `--json` has all."""
+_KEY_WIDTH: Final = 40
 
 Reason = Annotated[str | None, typer.Option(metavar="CODE", help="Only those put aside for this reason.")]
 Tenant = Annotated[str | None, typer.Option(help="Only those whose header names this tenant.")]
@@ -144,8 +145,8 @@ def _as_json(one: "Found") -> dict[str, Any]:
 def _show(newest: "deque[Found]", reasons: Counter[str], *, every: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("at", "from", "reason", "tenant", "key", "bytes", *(["sent again"] if every else [])):
-        # What is to be copied into an option stays whole.
-        table.add_column(name, no_wrap=name in ("from", "reason", "tenant"))
+        # Keys may be long; what is to be copied into an option stays whole.
+        table.add_column(name, max_width=_KEY_WIDTH if name == "key" else None, overflow="fold")
     for one in newest:
         told = _as_json(one)
         again = told["sent_again_at"]
@@ -160,7 +161,7 @@ def _show(newest: "deque[Found]", reasons: Counter[str], *, every: bool) -> None
         ]
         table.add_row(*(Text(_shown(cell.encode())) for cell in cells))
     if newest:
-        console.print(table)
+        context.print_table(table)
     count = sum(reasons.values())
     if count > len(newest):
         console.print(f"These are the newest {len(newest)}; --json has all.")

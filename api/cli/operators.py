@@ -82,7 +82,7 @@ def list_(*, json_output: Json = False) -> None:
     table = Table("login", "state", "subject", box=None, pad_edge=False)
     for row in found:
         table.add_row(row["login"], row["state"], _told(row)["subject"])
-    console.print(table)
+    context.print_table(table)
 
 
 @commands.command("suspend", epilog=examples("bpm operator suspend ann@example.com"))
@@ -129,7 +129,7 @@ def log(
     table = Table("at", "who", "what", "of", box=None, pad_edge=False)
     for one in entries:
         table.add_row(f"{one['at']:%Y-%m-%d %H:%M:%S}", one["subject"], one["action"], one["resource_id"])
-    console.print(table)
+    context.print_table(table)
 
 
 def _do(login: str, work: Callable[[str, str], dict[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import typer
 from rich.table import Table
 
 from api.cli import context
-from api.cli.context import console
 from domain.security import SecurityKind
 
 _EVENTS_MAX = 10_000
@@ -42,4 +41,4 @@ def security_events(
     for one in found:
         at = f"{one['at']:%Y-%m-%d %H:%M:%S}"
         table.add_row(at, one["kind"], one["address_prefix"] or "", one["route"] or "", f"{one['times']:,}")
-    console.print(table)
+    context.print_table(table)

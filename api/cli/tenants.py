@@ -47,7 +47,7 @@ def list_(*, json_output: Json = False) -> None:
     for one in found:
         place = "" if one["cell"] is None else f", {one['placement']} to {one['cell']}"
         table.add_row(one["name"], one["state"] + place, f"{one['packs']:,}", _since(one))
-    console.print(table)
+    context.print_table(table)
 
 
 def _since(one: dict[str, datetime | None]) -> str:
@@ -226,7 +226,7 @@ def usage(
     table = Table(by, *columns, box=None, pad_edge=False)
     for one in found:
         table.add_row(str(one["period"]), *(f"{one[column]:,}" for column in columns))
-    console.print(table)
+    context.print_table(table)
 
 
 Quota = typer.Option(metavar="N|none", help="A number, or none.")
@@ -272,13 +272,16 @@ def quota(
     if json_output:
         context.print_json({"tenant": name} | asdict(now))
         return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right")
     for what, limit in (
         ("packs", now.packs_max),
         ("readings a day", now.day_readings_max),
         ("requests a day", now.day_requests_max),
         ("bytes of readings a day", now.day_received_bytes_max),
     ):
-        console.print(f"{'no quota' if limit is None else f'{limit:,}':>15} {what}", markup=False)
+        table.add_row("no quota" if limit is None else f"{limit:,}", what)
+    context.print_table(table)
 
 
 def _quota(value: str, option: str) -> int | None:

@@ -106,7 +106,7 @@ def list_(tenant: Tenant, *, json_output: Json = False) -> None:
     for row in found:
         sites = "all" if row["sites"] is None else ", ".join(row["sites"])
         table.add_row(row["login"], row["state"], ", ".join(row["roles"]), sites)
-    console.print(table)
+    context.print_table(table)
 
 
 @user_commands.command("suspend", epilog=examples("bpm user suspend ann@example.com --tenant demo"))

@@ -385,7 +385,10 @@ def test_letters_that_can_not_become_what_they_were_are_left_with_the_reason(kaf
     assert _again(kafka, "--reason", "by_hand") == (3, 0, expected)
     assert len(_bpm(kafka, "--reason", "by_hand")[1]) == 5
     environment = {"BPM_KAFKA": kafka, "BPM_KAFKA_PREFIX": PREFIX}
-    shown = CliRunner().invoke(app, ["dead-letters", "--reason", "by_hand"], env=environment)
+    narrow = environment | {"COLUMNS": "80"}
+    shown = CliRunner().invoke(app, ["dead-letters", "--reason", "by_hand"], env=narrow)
     assert shown.exit_code == 0
     assert "Dead letters: 5 (by_hand 5)." in shown.stderr
-    assert f"{SINGLES_TOPIC}:9:7" in shown.stderr
+    line = next(one for one in shown.stdout.splitlines() if f"{SINGLES_TOPIC}:9:7" in one)
+    assert datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    assert "Dead letters" not in shown.stdout

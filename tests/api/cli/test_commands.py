@@ -64,6 +64,16 @@ def test_tenant_is_suspended_deleted_and_taken_back(installation: Installation) 
         listed = json.loads(in_process(installation, "tenant", "list", "--json").stdout)["tenants"]
         assert [one["state"] for one in listed if one["name"] == "customer"] == [state]
     assert isinstance(in_process(installation, "tenant", "resume", "nobody").exception, NotFoundError)
+    assert line_with(installation, "tenant list", "customer").split()[:3] == ["customer", "active", "0"]
+    assert line_with(installation, "tenant quota customer --packs 5", "packs").split() == ["5", "packs"]
+    assert line_with(installation, "tenant usage customer", "received_bytes").startswith("day")
+
+
+def line_with(installation: Installation, command: str, word: str) -> str:
+    """The line of a command's table on standard output that has a word, as a pipe gets it."""
+    shown = CliRunner().invoke(app, command.split(), env=installation.environment | {"COLUMNS": "40"})
+    assert shown.exit_code == 0, shown.stderr
+    return next(line for line in shown.stdout.splitlines() if word in line)
 
 
 def test_tenant_that_another_process_holds_is_left_and_the_database_is_not_called_away(
@@ -172,6 +182,8 @@ def test_user_is_invited_suspended_and_deleted_and_signs_in_meanwhile(installati
         "users"
     ]
     assert [(one["login"], one["state"]) for one in listed] == [("ann@example.com", "deleted")]
+    line = line_with(installation, "user list --tenant staff", "ann@example.com")
+    assert line.split() == ["ann@example.com", "deleted", "analyst", "all"]
 
 
 def test_operator_is_invited_suspended_and_deleted_and_each_change_is_logged(
@@ -188,6 +200,7 @@ def test_operator_is_invited_suspended_and_deleted_and_each_change_is_logged(
         headers = {"Authorization": f"Bearer {token}"}
         assert client.get("/v1/platform/tenants", headers=headers).status_code == 200
         subject = client.get("/v1/platform/grants", headers=headers).json()["subject"]
+        assert line_with(installation, "operator list", "ann@example.com").split()[1:] == ["active", subject]
         for command, state in (("suspend", "suspended"), ("resume", "active"), ("delete", "deleted")):
             done = in_process(installation, "operator", command, "ann@example.com", "--json")
             told = json.loads(done.stdout)
@@ -197,6 +210,7 @@ def test_operator_is_invited_suspended_and_deleted_and_each_change_is_logged(
     log = json.loads(in_process(installation, "operator", "log", "--last", "6", "--json").stdout)["entries"]
     changes = ("deleted", "resumed", "suspended", "accepted", "invited_again", "invited")
     assert [one["action"] for one in log] == [f"operators.{change}" for change in changes]
+    assert line_with(installation, "operator log --last 6", "operators.accepted")
     assert {one["resource_id"] for one in log} == {subject.partition(":")[2]}
     assert {one["subject"] for one in log} == {"installation", subject}
 
@@ -260,5 +274,5 @@ def test_refusals_of_strangers_are_shown(installation: Installation) -> None:
 
     until(lambda: sum(int(str(one["times"])) for one in shown()) == 3)
     assert {one["address_prefix"] for one in shown()} == {"127.0.0.0/24"}
-    assert "/v1/models" in in_process(installation, *asked).output
+    assert "/v1/models" in in_process(installation, *asked).stdout
     assert in_process(installation, "security-events", "--since", "yesterday").exit_code == 2
