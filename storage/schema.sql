@@ -1663,7 +1663,9 @@ CREATE TABLE bpm.submissions (
     subject text NOT NULL,
     body_hash bytea,
     arrived_at timestamp with time zone NOT NULL,
-    registry_version bigint NOT NULL
+    registry_version bigint NOT NULL,
+    received integer DEFAULT 0 NOT NULL,
+    ignored_keys text[] DEFAULT '{}'::text[] NOT NULL
 );
 
 ALTER TABLE ONLY bpm.submissions FORCE ROW LEVEL SECURITY;

@@ -41,6 +41,8 @@ class Submissions:
             "body_hash": batch.body_hash,
             "arrived_at": from_ms(batch.arrived_at_ms),
             "registry_version": batch.registry_version,
+            "received": batch.received,
+            "ignored_keys": list(batch.ignored_keys),
         }
         async with self._pool.connection() as connection:
             cursor = await connection.execute(query("submissions.enter"), row)

@@ -60,7 +60,11 @@ async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: 
     whose = rows[0] if rows else pending
     if whose is None or only_subject not in (None, whose["subject"]):
         raise NotFoundError("there is no such receipt")
-    return receipt_of_parts(receipt_id, rows) or pending_receipt(receipt_id)
+    if (receipt := receipt_of_parts(receipt_id, rows)) is not None:
+        return receipt
+    if pending is None:
+        return pending_receipt(receipt_id)
+    return pending_receipt(receipt_id, pending["received"], tuple(pending["ignored_keys"]))
 
 
 def _import_cursor(cursor: str) -> tuple[datetime, UUID]:

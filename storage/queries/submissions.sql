@@ -1,7 +1,10 @@
 -- name: enter
 -- The hash of the body that was sent first under this id, by whichever process.
-INSERT INTO submissions (tenant_id, id, subject, body_hash, arrived_at, registry_version)
-VALUES (%(tenant_id)s, %(id)s, %(subject)s, %(body_hash)s, %(arrived_at)s, %(registry_version)s)
+INSERT INTO submissions (tenant_id, id, subject, body_hash, arrived_at, registry_version, received, ignored_keys)
+VALUES (
+    %(tenant_id)s, %(id)s, %(subject)s, %(body_hash)s, %(arrived_at)s, %(registry_version)s, %(received)s,
+    %(ignored_keys)s
+)
 ON CONFLICT (tenant_id, id) DO UPDATE SET registry_version = submissions.registry_version
 RETURNING body_hash
 
@@ -15,7 +18,7 @@ WHERE tenant_id = %(tenant_id)s AND (id = %(id)s OR part_of = %(id)s AND parts I
 ORDER BY arrived_at, batch_no
 
 -- name: pending
-SELECT subject, arrived_at FROM submissions WHERE tenant_id = %(tenant_id)s AND id = %(id)s
+SELECT subject, arrived_at, received, ignored_keys FROM submissions WHERE tenant_id = %(tenant_id)s AND id = %(id)s
 
 -- name: positions
 SELECT partition_no, next FROM partitions

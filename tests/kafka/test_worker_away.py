@@ -47,9 +47,12 @@ def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes
     assert pending.status_code == 202
     assert (pending.json()["status"], pending.json()["received"]) == ("pending", 13)
     place = pending.headers["Location"]
-    assert client.get(place).json()["status"] == "pending"
+    assert client.get(place).json() == pending.json()
     again = client.post("/v1/telemetry", json=body, headers=key)
     assert again.status_code == 202
+    unnamed = client.post("/v1/telemetry", json=[reading("P-1", back_s=50) | {"colour": "red"}])
+    assert (unnamed.json()["received"], unnamed.json()["ignored_keys"]) == (1, ["colour"])
+    assert client.get(unnamed.headers["Location"]).json() == unnamed.json()
     other = client.post("/v1/telemetry", json=body[:1], headers=key)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     with working(worker):
