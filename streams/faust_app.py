@@ -207,13 +207,20 @@ class WorkerApp:
         try:
             while True:
                 await asyncio.sleep(_TURN_S)
-                for number in self.assigned:
-                    worker = self.partitions[number]
-                    worker.log_end = max(worker.log_end, self._log_end(number))
-                    under_way.begin(number, partial(self._turn, worker))
-                await self._ask_anew()
+                try:
+                    self._begin_turns(under_way)
+                    await self._ask_anew()
+                except Exception:
+                    # Without turns nothing would be counted or asked for again, and nobody would be told.
+                    log.exception("what is due between groups could not be begun")
         finally:
             under_way.cancel()
+
+    def _begin_turns(self, under_way: UnderWay) -> None:
+        for number in self.assigned:
+            worker = self.partitions[number]
+            worker.log_end = max(worker.log_end, self._log_end(number))
+            under_way.begin(number, partial(self._turn, worker))
 
     async def _turn(self, worker: PartitionWorker) -> None:
         try:
@@ -234,11 +241,7 @@ class WorkerApp:
             log.warning("partitions %s are ours, and were taken over", [one.partition_no for one in late])
             for one in late:
                 one.lost_s = now_s
-            try:
-                await cast("_Consumer", self.app.consumer).join_again()
-            except Exception:
-                # Asked again after a session; nobody else would.
-                log.exception("the partitions could not be asked for again")
+            await cast("_Consumer", self.app.consumer).join_again()
 
     def begin_stop(self) -> None:
         """Let what is being committed end, and nothing begin: the next owner goes on where that ends."""

@@ -55,10 +55,11 @@ def test_turns_go_on_while_kafka_knows_no_partition_and_another_turn_takes_long(
         app = WorkerApp("localhost:1", "readings", "singles", "g", limits, turning, letters, send_on)
         stuck, other = turning(0), turning(1)
         stuck.free = threading.Event()
+        stuck.lost_s = time.monotonic() - 10
         app.partitions, app.assigned = {0: stuck, 1: other}, {0, 1}
         turns = asyncio.create_task(app._turn_for_ever())
         try:
-            # The application isn't started, so that Kafka's end of a partition can't be asked.
+            # The application isn't started: Kafka's end of a partition can't be asked, nor for a partition that was lost.
             assert await asyncio.to_thread(other.turned_often.wait, 20)
             assert (stuck.turns, turns.done()) == (1, False)
         finally:
