@@ -36,6 +36,7 @@ def overview(connection: psycopg.Connection[Any], now: datetime, silent_after_s:
         with connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(query(f"operation.{name}"), parameters).fetchall()
 
+    (source,) = rows("topic")
     (recount,) = rows("to_recount")
     (packs,) = rows("packs", silent_before_ms=to_ms(now) - silent_after_s * MILLISECONDS_PER_SECOND)
     (pace,) = rows("pace", since=now - _PACE_OVER)
@@ -45,6 +46,7 @@ def overview(connection: psycopg.Connection[Any], now: datetime, silent_after_s:
         (retained,) = cursor.execute(query("retention.overview")).fetchall()
     return {
         "readings_per_s": round(pace["readings_per_s"], 3),
+        "topic": source["topic"],
         "partitions": rows("partitions"),
         "quarters_to_recount": recount["quarters"],
         "packs": packs,

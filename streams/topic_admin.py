@@ -154,18 +154,24 @@ def made_anew(bootstrap: str, topics: Sequence[str]) -> str | None:
     return None
 
 
-def unread(bootstrap: str, log: str, positions: Mapping[int, int]) -> int:
-    """Messages of a topic behind some positions, by partition; 0 where the topic, name/id, isn't there any more.
+def unread(
+    bootstrap: str, log: str, positions: Mapping[int, int], answer_s_max: float = _ANSWER_S_MAX
+) -> dict[int, int]:
+    """Messages of each partition of a topic from its position on; {} where the topic, name/id, isn't there any more.
 
-    Raises KafkaUnreachableError and KafkaRefusedError.
+    answer_s_max: so long a broker has for each answer. Raises KafkaUnreachableError and KafkaRefusedError.
     """
     name, _, known = log.partition("/")
-    with _admin(bootstrap) as admin:
+    with _admin(bootstrap, answer_s_max) as admin:
         (described,) = admin.describe_topics([name])
         if not described["partitions"] or str(described["topic_id"]) != known:
-            return 0
-    ends = log_ends(bootstrap, name, len(described["partitions"]))
-    return sum(max(0, end - positions.get(number, end)) for number, end in ends.items())
+            return {}
+        parts = [TopicPartition(name, one["partition_index"]) for one in described["partitions"]]
+        ends = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.LATEST))
+    return {
+        part.partition: max(0, ends[part].offset - positions.get(part.partition, ends[part].offset))
+        for part in parts
+    }
 
 
 def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
@@ -184,12 +190,12 @@ def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
 
 
 @contextmanager
-def reached(bootstrap: str) -> Iterator[str]:
+def reached(bootstrap: str, reach_s_max: float = _REACH_S_MAX) -> Iterator[str]:
     """An address of the cluster that takes connections. Errors of its clients become ours.
 
     Raises KafkaUnreachableError and KafkaRefusedError.
     """
-    address = _reach(bootstrap)
+    address = _reach(bootstrap, reach_s_max)
     try:
         yield address
     except BrokerResponseError as error:
@@ -199,13 +205,14 @@ def reached(bootstrap: str) -> Iterator[str]:
 
 
 @contextmanager
-def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
+def _admin(bootstrap: str, answer_s_max: float = _ANSWER_S_MAX) -> Iterator[KafkaAdminClient]:
     """A client of the cluster. Its errors become ours."""
-    with reached(bootstrap) as address:
+    reach_s_max = min(_REACH_S_MAX, answer_s_max)
+    with reached(bootstrap, reach_s_max) as address:
         admin = KafkaAdminClient(
             bootstrap_servers=address,
-            bootstrap_timeout_ms=int(_REACH_S_MAX * 1000),
-            request_timeout_ms=int(_ANSWER_S_MAX * 1000),
+            bootstrap_timeout_ms=int(reach_s_max * 1000),
+            request_timeout_ms=int(answer_s_max * 1000),
         )
         try:
             yield admin
@@ -213,13 +220,13 @@ def _admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
             admin.close()
 
 
-def _reach(bootstrap: str) -> str:
+def _reach(bootstrap: str, reach_s_max: float) -> str:
     """The first address that takes connections; kafka-python doesn't close those that it tries in vain."""
     refused = []
     for address in bootstrap.split(","):
         host, _, port = address.rpartition(":")
         try:
-            with socket.create_connection((host.strip("[]"), int(port)), _REACH_S_MAX):
+            with socket.create_connection((host.strip("[]"), int(port)), reach_s_max):
                 return address
         except OSError as error:
             refused.append(f"{address} ({error.strerror or error})")

@@ -1,7 +1,8 @@
 """`bpm status`: what the engine does now, in a table that follows it.
 
 Readiness, pace, queue and disk come from the engine itself (/readyz and /metrics), which needs no token; what is
-stored comes from the database, of all tenants at once, which no credential of the API may see.
+stored comes from the database, of all tenants at once, which no credential of the API may see. What waits in a topic
+is what its workers say, or the brokers where they say nothing.
 """
 
 import math
@@ -18,19 +19,20 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli import context
-from api.cli.context import Exit
+from api.cli.context import Exit, Kafka
 from api.cli.engine_seen import Seen, look
 from api.cli.sender import engine_client
 from api.settings import Settings
-from domain.errors import DatabaseRefusedError
+from domain.errors import DatabaseRefusedError, KafkaRefusedError, KafkaUnreachableError
 
 if TYPE_CHECKING:
     import psycopg
 
 REFRESH_S: Final = 1.0
 REPORT_AGE_S_MAX: Final = 10.0
-"""Workers report each second."""
+"""Workers report each second; what an older report says of messages behind isn't so any more."""
 _CONNECT_S_MAX: Final = 3
+_KAFKA_S_MAX: Final = 3.0
 _MANY_DAYS: Final = 3_650
 _BYTES_PER_UNIT: Final = 1024
 _SEVERITY_STYLE: Final = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
@@ -48,12 +50,14 @@ class Watch:
         with engine_client(None, None) as client:
             seen = look(client)
         stored, trouble = self._stored()
+        kafka_trouble = None if stored is None else self._add_behind(stored)
         return {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "engine": _engine(seen),
             "disk": None if seen is None else seen.readiness["disk"],
             "database": stored,
             "database_trouble": trouble,
+            "kafka_trouble": kafka_trouble,
         }
 
     def close(self) -> None:
@@ -79,6 +83,34 @@ class Watch:
             with suppress(psycopg.Error):
                 self.close()
             return None, str(error).strip()
+
+    def _add_behind(self, stored: dict[str, Any]) -> str | None:
+        """Add how many messages each partition is behind, None where that isn't known; why brokers can't tell it.
+
+        Where a report is old or missing, brokers are asked.
+        """
+        silent = {}
+        for one in stored["partitions"]:
+            report = one["report"]
+            if report is not None and report["age_s"] <= REPORT_AGE_S_MAX:
+                one["behind_messages"] = report["behind_messages"]
+                continue
+            one["behind_messages"] = None
+            if report is not None:
+                report["behind_messages"] = report["behind_s"] = None
+            silent[one["partition_no"]] = one
+        if stored["topic"] is None or not silent or not self.settings.kafka:
+            return None
+        from streams.topic_admin import unread
+
+        positions = {number: one["next"] for number, one in silent.items()}
+        try:
+            found = unread(self.settings.kafka, stored["topic"], positions, _KAFKA_S_MAX)
+        except (KafkaRefusedError, KafkaUnreachableError) as error:
+            return error.detail
+        for number, one in silent.items():
+            one["behind_messages"] = found.get(number)
+        return None
 
     def _connected(self) -> "psycopg.Connection[Any] | None":
         import psycopg
@@ -113,13 +145,14 @@ def status(
     *,
     once: Annotated[bool, typer.Option("--once", help="print one table and end")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="one JSON object, once")] = False,
+    kafka: Kafka = None,
 ) -> None:
     """Show what the engine does now: pace, queue, counting, packs, alerts, deliveries, disk.
 
     The table is drawn again each second until Ctrl-C. With --once or --json the exit code says whether the engine
     is ready: 0, or 1 when it isn't.
     """
-    watch = Watch(context.read_settings())
+    watch = Watch(context.read_settings(kafka=kafka))
     try:
         if not (once or json_output):
             _follow(watch)
@@ -157,22 +190,28 @@ def table_of(shown: dict[str, Any]) -> Table:
     if database is None:
         table.add_row("database", Text(shown["database_trouble"], "yellow"))
     else:
+        if shown["kafka_trouble"] is not None:
+            table.add_row("Kafka", Text(shown["kafka_trouble"], "yellow"))
         _add_stored(table, database, counting_fails=engine.get("counting_fails", False))
     return table
 
 
-def _worker(report: dict[str, Any] | None) -> Text:
-    """What a partition's worker last said; nothing where the engine's own process takes readings in."""
+def _worker(partition: dict[str, Any]) -> Text:
+    """What a partition's worker last said, and how far it is behind now."""
+    report, behind = partition["report"], partition["behind_messages"]
+    told = "messages behind unknown" if behind is None else f"{behind:,} messages behind"
     if report is None:
-        return Text()
-    said = f"; {report['worker']}, {report['behind_messages']:,} messages behind"
-    if report["behind_messages"]:
+        return Text(f"; no worker yet, {told}", "bold red")
+    is_silent = report["age_s"] > REPORT_AGE_S_MAX
+    said = f"; {report['worker']}, {told}"
+    if not is_silent and behind:
         said += f" ({report['behind_s']:,.0f} s)"
     if report["watermark_delay_s"] is not None:
-        said += f", newest reading {report['watermark_delay_s']:,.0f} s old"
+        age_s = report["watermark_delay_s"] + (report["age_s"] if is_silent else 0)
+        said += f", newest reading {age_s:,.0f} s old"
     if report["dead_letters"]:
         said += f", {report['dead_letters']:,} dead letters"
-    if report["age_s"] > REPORT_AGE_S_MAX:
+    if is_silent:
         return Text(f"{said}; silent for {report['age_s']:,.0f} s", "bold red")
     return Text(said)
 
@@ -218,7 +257,9 @@ def _add_stored(table: Table, stored: dict[str, Any], *, counting_fails: bool) -
     table.add_row("counting", Text(f"fails; {counting}", "bold red") if counting_fails else counting)
     for one in stored["partitions"]:
         where = f"position {one['next']:,}, batch {one['last_batch_no']:,}, epoch {one['epoch']}"
-        table.add_row(f"partition {one['partition_no']}", Text(where) + _worker(one["report"]))
+        # Without a topic the engine's own process takes readings in.
+        worker = Text() if stored["topic"] is None else _worker(one)
+        table.add_row(f"partition {one['partition_no']}", Text(where) + worker)
     table.add_row(
         "packs", ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in stored["packs"].items())
     )

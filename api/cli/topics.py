@@ -44,7 +44,7 @@ def migrate_topics(settings: Settings, access: DatabaseAccess, *, anew: bool = F
 
 def _require_read(brokers: str, access: DatabaseAccess, topic: str) -> None:
     """Raises KafkaRefusedError when the topic of now is there, with messages that aren't committed."""
-    if count := unread(brokers, topic, positions(access.admin)):
+    if count := sum(unread(brokers, topic, positions(access.admin)).values()):
         raise KafkaRefusedError(
             f"the topic {topic} is there, with {count} messages that are not committed:"
             " let workers commit them first"

@@ -12,6 +12,10 @@ SELECT
 FROM partitions LEFT JOIN partition_reports USING (partition_no)
 ORDER BY partition_no
 
+-- name: topic
+-- Where readings come from, as name/id; NULL while the engine's own process takes them in.
+SELECT topic FROM installation
+
 -- name: to_recount
 -- Quarter-hours that are counted and will be again, because of what came late or was corrected.
 SELECT count(*) AS quarters FROM (SELECT DISTINCT pack_id, starts FROM window_notes) AS noted

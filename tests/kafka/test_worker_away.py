@@ -14,10 +14,11 @@ from api.database_access import DatabaseAccess
 from api.erasing import erase_tenant
 from storage import tenants
 from storage.database import INGEST_ROLE
+from streams.topic_admin import log_ends
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.sending import committed, reading
-from tests.kafka.workers import STOP_S_MAX, Worker, working
-from tests.running import RunningApi, running_api, until
+from tests.kafka.workers import STOP_S_MAX, Worker, committed_up_to, shown_table, status_of, working
+from tests.running import RunningApi, free_port, running_api, until
 
 pytestmark = pytest.mark.needs_kafka
 
@@ -38,8 +39,10 @@ CREATE TRIGGER hang BEFORE UPDATE ON bpm.partitions
 
 
 def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes(
-    client: httpx.Client, worker: Worker
+    client: httpx.Client, worker: Worker, database: DatabaseAccess, kafka: str, topic: str
 ) -> None:
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("DELETE FROM bpm.partition_reports")
     packs = [f"P-{number}" for number in range(12)]
     body = [reading(pack) for pack in packs] + [{"pack": "P-1", "ts": "2099-01-01T00:00:00Z", "voltage_v": 1}]
     key = {"Idempotency-Key": str(uuid.uuid4())}
@@ -53,6 +56,16 @@ def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes
     unnamed = client.post("/v1/telemetry", json=[reading("P-1", back_s=50) | {"colour": "red"}])
     assert (unnamed.json()["received"], unnamed.json()["ignored_keys"]) == (1, ["colour"])
     assert client.get(unnamed.headers["Location"]).json() == unnamed.json()
+    positions = committed_up_to(database)
+    waiting = {number: end - positions[number] for number, end in log_ends(kafka, topic, PARTITIONS).items()}
+    assert min(waiting.values()) > 0
+    shown = status_of(database, kafka)
+    assert _behind(shown) == waiting
+    assert f"no worker yet, {waiting[0]} messages behind" in shown_table(shown)
+    assert set(_behind(status_of(database, None)).values()) == {None}
+    refused = status_of(database, f"127.0.0.1:{free_port()}")
+    assert set(_behind(refused).values()) == {None}
+    assert "no broker answers" in shown_table(refused)
     other = client.post("/v1/telemetry", json=body[:1], headers=key)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     with working(worker):
@@ -71,8 +84,13 @@ def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes
         assert latest["columns"]["voltage_v"] == [350.0] * 12
 
 
-def test_live_figures_of_a_worker_that_is_gone_are_stale_and_not_zero(
-    client: httpx.Client, worker: Worker
+def _behind(shown: dict[str, Any]) -> dict[int, int | None]:
+    """Messages that each partition is behind, by `bpm status`."""
+    return {one["partition_no"]: one["behind_messages"] for one in shown["database"]["partitions"]}
+
+
+def test_figures_of_a_worker_that_is_gone_are_stale_and_not_zero(
+    client: httpx.Client, worker: Worker, database: DatabaseAccess, kafka: str
 ) -> None:
     with working(worker):
         answer = client.post("/v1/telemetry", json=[reading(f"L-{number}") for number in range(8)])
@@ -86,6 +104,16 @@ def test_live_figures_of_a_worker_that_is_gone_are_stale_and_not_zero(
     until(lambda: len(fleet()["stale_partitions"]) == PARTITIONS)
     # Its last figures stay; as it stopped it may have published packs that came in since.
     assert fleet()["items"][0]["packs"]["reporting"] >= before["reporting"]
+    with psycopg.connect(database.admin) as connection:
+        connection.execute(
+            "UPDATE bpm.partition_reports SET behind = 0, reported_at = now() - interval '820 s'"
+        )
+    client.post("/v1/telemetry", json=[reading(f"L-{number}", back_s=50) for number in range(8)])
+    shown = status_of(database, kafka)
+    assert min(found for found in _behind(shown).values() if found is not None) > 0
+    assert "silent for 82" in shown_table(shown)
+    unknown = status_of(database, None)["database"]["partitions"][0]
+    assert unknown["behind_messages"] is unknown["report"]["behind_messages"] is None
 
 
 def test_a_stop_gives_up_on_a_partition_that_hangs_and_nothing_is_lost(

@@ -15,8 +15,12 @@ from typing import Any
 import psycopg
 from kafka.admin import KafkaAdminClient
 from kafka.errors import TopicAlreadyExistsError
+from pydantic import SecretStr
+from rich.console import Console
 
+from api.cli.status import Watch, table_of
 from api.database_access import DatabaseAccess
+from api.settings import Settings
 from storage.layout import adopt
 from streams.topics import ALERTS, DEAD_LETTERS, PREFIX, SINGLES
 from tests.preloaded import Preloaded, bpm
@@ -147,6 +151,22 @@ def committed_up_to(access: DatabaseAccess) -> dict[int, int]:
     """The position of each partition."""
     with psycopg.connect(access.admin) as connection:
         return dict(connection.execute("SELECT partition_no, next FROM bpm.partitions").fetchall())
+
+
+def status_of(access: DatabaseAccess, bootstrap: str | None) -> dict[str, Any]:
+    """What `bpm status --json` gives."""
+    watch = Watch(Settings(database_url=SecretStr(access.admin), kafka=bootstrap))
+    try:
+        return watch.look()
+    finally:
+        watch.close()
+
+
+def shown_table(shown: dict[str, Any]) -> str:
+    """What `bpm status` shows of that."""
+    with (console := Console(width=200)).capture() as captured:
+        console.print(table_of(shown))
+    return captured.get()
 
 
 async def send_raw(bootstrap: str, topic: str, partition: int, value: bytes) -> int:
