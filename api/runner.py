@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from domain.alerts import AlertAction, ClearByHand
-from domain.clock import from_ms
+from domain.clock import MILLISECONDS_PER_SECOND, from_ms
 from domain.errors import BpmError, NotFoundError, UnavailableError
 from domain.readings import NEVER_MS, IncomingBatch, Int32Array, Int64Array
 from domain.receipts import Receipt
@@ -16,7 +16,7 @@ from storage.alert_actions import AlertDesk
 from storage.latest import LatestReader
 from storage.reports import Reports
 from streams.bus import Bus
-from streams.live_export import MergedPicture, PartitionPicture
+from streams.live_export import MergedPicture, PartitionPicture, Unheard
 from streams.live_figures import Figures
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _LOOK_S: Final = 0.05
 _PICTURE_MS_MAX: Final = 1000
+_COUNTED_MS_MAX: Final = 10_000
 
 
 class Runner(Protocol):
@@ -68,6 +69,7 @@ class TopicRunner:
         latest: LatestReader,
         reports: Reports,
         stale_after_s: float,
+        silent_after_s: int,
         desk: AlertDesk,
         is_corrected: Callable[[UUID], bool],
         now_ms: Callable[[], int],
@@ -78,6 +80,9 @@ class TopicRunner:
         self._latest = latest
         self._reports = reports
         self._stale_after_s = stale_after_s
+        self._silent_after_s = silent_after_s
+        self._unheard = Unheard()
+        self._counted_at_ms = 0
         self._picture: MergedPicture | None = None
         self._looked_at_ms = 0
         self._desk = desk
@@ -133,8 +138,18 @@ class TopicRunner:
         return self._picture
 
     def _merged(self, now_ms: int) -> MergedPicture:
-        pictures = [PartitionPicture(*one) for one in self._reports.pictures()]
-        return MergedPicture(pictures, now_ms, self._stale_after_s)
+        told, without = self._reports.pictures()
+        pictures = [PartitionPicture(*one) for one in told]
+        return MergedPicture(pictures, now_ms, self._stale_after_s, self._counted(without, now_ms))
+
+    def _counted(self, without: list[int], now_ms: int) -> Unheard:
+        """Partitions without a picture, as the store counts them; not so often, as it looks at each pack."""
+        known = list(self._unheard.partitions) == without
+        if not known or not 0 <= now_ms - self._counted_at_ms < _COUNTED_MS_MAX:
+            silent_before_ms = now_ms - self._silent_after_s * MILLISECONDS_PER_SECOND
+            counted = self._reports.unreported(without, silent_before_ms) if without else []
+            self._unheard, self._counted_at_ms = Unheard(without, counted), now_ms
+        return self._unheard
 
     async def act_on_alert(self, action: AlertAction, pack: int | None) -> None:
         """Acknowledge, assign or comment an alert. Raises NotFoundError, KeyReusedError, UnavailableError."""

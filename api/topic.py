@@ -81,6 +81,7 @@ def make_topic_runner(
         LatestReader(ingest),
         Reports(ingest),
         settings.worker_stale_after_s,
+        settings.silent_after_s,
         AlertDesk(ingest, layout.partitions),
         is_corrected,
         clock.now_ms,

@@ -1,5 +1,6 @@
 """What the owners of partitions say of themselves, and the live pictures of their packs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,6 +8,8 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.clock import from_ms
+from domain.packs import Place
+from domain.tenancy import TenantId
 from storage.database import query
 
 _CONNECT_S_MAX: Final = 10
@@ -50,11 +53,36 @@ class Reports:
                 ],
             )
 
-    def pictures(self) -> list[tuple[int, int, bytes]]:
-        """Partition, time of the report in ms, and picture, of all partitions that ever had an owner."""
+    def pictures(self) -> tuple[list[tuple[int, int, bytes]], list[int]]:
+        """Partition, time of the report in ms, and picture; and the partitions of which there was no report yet."""
         with self._connected() as connection:
             rows = connection.execute(query("operation.pictures")).fetchall()
-        return [(row["partition_no"], row["reported_at_ms"], bytes(row["picture"])) for row in rows]
+        told = [
+            (row["partition_no"], row["reported_at_ms"], bytes(row["picture"]))
+            for row in rows
+            if row["picture"] is not None
+        ]
+        return told, [row["partition_no"] for row in rows if row["picture"] is None]
+
+    def unreported(
+        self, numbers: Sequence[int], silent_before_ms: int
+    ) -> list[tuple[Place, int, str | None, int]]:
+        """What the store says of partitions without a report: place, state, kind of open alert, and how many.
+
+        The kind is None for packs. A pack is silent when its last live reading arrived before silent_before_ms.
+        """
+        asked = {"numbers": list(numbers), "silent_before_ms": silent_before_ms}
+        with self._connected() as connection:
+            rows = connection.execute(query("operation.unreported"), asked).fetchall()
+        return [
+            (
+                Place(TenantId(row["tenant_id"]), row["site_id"], row["model_id"]),
+                row["state"],
+                row["kind"],
+                row["counted"],
+            )
+            for row in rows
+        ]
 
     def _connected(self) -> psycopg.Connection[DictRow]:
         return psycopg.connect(

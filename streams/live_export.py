@@ -13,7 +13,7 @@ import numpy as np
 from domain.packs import Place
 from domain.readings import Int32Array, Int64Array
 from domain.tenancy import TenantId
-from kernels.sketch_columns import STATES, UNIT, Merged
+from kernels.sketch_columns import ABSENT, EXTREMES, NONE, PAGE_BINS, PAGES, STATES, UNIT, Merged
 from streams.live_alerts import KINDS, OpenAlerts
 from streams.live_figures import RATE_WINDOW_S, Figures
 from streams.live_sketch import Counts, LiveSketch
@@ -62,20 +62,42 @@ class PartitionPicture:
     packed: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """Partitions that have no picture yet, and what the store says of them.
+
+    counted: place, state, kind of open alert, None for packs, and how many. Alerts about no pack have the state
+    STATES.
+    """
+
+    partitions: Sequence[int] = ()
+    counted: Sequence[tuple[Place, int, str | None, int]] = ()
+
+
 class MergedPicture(Figures):
     """The pictures of all partitions as one, as of the newest.
 
-    Packs of a partition that nothing was heard of for `stale_after_s` are counted as they were, and it is said so.
+    Packs of a partition that nothing was heard of for `stale_after_s` are counted as they were, and it is said so. Of
+    one that nothing was heard of ever, packs and open alerts are counted, and no other figure.
     """
 
-    def __init__(self, pictures: Sequence[PartitionPicture], now_ms: int, stale_after_s: float) -> None:
+    def __init__(
+        self,
+        pictures: Sequence[PartitionPicture],
+        now_ms: int,
+        stale_after_s: float,
+        unheard: Unheard,
+    ) -> None:
         loaded = [_load(one) for one in pictures]
         self._as_of_s = max((counts.now_s for counts, *_ in loaded), default=now_ms // 1000)
-        self._stale = {
+        self._stale: dict[int, int | None] = {
             one.partition_no: counts.now_s
             for one, (counts, *_) in zip(pictures, loaded, strict=True)
             if one.reported_at_ms < now_ms - stale_after_s * 1000
         }
+        if unheard.partitions:
+            self._stale |= dict.fromkeys(unheard.partitions)
+            loaded.append(_of_store(unheard, self._as_of_s))
         for counts, *_ in loaded:
             counts.pass_time(self._as_of_s)
         self._counts = Counts.joined([counts for counts, *_ in loaded], self._as_of_s)
@@ -93,8 +115,8 @@ class MergedPicture(Figures):
         return self._as_of_s
 
     @property
-    def stale(self) -> Mapping[int, int]:
-        """Partitions of which nothing was heard lately, and as of which second they are counted."""
+    def stale(self) -> Mapping[int, int | None]:
+        """Partitions of which nothing was heard lately, and as of which second they are counted; None: never heard."""
         return self._stale
 
     def cells_of(self, tenant: TenantId) -> list[tuple[int, Place]]:
@@ -126,3 +148,26 @@ def _load(picture: PartitionPicture) -> tuple[Counts, Int64Array, int, Int64Arra
     unit = found["unit"].view(UNIT)  # NumPy's files know no alignment
     counts = Counts(facts.now_s, places, unit, *(found[name] for name in names))
     return counts, found["rate"], facts.window_s, found["alerts"]
+
+
+def _of_store(unheard: Unheard, now_s: int) -> tuple[Counts, Int64Array, int, Int64Array]:
+    """Packs and open alerts as the store counts them; no pack has a value or an arrival."""
+    cells = {place: cell for cell, place in enumerate({place: None for place, *_ in unheard.counted})}
+    units = STATES * len(cells)
+    unit = np.zeros(units, UNIT)
+    alerts = np.zeros((len(cells), STATES + 1, len(KINDS)), np.int64)
+    for place, state, kind, count in unheard.counted:
+        if kind is None:
+            unit["packs"][STATES * cells[place] + state] += count
+        else:
+            alerts[cells[place], state, KINDS.index(kind)] += count
+    counts = Counts(
+        now_s,
+        tuple(cells),
+        unit,
+        page_of=np.full((units, PAGES), NONE, np.int32),
+        page=np.zeros((0, PAGE_BINS), np.int32),
+        holder=np.full((EXTREMES, units), NONE, np.int32),
+        extreme=np.full((EXTREMES, units), ABSENT, np.int32),
+    )
+    return counts, np.zeros(len(cells), np.int64), RATE_WINDOW_S, alerts

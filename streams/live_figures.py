@@ -23,8 +23,11 @@ class Figures(Protocol):
     def as_of_s(self) -> int: ...
 
     @property
-    def stale(self) -> Mapping[int, int]:
-        """Partitions of which nothing was heard lately, and as of which second they are counted."""
+    def stale(self) -> Mapping[int, int | None]:
+        """Partitions of which nothing was heard lately, and as of which second they are counted.
+
+        None for one of which nothing was heard ever: its packs and open alerts are counted as the store has them.
+        """
         return {}
 
     def cells_of(self, tenant: TenantId) -> list[tuple[int, Place]]: ...

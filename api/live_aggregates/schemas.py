@@ -112,10 +112,18 @@ class LiveGroup(BaseModel):
 
 
 class StalePartition(BaseModel):
-    """A partition of which nothing was heard lately: its packs are counted as they were then."""
+    """A partition of which nothing was heard lately: its packs are counted as they were then.
+
+    Of one that had no worker yet packs and open alerts are counted as the database has them, and nothing else.
+    """
 
     partition: int
-    as_of: Annotated[str, Field(description="RFC 3339, the second that its packs are counted as of")]
+    as_of: Annotated[
+        str | None,
+        Field(
+            description="RFC 3339, the second that its packs are counted as of; null before its first worker"
+        ),
+    ]
 
 
 class LiveAggregate(BaseModel):

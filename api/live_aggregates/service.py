@@ -54,7 +54,8 @@ async def read(call: Call, by: By, chosen: str) -> Response:
         "silent_after_s": settings.silent_after_s,
         "clock_skew_s_max": settings.live_skew_s_max,
         "stale_partitions": [
-            {"partition": number, "as_of": _text(second)} for number, second in sorted(picture.stale.items())
+            {"partition": number, "as_of": None if second is None else _text(second)}
+            for number, second in sorted(picture.stale.items())
         ],
     }
     # Of a thousand groups it takes too long for the event loop.

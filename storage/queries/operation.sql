@@ -87,5 +87,35 @@ ON CONFLICT (partition_no) DO UPDATE SET
     watermark_delay_s = excluded.watermark_delay_s
 
 -- name: pictures
+-- Of every partition; NULL before its first report.
 SELECT partition_no, (extract(epoch FROM reported_at) * 1000)::int8 AS reported_at_ms, picture
-FROM partition_reports ORDER BY partition_no
+FROM partitions LEFT JOIN partition_reports USING (partition_no) ORDER BY partition_no
+
+-- name: unreported
+-- Of some partitions, as live aggregates count them: packs by place and state (0 never seen, 1 silent, 2 reporting;
+-- kind NULL), and open alerts by the place where they were raised and the state of their pack now (3 without one).
+WITH held AS MATERIALIZED (
+    SELECT
+        pack_id, tenant_id, site_id, model_id,
+        CASE live_tenant_id WHEN tenant_id THEN live_arrived_ms END AS heard_ms,
+        coalesce(watermark_ms >= extract(epoch FROM held_from) * 1000, false) AS has_past
+    FROM tenures LEFT JOIN pack_state USING (pack_id)
+    WHERE held_to = 'infinity' AND pack_id %% (SELECT partitions FROM installation) = ANY(%(numbers)s::int4[])
+), packs AS MATERIALIZED (
+    SELECT
+        pack_id, tenant_id, site_id, model_id,
+        CASE WHEN heard_ms >= %(silent_before_ms)s THEN 2 WHEN heard_ms IS NOT NULL OR has_past THEN 1 ELSE 0 END
+            AS state
+    FROM held
+)
+SELECT tenant_id, site_id, model_id, state, NULL AS kind, count(*) AS counted FROM packs GROUP BY 1, 2, 3, 4
+UNION ALL
+SELECT
+    alerts.tenant_id, tenures.site_id, tenures.model_id, coalesce(packs.state, 3),
+    CASE WHEN silence_id IS NULL THEN severity ELSE 'muted' END, count(*)
+FROM alerts
+LEFT JOIN tenures ON tenures.tenure_no = alerts.tenure_no
+LEFT JOIN packs ON packs.pack_id = alerts.pack_id AND packs.tenant_id = alerts.tenant_id
+WHERE alerts.state = 'open' AND security_kind IS NULL
+    AND coalesce(alerts.pack_id, alerts.tenant_id) %% (SELECT partitions FROM installation) = ANY(%(numbers)s::int4[])
+GROUP BY 1, 2, 3, 4, 5

@@ -8,12 +8,16 @@ from typing import Any
 
 import httpx
 import jwt
+import numpy as np
 import psycopg
 import pytest
 
 from api.database_access import DatabaseAccess
+from api.settings import Settings
 from storage.database import INGEST_ROLE
 from storage.registry import hand_over
+from storage.reports import Reports
+from streams.live_export import MergedPicture, Unheard
 from tests.running import WAIT_S_MAX, RunningApi, running_api, until
 
 Row = dict[str, Any]
@@ -317,6 +321,9 @@ def test_restart_changes_nothing_but_rates(own_database: DatabaseAccess, tmp_pat
         send(client, {"pack": "a1", "ts": at(-100), "temperature_c": 10})
         until(lambda: packs(fleet(client)) == (2, 0, 2))
         before = seen(client)
+    assert as_stored(own_database)[:2] == ((2, 0, 2), (1, 0, 0, 0)) == as_told(before[0]["fleet"])
+    # Two sites, with and without a model, and a pack at none.
+    assert as_stored(own_database)[2] == 4
     if not saved:
         with psycopg.connect(own_database.admin) as connection:
             connection.execute("DELETE FROM bpm.pack_state")
@@ -330,3 +337,25 @@ def test_restart_changes_nothing_but_rates(own_database: DatabaseAccess, tmp_pat
             assert packs(fleet(client)) == (0, 2, 2)
             assert live(client, "state")["silent"]["open_alerts"]["info"] == 1
             assert 3550 < fleet(client)["freshness_s"]["p50"] < 3700
+            found = fleet(client)
+        assert as_stored(own_database)[:2] == ((0, 2, 2), (1, 0, 0, 0)) == as_told(found)
+
+
+def as_told(item: Row) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """Packs and open alerts of a group."""
+    return packs(item), tuple(item["open_alerts"].values())
+
+
+def as_stored(access: DatabaseAccess) -> tuple[tuple[int, int, int], tuple[int, ...], int]:
+    """The same of all packs, as they are counted over Kafka before there is a worker; and how many places have some."""
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    counted = Reports(access.as_role(INGEST_ROLE, Settings())).unreported([0], now_ms - 900_000)
+    picture = MergedPicture([], now_ms, 60, Unheard([0], counted))
+    assert picture.stale == {0: None}
+    cells = [
+        cell for tenant in {place.tenant_id for place, *_ in counted} for cell, _ in picture.cells_of(tenant)
+    ]
+    (figures,) = picture.figures(np.array(cells, np.int32), np.zeros(len(cells), np.int32), 1)
+    states = picture.figures_by_state(np.array(cells, np.int32))
+    assert [sum(one.alerts) for one in states] == ([0, 1, 0] if figures.silent else [0, 0, 1])
+    return (figures.reporting, figures.silent, figures.never_seen), tuple(figures.alerts), len(cells)

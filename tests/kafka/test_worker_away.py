@@ -66,6 +66,14 @@ def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes
     refused = status_of(database, f"127.0.0.1:{free_port()}")
     assert set(_behind(refused).values()) == {None}
     assert "no broker answers" in shown_table(refused)
+
+    def fleet() -> Any:
+        return client.get("/v1/aggregates/live").json()
+
+    nothing_heard = [{"partition": number, "as_of": None} for number in range(PARTITIONS)]
+    until(lambda: fleet()["stale_partitions"] == nothing_heard)
+    assert sum(fleet()["items"][0]["packs"].values()) >= len(packs)
+    assert fleet()["items"][0]["packs"] == shown["database"]["packs"]
     other = client.post("/v1/telemetry", json=body[:1], headers=key)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     with working(worker):
@@ -80,6 +88,7 @@ def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes
         same = client.post("/v1/telemetry", json=body, headers=key)
         assert same.status_code == 207
         assert same.json() == receipt
+        until(lambda: not fleet()["stale_partitions"])
         latest = client.post("/v1/packs/latest", json={"packs": packs}).json()
         assert latest["columns"]["voltage_v"] == [350.0] * 12
 
