@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 import faust
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
@@ -22,13 +22,14 @@ from mode.types import ServiceT
 from domain.errors import MessageUnreadableError, PartitionRevokedError, PositionLostError
 from streams.codec import decode
 from streams.dead_letters import DeadLetterWriter, Message, message_of
-from streams.partition_worker import Ends, PartitionWorker, Unreadable
+from streams.fetched import Damaged, Fetched, Gap, Record
+from streams.partition_worker import Ends, PartitionWorker, Passed, Unreadable
 from streams.settling import Delivered
 from streams.under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
-Record: TypeAlias = ConsumerRecord[bytes, bytes]
+Found: TypeAlias = Record | Gap | Damaged
 
 _TURN_S: Final = 0.25
 _RECORDS_OF_A_RUN_MAX: Final = 5_000
@@ -145,7 +146,7 @@ class WorkerApp:
         stream: faust.StreamT[bytes],
         records_max: int,
         wait_s: float,
-        work: Callable[[list[Record]], Awaitable[int]],
+        work: Callable[[TP, list[Record | Gap]], Awaitable[int]],
     ) -> None:
         """Work on one group of messages after another, each at most so large; work gives the position behind it.
 
@@ -156,11 +157,13 @@ class WorkerApp:
         async with aclosing(_gathered(stream, records_max, wait_s)) as gathered:
             async for runs in gathered:
                 tp = runs[0].message.tp
-                records = [record for run in runs for record in _records_of(run)]
+                records, damaged = _readable(one for run in runs for one in _found_in(run))
                 try:
                     for start in range(0, len(records), records_max):
                         if tp not in consumer.given_up:
-                            consumer.done[tp] = await work(records[start : start + records_max])
+                            consumer.done[tp] = await work(tp, records[start : start + records_max])
+                    if tp not in consumer.given_up:
+                        _require_whole(tp, damaged)
                 except PartitionRevokedError:
                     consumer.given_up.add(tp)
                 except Exception as error:  # noqa: BLE001 - none may leave
@@ -170,16 +173,16 @@ class WorkerApp:
                 for run in runs:
                     await stream.ack(run)
 
-    async def _pass_on(self, records: list[Record]) -> int:
-        messages = [message_of(one) for one in records]
-        await self._send_on(records[0].partition, messages)
-        return messages[-1].position + 1
+    async def _pass_on(self, tp: TP, records: list[Record | Gap]) -> int:
+        if messages := [message_of(one) for one in records if not isinstance(one, Gap)]:
+            await self._send_on(tp.partition, messages)
+        return records[-1].offset + 1
 
-    async def _commit(self, records: list[Record]) -> int:
-        number = records[0].partition
+    async def _commit(self, tp: TP, records: list[Record | Gap]) -> int:
+        number = tp.partition
         worker = self.partitions[number]
-        messages = {one.offset: message_of(one) for one in records}
-        worker.log_end = max(worker.log_end, self._log_end(number), max(messages) + 1)
+        messages = {one.offset: message_of(one) for one in records if not isinstance(one, Gap)}
+        worker.log_end = max(worker.log_end, self._log_end(number), records[-1].offset + 1)
         loop = asyncio.get_running_loop()
 
         def aside(position: int, error: Exception) -> None:
@@ -188,7 +191,7 @@ class WorkerApp:
             asyncio.run_coroutine_threadsafe(put, loop).result()
 
         def commit() -> None:
-            worker.commit([_read(one) for one in messages.values()], aside)
+            worker.commit([_read(number, one, messages) for one in records], aside)
 
         await worker.in_thread(commit)
         return worker.store.position
@@ -264,15 +267,47 @@ class WorkerApp:
         return [worker for worker in list(self.partitions.values()) if worker.busy]
 
 
-def _read(message: Message) -> Delivered | Unreadable:
+def _read(
+    number: int, found: Record | Gap, messages: Mapping[int, Message]
+) -> Delivered | Unreadable | Passed:
+    """messages: of a partition, by their positions."""
+    if isinstance(found, Gap):
+        # The engine's own messages are in no transaction.
+        log.warning(
+            "partition %d: positions %d to %d are passed over: markers of transactions, or messages of aborted ones",
+            number,
+            found.first,
+            found.offset,
+        )
+        return Passed(found.first, found.offset)
+    message = messages[found.offset]
     try:
         return Delivered(decode(message.value or b""), message.position)
     except MessageUnreadableError as error:
         return Unreadable(message.position, error)
 
 
-def _records_of(event: EventT[bytes]) -> list[Record]:
-    return cast(_Run, event.message).records
+def _found_in(event: EventT[bytes]) -> list[Found]:
+    return cast(_Run, event.message).found
+
+
+def _readable(found: Iterable[Found]) -> tuple[list[Record | Gap], Damaged | None]:
+    """What comes before the first that can't be read, and that."""
+    before: list[Record | Gap] = []
+    for one in found:
+        if isinstance(one, Damaged):
+            return before, one
+        before.append(one)
+    return before, None
+
+
+def _require_whole(tp: TP, damaged: Damaged | None) -> None:
+    """To pass it over would lose what nobody can look at; whoever mends it needs its place."""
+    if damaged is not None:
+        raise MessageUnreadableError(
+            f"{tp.topic}, partition {tp.partition}: what stands at position {damaged.offset} can't be unpacked: "
+            f"{type(damaged.error).__name__}: {damaged.error}"
+        )
 
 
 async def _gathered(
@@ -285,13 +320,13 @@ async def _gathered(
         while True:
             runs = [await (ahead or anext(events))]
             ahead, until_s = None, time.monotonic() + wait_s
-            count = len(_records_of(runs[0]))
+            count = len(_found_in(runs[0]))
             while count < records_max and (left_s := until_s - time.monotonic()) > 0:
                 ahead = ahead or asyncio.ensure_future(anext(events))
                 if not (await asyncio.wait({ahead}, timeout=left_s))[0]:
                     break
                 runs.append(ahead.result())
-                ahead, count = None, count + len(_records_of(runs[-1]))
+                ahead, count = None, count + len(_found_in(runs[-1]))
             yield runs
     except StopAsyncIteration:
         return
@@ -351,22 +386,38 @@ class _App(faust.App):
 class _Run(ConsumerMessage):
     """Messages of a partition that follow one another, as one message of Faust, which spends 100 µs on each."""
 
-    __slots__ = ("records",)
-    records: list[Record]
+    __slots__ = ("found",)
+    found: list[Found]
 
 
 class _InRuns(SchedulingStrategyT):
     """What was fetched of a partition stays together."""
 
     @classmethod
-    def map_from_records(cls, records: Mapping[TP, list[Record]]) -> Mapping[TP, list[Record]]:
+    def map_from_records(cls, records: Mapping[TP, list[Found]]) -> Mapping[TP, list[Found]]:
         return records
 
-    def iterate(self, records: Mapping[TP, list[Record]]) -> Iterator[tuple[TP, list[Record]]]:
+    def iterate(self, records: Mapping[TP, list[Found]]) -> Iterator[tuple[TP, list[Found]]]:
         return iter(records.items())
 
-    def records_iterator(self, index: Mapping[TP, list[Record]]) -> Iterator[tuple[TP, list[Record]]]:
+    def records_iterator(self, index: Mapping[TP, list[Found]]) -> Iterator[tuple[TP, list[Found]]]:
         return iter(index.items())
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    """Reads what is committed alone, and tells what stands between messages.
+
+    Faust would do the first only where it writes in transactions itself; aiokafka never does the second.
+    """
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        made = super()._create_worker_consumer(transport)
+        made._isolation_level = "read_committed"  # noqa: SLF001
+        return made
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._ensure_consumer()._fetcher._records = Fetched()  # noqa: SLF001 - nothing is fetched yet
 
 
 class _Consumer(driver.Consumer):
@@ -375,9 +426,12 @@ class _Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.done: dict[TP, int] = {}
-        """Behind the last message that was worked on, since the partition was assigned."""
+        """Behind the last that was worked on, since the partition was assigned."""
         self.given_up: set[TP] = set()
         """Those that were let go of with a message that could neither be worked on nor become a dead letter."""
+
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         """A run's. record: the messages of one, as the scheduler gives them."""
@@ -386,7 +440,7 @@ class _Consumer(driver.Consumer):
             tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, None, None, b"", None,
             tp=tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
-        run.records = record
+        run.found = record
         return run
 
     def _new_offset(self, tp: TP) -> int | None:

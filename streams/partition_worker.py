@@ -52,6 +52,17 @@ class Unreadable:
     error: Exception
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Positions of the log, the first and the last, at which there is nothing to commit.
+
+    There stand markers of transactions, and messages of those that were aborted.
+    """
+
+    first: int
+    position: int
+
+
 class Aside(Protocol):
     """Where messages go that can't be committed."""
 
@@ -162,7 +173,7 @@ class PartitionWorker:
             self.refused = f"it is to go on at {position}, and the log has {ends.first} to {ends.behind}"
             raise PositionLostError(self.refused)
 
-    def commit(self, messages: Sequence[Delivered | Unreadable], aside: Aside) -> None:
+    def commit(self, messages: Sequence[Delivered | Unreadable | Passed], aside: Aside) -> None:
         """Commit messages, however long the store is away, or no dead letter can be made.
 
         Returns early when the partition was taken away. Raises PositionLostError when messages before them were never
@@ -176,7 +187,7 @@ class PartitionWorker:
                     self._come_back()
                 left = [one for one in left if one.position >= self.store.position]
                 if left:
-                    self._require_next(left[0].position)
+                    self._require_next(left[0])
                     self._commit_first(left, aside, alone=tries > 0)
                     tries = min(tries, 1)
             except FencedError as error:
@@ -201,21 +212,24 @@ class PartitionWorker:
                     left[0] = Unreadable(left[0].position, error)
                 self._stopping.wait(_RETRY_S)
 
-    def _require_next(self, position: int) -> None:
+    def _require_next(self, one: Delivered | Unreadable | Passed) -> None:
+        position = one.first if isinstance(one, Passed) else one.position
         if position > self.store.position:
             raise PositionLostError(f"it is at {self.store.position}, and the next message is {position}")
 
-    def _commit_first(self, left: Sequence[Delivered | Unreadable], aside: Aside, *, alone: bool) -> None:
-        """Commit what comes before the next unreadable message, or put that aside when it is the first."""
+    def _commit_first(
+        self, left: Sequence[Delivered | Unreadable | Passed], aside: Aside, *, alone: bool
+    ) -> None:
+        """Commit what comes before the next unreadable message or gap, or pass over that when it is the first."""
         first = left[0]
-        if isinstance(first, Unreadable):
-            if self._is_put_aside(first, aside):
+        if not isinstance(first, Delivered):
+            if isinstance(first, Passed) or self._is_put_aside(first, aside):
                 with self.store.group(first.position + 1):
                     pass
             return
         group = [first]
         for one in () if alone else left[1:]:
-            if isinstance(one, Unreadable):
+            if not isinstance(one, Delivered):
                 break
             group.append(one)
         self.owner.commit(group, settle_in_log, all_known_ids=True, until=group[-1].position + 1)

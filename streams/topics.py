@@ -83,6 +83,7 @@ class Topic:
             "max.message.bytes": str(self.message_bytes_max),
             "min.insync.replicas": str(max(1, copies - 1)),
             "unclean.leader.election.enable": "false",
+            "compression.type": "producer",
         }
 
 

@@ -1,5 +1,6 @@
 """Single readings that others publish: gathered, sent on and committed, each once, whatever is sent on twice."""
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaProducer
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
@@ -16,7 +18,14 @@ from api.database_access import DatabaseAccess
 from streams.topics import SINGLES, Header
 from tests.kafka.dead_letters import reasons_by_source
 from tests.kafka.sending import stored, taken_in
-from tests.kafka.workers import SINGLES_PARTITIONS, Worker, adopt_new_topic, working
+from tests.kafka.workers import (
+    SINGLES_PARTITIONS,
+    Published,
+    Worker,
+    adopt_new_topic,
+    publish_in_transaction,
+    working,
+)
 from tests.running import RunningApi, running_api, until
 
 pytestmark = pytest.mark.needs_kafka
@@ -63,6 +72,27 @@ def publish(bootstrap: str, tenant: str | None, values: Sequence[Any]) -> list[P
     return [(one.partition, one.offset) for one in found]
 
 
+def publish_packed(bootstrap: str, tenant: str, readings: Sequence[dict[str, Any]], codec: str) -> None:
+    """Publish readings as one batch of a codec."""
+
+    async def publish() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type=codec)
+        await producer.start()
+        try:
+            batch = producer.create_batch()
+            for one in readings:
+                headers = [(Header.TENANT.value, tenant.encode())]
+                batch.append(
+                    timestamp=None, key=one["pack"].encode(), value=json.dumps(one).encode(), headers=headers
+                )
+            batch.close()
+            await (await producer.send_batch(batch, SINGLES.name, partition=0))
+        finally:
+            await producer.stop()
+
+    asyncio.run(publish())
+
+
 def readings(count: int, first: int = 0) -> list[dict[str, Any]]:
     moment = datetime.now(UTC) - timedelta(hours=1)
     return [
@@ -96,20 +126,32 @@ def _altered(admin: KafkaAdminClient, group: str, parts: list[TopicPartition]) -
     return all(part in now and now[part].offset == 0 for part in parts)
 
 
+def publish_in_transactions(bootstrap: str, tenant: str, readings: Sequence[dict[str, Any]]) -> None:
+    """Publish the even ones of some readings in a transaction, and the others in one that is aborted."""
+    header = (Header.TENANT.value, tenant.encode())
+    messages = [Published(SINGLES.name, 1, json.dumps(one).encode(), headers=[header]) for one in readings]
+    publish_in_transaction(bootstrap, messages[::2], commit=True)
+    publish_in_transaction(bootstrap, messages[1::2], commit=False)
+
+
 def test_singles_are_committed_and_what_is_malformed_is_a_dead_letter_with_its_place(
     served: RunningApi, worker: Worker, database: DatabaseAccess, kafka: str
 ) -> None:
     tenant = served.tenant("singles")
-    sent = readings(30)
+    sent, packed, in_transactions = readings(30), readings(12, first=30), readings(12, first=42)
     malformed = [b"{", b"[1]", b'"text"', b'{"pack": "P-0", "pack": "P-1"}', b"\xff", b""]
     publish(kafka, tenant, sent[:15])
+    for number, codec in enumerate(("gzip", "lz4", "snappy", "zstd")):
+        publish_packed(kafka, tenant, packed[number::4], codec)
+    publish_in_transactions(kafka, tenant, in_transactions)
     letters = publish(kafka, tenant, malformed)
     letters += publish(kafka, None, readings(1)) + publish(kafka, "nobody", readings(1))
     publish(kafka, tenant, [*sent[15:], {"pack": "P-0", "voltage_v": 1}, {"ts": "2026-01-01T00:00:00Z"}])
     with working(worker), served.client(tenant) as client:
-        until(lambda: stored(database, tenant) == values_of(sent))
+        until(lambda: values_of(sent) <= stored(database, tenant))
         until(lambda: len(_items(client)) == 2)
         reasons = {item["reason"] for item in _items(client)}
+    assert stored(database, tenant) == values_of([*sent, *packed, *in_transactions[::2]])
     assert reasons == {"missing_field"}
     found = reasons_by_source(kafka)
     codes = [found[f"{SINGLES.name}:{partition}:{position}"] for partition, position in letters]

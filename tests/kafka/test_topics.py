@@ -111,6 +111,7 @@ def test_every_kind_of_drift_is_told_and_left_as_it_is(empty: str, administered:
         "max.message.bytes": "2000",
         "min.insync.replicas": "2",
         "unclean.leader.election.enable": "true",
+        "compression.type": "zstd",
     }
     make(administered, ALERTS.name, 2, **wrong)
     seen = create_topics(empty, SIZES)

@@ -16,10 +16,21 @@ from api.database_access import DatabaseAccess
 from api.settings import Settings
 from storage.database import INGEST_ROLE
 from storage.operation import overview
+from streams.topic_admin import log_ends
 from streams.topics import ALERTS, DEAD_LETTERS
 from tests.kafka.conftest import PARTITIONS
+from tests.kafka.dead_letters import letters_by_source
 from tests.kafka.sending import HOT, STALE_S, TENANT, committed, reading
-from tests.kafka.workers import Worker, send, shown_table, status_of, working
+from tests.kafka.workers import (
+    Published,
+    Worker,
+    committed_up_to,
+    publish_in_transaction,
+    send,
+    shown_table,
+    status_of,
+    working,
+)
 from tests.running import free_port, until
 
 pytestmark = pytest.mark.needs_kafka
@@ -62,6 +73,22 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter_and_holds_nobody_up(
     assert {source: found[source] for source in expected} == dict.fromkeys(
         expected, (b"nonsense", "message_unreadable")
     )
+
+
+def test_transactions_of_others_in_the_topic_of_readings_are_passed_over(
+    client: httpx.Client, kafka: str, topic: str, database: DatabaseAccess
+) -> None:
+    before = set(letters_by_source(kafka))
+    nonsense = [Published(topic, number, b"nonsense") for number in range(PARTITIONS)]
+    for commit in (False, True, False):
+        publish_in_transaction(kafka, nonsense, commit=commit)
+    answer = client.post("/v1/telemetry", json=[reading(f"X-{number}") for number in range(8)])
+    assert committed(client, answer.json()["id"])["accepted"] == 8
+    publish_in_transaction(kafka, nonsense, commit=False)
+    ends = log_ends(kafka, topic, PARTITIONS)
+    until(lambda: committed_up_to(database) == ends)
+    letters = [one for one in set(letters_by_source(kafka)) - before if one.startswith(f"{topic}:")]
+    assert len(letters) == PARTITIONS, "those that were committed"
 
 
 def test_worker_says_how_far_it_is_by_metrics_and_in_the_status(

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from kafka import KafkaAdminClient, TopicPartition
 
 from api.database_access import DatabaseAccess
 from api.erasing import erase_tenant
@@ -17,7 +18,7 @@ from storage.database import INGEST_ROLE
 from streams.topic_admin import log_ends
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.sending import committed, reading
-from tests.kafka.workers import STOP_S_MAX, Worker, committed_up_to, shown_table, status_of, working
+from tests.kafka.workers import STOP_S_MAX, Worker, committed_up_to, send, shown_table, status_of, working
 from tests.running import RunningApi, free_port, running_api, until
 
 pytestmark = pytest.mark.needs_kafka
@@ -220,6 +221,68 @@ def test_a_position_that_the_log_has_not_is_refused_and_the_others_go_on(
                 assert "partition 3 is refused" in worker.log.read_text()
         finally:
             connection.execute("UPDATE bpm.partitions SET next = %s WHERE partition_no = 3", row)
+
+
+def test_a_message_that_is_damaged_ends_the_worker_with_its_place_and_is_committed_once_mended(
+    client: httpx.Client, worker: Worker, kafka: str, topic: str
+) -> None:
+    sent = [client.post("/v1/telemetry", json=[reading(f"M-{number}")]).json() for number in range(4)]
+    positions = log_ends(kafka, topic, PARTITIONS)
+    segment = _segment_of(kafka, topic, 2)
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        worker.start()
+        assert until(lambda: None if worker.running else worker.stop()) == 1
+    finally:
+        segment.write_bytes(whole)
+    place = f"the worker ends: {topic}, partition 2: what stands at position {positions[2] - 1} can't"
+    assert place in _why_it_ended(worker)
+    with working(worker):
+        assert [committed(client, one["id"])["accepted"] for one in sent] == [1] * 4
+
+
+def _why_it_ended(worker: Worker) -> str:
+    """What its log says, since it began, of why it ends."""
+    lines = worker.log.read_text()[worker.log_before :].splitlines()
+    return "\n".join(line for line in lines if '"critical"' in line or '"error"' in line)
+
+
+def _segment_of(bootstrap: str, topic: str, partition: int) -> Path:
+    """The file in which the broker keeps the messages of a partition."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        (told,) = admin.describe_log_dirs({topic: [partition]})
+    finally:
+        admin.close()
+    (found,) = Path(told["log_dirs"][0]["log_dir"], f"{topic}-{partition}").glob("*.log")
+    return found
+
+
+def test_messages_that_were_deleted_before_a_worker_had_them_are_not_taken_for_a_transaction(
+    client: httpx.Client, worker: Worker, kafka: str, topic: str, database: DatabaseAccess
+) -> None:
+    place = TopicPartition(topic, 1)
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    try:
+        with working(worker):
+            answer = client.post("/v1/telemetry", json=[reading(f"V-{number}") for number in range(4)])
+            committed(client, answer.json()["id"])
+            until(lambda: committed_up_to(database) == log_ends(kafka, topic, PARTITIONS))
+            worker.signal(signal.SIGSTOP)
+            try:
+                time.sleep(2)  # What it had asked for is answered by then.
+                for _ in range(2):
+                    position = send(kafka, topic, 1, b"nonsense")
+                admin.delete_records({place: position})
+            finally:
+                worker.signal(signal.SIGCONT)
+            assert until(lambda: None if worker.running else worker.stop()) == 1
+        assert f"it is at {position - 1}, and the next message is {position}" in _why_it_ended(worker)
+    finally:
+        admin.close()
+        with psycopg.connect(database.admin) as connection:
+            connection.execute("UPDATE bpm.partitions SET next = %s WHERE partition_no = 1", [position])
 
 
 def _committed_of(client: httpx.Client, receipts: Any) -> int:

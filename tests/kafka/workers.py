@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +167,37 @@ def shown_table(shown: dict[str, Any]) -> str:
     with (console := Console(width=200)).capture() as captured:
         console.print(table_of(shown))
     return captured.get()
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A message as others publish it."""
+
+    topic: str
+    partition: int
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def publish_in_transaction(bootstrap: str, messages: Sequence[Published], *, commit: bool) -> None:
+    """Publish messages in one transaction, which is committed or aborted."""
+
+    async def publish() -> None:
+        from aiokafka import AIOKafkaProducer
+
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=uuid.uuid4().hex)
+        await producer.start()
+        try:
+            await producer.begin_transaction()
+            for one in messages:
+                await producer.send_and_wait(
+                    one.topic, one.value, partition=one.partition, headers=list(one.headers)
+                )
+            await (producer.commit_transaction() if commit else producer.abort_transaction())
+        finally:
+            await producer.stop()
+
+    asyncio.run(publish())
 
 
 async def send_raw(bootstrap: str, topic: str, partition: int, value: bytes) -> int:
