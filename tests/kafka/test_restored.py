@@ -32,10 +32,21 @@ def copied(access: DatabaseAccess, postgres_admin: str) -> DatabaseAccess:
     """A copy of a database as it is now: what a backup of this moment restores."""
     name = f"restored_{uuid.uuid4().hex[:12]}"
     source = str(conninfo_to_dict(access.admin)["dbname"])
-    with psycopg.connect(postgres_admin, autocommit=True) as connection:
+    copying = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(source))
+
+    def is_copied() -> bool:
+        # Processes of TimescaleDB hold a database that is to be copied, and come back.
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(source))
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (source,)
         )
+        try:
+            connection.execute(copying)
+        except psycopg.errors.ObjectInUse:
+            return False
+        return True
+
+    with psycopg.connect(postgres_admin, autocommit=True) as connection:
+        until(is_copied)
     assert access.service is not None
     return DatabaseAccess(
         make_conninfo(access.admin, dbname=name), make_conninfo(access.service, dbname=name)
