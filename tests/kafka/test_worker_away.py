@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient
 
 from api.database_access import DatabaseAccess
 from api.erasing import erase_tenant
@@ -18,7 +18,7 @@ from storage.database import INGEST_ROLE
 from streams.topic_admin import log_ends
 from tests.kafka.conftest import PARTITIONS
 from tests.kafka.sending import committed, reading
-from tests.kafka.workers import STOP_S_MAX, Worker, committed_up_to, send, shown_table, status_of, working
+from tests.kafka.workers import STOP_S_MAX, Worker, committed_up_to, shown_table, status_of, working
 from tests.running import RunningApi, free_port, running_api, until
 
 pytestmark = pytest.mark.needs_kafka
@@ -257,32 +257,6 @@ def _segment_of(bootstrap: str, topic: str, partition: int) -> Path:
         admin.close()
     (found,) = Path(told["log_dirs"][0]["log_dir"], f"{topic}-{partition}").glob("*.log")
     return found
-
-
-def test_messages_that_were_deleted_before_a_worker_had_them_are_not_taken_for_a_transaction(
-    client: httpx.Client, worker: Worker, kafka: str, topic: str, database: DatabaseAccess
-) -> None:
-    place = TopicPartition(topic, 1)
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
-    try:
-        with working(worker):
-            answer = client.post("/v1/telemetry", json=[reading(f"V-{number}") for number in range(4)])
-            committed(client, answer.json()["id"])
-            until(lambda: committed_up_to(database) == log_ends(kafka, topic, PARTITIONS))
-            worker.signal(signal.SIGSTOP)
-            try:
-                time.sleep(2)  # What it had asked for is answered by then.
-                for _ in range(2):
-                    position = send(kafka, topic, 1, b"nonsense")
-                admin.delete_records({place: position})
-            finally:
-                worker.signal(signal.SIGCONT)
-            assert until(lambda: None if worker.running else worker.stop()) == 1
-        assert f"it is at {position - 1}, and the next message is {position}" in _why_it_ended(worker)
-    finally:
-        admin.close()
-        with psycopg.connect(database.admin) as connection:
-            connection.execute("UPDATE bpm.partitions SET next = %s WHERE partition_no = 1", [position])
 
 
 def _committed_of(client: httpx.Client, receipts: Any) -> int:
