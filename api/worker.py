@@ -238,13 +238,19 @@ class WorkerProcess:
 
 
 class _Worker(faust.Worker):
-    """Faust's, whose stop has a bound."""
+    """Faust's, whose stop has a bound, and which says nothing beside the log."""
 
     def __init__(self, process: WorkerProcess) -> None:
         super().__init__(
-            process.workers.app, _Beside(process), redirect_stdouts=False, override_logging=False
+            process.workers.app,
+            _Beside(process),
+            quiet=True,
+            redirect_stdouts=False,
+            override_logging=False,
         )
         self._process = process
+        # It writes to standard output, also where nobody sees it turn.
+        self.spinner = None
 
     async def on_stop(self) -> None:
         self._process.begin_stop()

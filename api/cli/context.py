@@ -228,7 +228,9 @@ def exit_with(error: Exception) -> int:
         console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
         return Exit.FAILED
     if isinstance(error, BpmError):
-        console.print(Text.assemble((f"{error.title}: ", "bold red"), error.detail))
+        # The end of some titles is for clients of the API.
+        title = error.title.partition("; try again after")[0]
+        console.print(Text.assemble((f"{title}: ", "bold red"), error.detail))
         return Exit.USAGE if isinstance(error, SettingUnreadableError) else Exit.REFUSED
     if isinstance(error, httpx.TransportError):
         address = error.request.url.copy_with(path="/", query=None)

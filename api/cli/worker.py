@@ -3,7 +3,7 @@
 from api.cli.context import reachable_database
 from api.settings import Settings
 from api.topic import bootstrap_of
-from domain.errors import UnavailableError
+from domain.errors import DatabaseRefusedError
 from storage.database import INGEST_ROLE
 from storage.layout import layout
 from storage.migrate import require_migrated
@@ -14,7 +14,7 @@ def work(settings: Settings) -> int:
     bootstrap_of(settings)
     access = reachable_database(settings)
     if access is None:
-        raise UnavailableError("there is no database: set BPM_DATABASE_URL, or start `bpm up --kafka` first")
+        raise DatabaseRefusedError("there is none: set BPM_DATABASE_URL, or start `bpm up --kafka` first")
     require_migrated(access.admin)
     from api.worker import WorkerProcess
 

@@ -1,5 +1,6 @@
 """What becomes of readings and figures while there is no worker, and of a partition that can't be worked on."""
 
+import json
 import signal
 import time
 import uuid
@@ -92,6 +93,9 @@ def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes
         until(lambda: not fleet()["stale_partitions"])
         latest = client.post("/v1/packs/latest", json={"packs": packs}).json()
         assert latest["columns"]["voltage_v"] == [350.0] * 12
+    # What it said, to standard output too, was its log.
+    said = worker.log.read_bytes()[worker.log_before :].splitlines()
+    assert {"at", "event", "level"} <= set.intersection(*(set(json.loads(line)) for line in said))
 
 
 def _behind(shown: dict[str, Any]) -> dict[int, int | None]:
