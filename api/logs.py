@@ -76,5 +76,6 @@ def configure(stream: IO[str] | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    # It tells each step of each connection, and every few seconds one looks at the topics.
-    logging.getLogger("kafka").setLevel(logging.WARNING)
+    # It tells each step of each connection, and every few seconds one looks at the topics. What goes wrong it raises
+    # too, and whoever asked says it in one line.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)

@@ -15,6 +15,7 @@ DEVELOPMENT_ISSUER = "bpm-development"
 
 _BROKER = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+_PORT_MAX = 65_535
 _BROKERS = re.compile(rf"{_BROKER}(?:,{_BROKER})*")
 
 
@@ -201,6 +202,9 @@ class Settings(BaseSettings):
     def _brokers(cls, brokers: str | None) -> str | None:
         if brokers is not None and _BROKERS.fullmatch(brokers) is None:
             raise ValueError("give HOST:PORT, several separated by commas without spaces")
+        for address in brokers.split(",") if brokers else ():
+            if not 1 <= int(address.rpartition(":")[2]) <= _PORT_MAX:
+                raise ValueError(f"the port of {address} is not one of 1 to {_PORT_MAX}")
         return brokers
 
     database_connections_max: int = Field(

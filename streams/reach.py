@@ -1,4 +1,4 @@
-"""Whether the brokers of a topic are there: each is asked, and answers for itself."""
+"""Which brokers are there, and whether those of a topic are: each is asked, and answers for itself."""
 
 import asyncio
 import logging
@@ -11,6 +11,8 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
+
+from domain.errors import KafkaUnreachableError
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +48,50 @@ class Look:
     whole: bool
 
 
+async def first_answering(bootstrap: str, answer_s_max: float) -> str:
+    """The address of those given, as HOST:PORT, whose broker answers first. Raises KafkaUnreachableError.
+
+    One that takes connections and says nothing, as a broker that hangs does, isn't waited for while another answers.
+    """
+    addresses = bootstrap.split(",")
+    asking = [asyncio.create_task(_answer(address, answer_s_max)) for address in addresses]
+    try:
+        for answered in asyncio.as_completed(asking):
+            address, why = await answered
+            if why is None:
+                return address
+    finally:
+        for one in asking:
+            one.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    silent = ", ".join(f"{address} ({why})" for address, why in [one.result() for one in asking])
+    raise KafkaUnreachableError(f"no broker answers at {silent}")
+
+
+async def _answer(address: str, answer_s_max: float) -> tuple[str, str | None]:
+    """The address, and why its broker doesn't answer; None when it does."""
+    try:
+        async with asyncio.timeout(answer_s_max):
+            (await create_conn(*_place(address), request_timeout_ms=int(answer_s_max * 1000))).close()
+    except TimeoutError:
+        return address, f"silent for {answer_s_max:g} s"
+    except (KafkaError, OSError) as error:
+        return address, getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return address, None
+
+
+def _place(address: str) -> Place:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 async def look_at(bootstrap: str, topic: str) -> Look:
     """How the brokers of a topic are.
 
     What is left of a cluster that has lost its quorum tells what was, so a broker counts by its own answer, and not by
     what others say of it.
     """
-    addresses = [address.rpartition(":") for address in bootstrap.split(",")]
-    tried = {(host.strip("[]"), int(port)) for host, _, port in addresses}
+    tried = {_place(address) for address in bootstrap.split(",")}
     first = await _ask_all(topic, tried)
     places = {node: place for told in first.values() for node, place in told.places.items()}
     told = first | await _ask_all(topic, {*places.values()} - tried)

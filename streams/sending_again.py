@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from domain.errors import KafkaRefusedError, KafkaUnreachableError, MessageUnrea
 from streams.codec import decode, encode
 from streams.dead_letters import Letter, letter_of, message_of
 from streams.ports import Stage
-from streams.topic_admin import reached
+from streams.topic_admin import errors_as_ours, in_time, until_answered
 from streams.topics import DEAD_LETTERS, READINGS, SINGLES, Header, version_header
 
 _ANSWER_S_MAX: Final = 30.0
@@ -222,14 +223,23 @@ class DeadLetterBox:
 @contextmanager
 def dead_letter_box(bootstrap: str, prefix: str) -> Iterator[DeadLetterBox]:
     """The dead letters of an installation. Raises KafkaUnreachableError and KafkaRefusedError."""
-    with reached(bootstrap) as address:
-        consumer = KafkaConsumer(
-            bootstrap_servers=address, auto_offset_reset="earliest", enable_auto_commit=False
-        )
+    address, consumer, box = until_answered(bootstrap, partial(_opened, prefix))
+    with errors_as_ours(address):
         try:
-            yield DeadLetterBox(address, prefix, consumer)
+            yield box
         finally:
             consumer.close()
+
+
+def _opened(prefix: str, address: str) -> tuple[str, Any, DeadLetterBox]:
+    consumer = KafkaConsumer(
+        bootstrap_servers=address, auto_offset_reset="earliest", enable_auto_commit=False, **in_time()
+    )
+    try:
+        return address, consumer, DeadLetterBox(address, prefix, consumer)
+    except BaseException:
+        consumer.close()
+        raise
 
 
 def _marked(record: Any) -> int | None:

@@ -1,21 +1,31 @@
 """Creates topics that are missing, and tells how those that are there differ from what they should be."""
 
-import socket
+import asyncio
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsError
+from kafka.net.compat import KafkaNetClient
 
 from domain.errors import KafkaRefusedError, KafkaUnreachableError
+from streams.reach import first_answering
 from streams.topics import COPIES, PREFIX, READINGS, TOPICS, Topic
 
-_REACH_S_MAX: Final = 10.0
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 _ANSWER_S_MAX: Final = 30.0
+_REQUEST_S_MAX: Final = 10.0
+_CONNECT_S_MAX: Final = 5.0
+_AGAIN_S: Final = 0.5
 _KNOWN_S_MAX: Final = 10.0
 _POLL_S: Final = 0.05
 
@@ -66,8 +76,7 @@ class Seen:
 
 def inspect_topics(bootstrap: str, sizes: TopicSizes) -> Seen:
     """How the topics are; nothing is changed. Raises KafkaUnreachableError and KafkaRefusedError."""
-    with _admin(bootstrap) as admin:
-        return _look(admin, sizes, ())
+    return _asked(bootstrap, lambda admin: _look(admin, sizes, ()))
 
 
 def create_topics(bootstrap: str, sizes: TopicSizes) -> Seen:
@@ -75,15 +84,19 @@ def create_topics(bootstrap: str, sizes: TopicSizes) -> Seen:
 
     Raises KafkaUnreachableError and KafkaRefusedError.
     """
-    with _admin(bootstrap) as admin:
+    created: list[str] = []
+
+    def create(admin: KafkaAdminClient) -> Seen:
         missing = _look(admin, sizes, ()).missing
         copies = _copies(admin, sizes)
-        created = tuple(
+        created.extend(
             topic.name
             for topic in sizes.topics
             if topic.name in missing and _create(admin, topic, sizes, copies)
         )
-        return _look_until_known(admin, sizes, created)
+        return _look_until_known(admin, sizes, tuple(created))
+
+    return _asked(bootstrap, create)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +110,8 @@ class Origin:
 def readings_origin(bootstrap: str, prefix: str) -> Origin:
     """The topic of readings as it is now. Raises KafkaUnreachableError, and KafkaRefusedError when it is missing."""
     name = READINGS.under(prefix).name
-    with _admin(bootstrap) as admin:
+
+    def origin(admin: KafkaAdminClient) -> Origin:
         (described,) = admin.describe_topics([name])
         numbers = [one["partition_index"] for one in described["partitions"]]
         if not numbers:
@@ -107,22 +121,22 @@ def readings_origin(bootstrap: str, prefix: str) -> Origin:
         first = {part.partition: offsets[part].offset for part in parts}
         return Origin(f"{name}/{described['topic_id']}", first)
 
+    return _asked(bootstrap, origin)
+
 
 def log_ends(bootstrap: str, name: str, partitions: int) -> dict[int, int]:
     """The position behind the last message of each partition. Raises KafkaUnreachableError and KafkaRefusedError."""
-    with _admin(bootstrap) as admin:
-        parts = [TopicPartition(name, number) for number in range(partitions)]
-        offsets = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.LATEST))
-        return {part.partition: offsets[part].offset for part in parts}
+    asked = {TopicPartition(name, number): OffsetSpec.LATEST for number in range(partitions)}
+    ends = _asked(bootstrap, lambda admin: admin.list_partition_offsets(asked))
+    return {part.partition: ends[part].offset for part in asked}
 
 
 def identity_of(bootstrap: str, name: str) -> str:
     """A topic as name/id. Raises KafkaUnreachableError, and KafkaRefusedError when it is missing."""
-    with _admin(bootstrap) as admin:
-        (described,) = admin.describe_topics([name])
-        if not described["partitions"]:
-            raise KafkaRefusedError(f"there is no topic {name}; run `bpm migrate --kafka {bootstrap}`")
-        return f"{name}/{described['topic_id']}"
+    (described,) = _described(bootstrap, [name])
+    if not described["partitions"]:
+        raise KafkaRefusedError(f"there is no topic {name}; run `bpm migrate --kafka {bootstrap}`")
+    return f"{name}/{described['topic_id']}"
 
 
 def require_log(bootstrap: str, log: str) -> None:
@@ -146,11 +160,10 @@ def made_anew(bootstrap: str, topics: Sequence[str]) -> str | None:
     Raises KafkaUnreachableError and KafkaRefusedError.
     """
     known = dict(topic.split("/") for topic in topics)
-    with _admin(bootstrap) as admin:
-        for described in admin.describe_topics(list(known)):
-            name, found = described["name"], str(described["topic_id"])
-            if described["partitions"] and found != known[name]:
-                return f"the topic {name} was made anew: it has the id {found}, and had {known[name]}"
+    for described in _described(bootstrap, list(known)):
+        name, found = described["name"], str(described["topic_id"])
+        if described["partitions"] and found != known[name]:
+            return f"the topic {name} was made anew: it has the id {found}, and had {known[name]}"
     return None
 
 
@@ -159,19 +172,22 @@ def unread(
 ) -> dict[int, int]:
     """Messages of each partition of a topic from its position on; {} where the topic, name/id, isn't there any more.
 
-    answer_s_max: so long a broker has for each answer. Raises KafkaUnreachableError and KafkaRefusedError.
+    answer_s_max: so long the brokers have for the answer. Raises KafkaUnreachableError and KafkaRefusedError.
     """
     name, _, known = log.partition("/")
-    with _admin(bootstrap, answer_s_max) as admin:
+
+    def behind(admin: KafkaAdminClient) -> dict[int, int]:
         (described,) = admin.describe_topics([name])
         if not described["partitions"] or str(described["topic_id"]) != known:
             return {}
         parts = [TopicPartition(name, one["partition_index"]) for one in described["partitions"]]
         ends = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.LATEST))
-    return {
-        part.partition: max(0, ends[part].offset - positions.get(part.partition, ends[part].offset))
-        for part in parts
-    }
+        return {
+            part.partition: max(0, ends[part].offset - positions.get(part.partition, ends[part].offset))
+            for part in parts
+        }
+
+    return _asked(bootstrap, behind, answer_s_max)
 
 
 def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
@@ -190,47 +206,68 @@ def require_topics(bootstrap: str, sizes: TopicSizes) -> tuple[Drift, ...]:
 
 
 @contextmanager
-def reached(bootstrap: str, reach_s_max: float = _REACH_S_MAX) -> Iterator[str]:
-    """An address of the cluster that takes connections. Errors of its clients become ours.
+def errors_as_ours(address: str) -> Iterator[None]:
+    """Errors of the clients of a cluster become ours. address: by which it was reached.
 
     Raises KafkaUnreachableError and KafkaRefusedError.
     """
-    address = _reach(bootstrap, reach_s_max)
     try:
-        yield address
-    except BrokerResponseError as error:
-        raise KafkaRefusedError(f"the cluster answered {type(error).__name__}") from error
+        yield
     except (KafkaError, OSError) as error:
-        raise KafkaUnreachableError(f"no broker answers as it should at {address}: {error}") from error
+        if isinstance(error, BrokerResponseError) and not error.retriable:
+            raise KafkaRefusedError(f"the cluster answered {type(error).__name__}") from error
+        why = str(error) or type(error).__name__
+        raise KafkaUnreachableError(f"no broker answers as it should at {address}: {why}") from error
 
 
-@contextmanager
-def _admin(bootstrap: str, answer_s_max: float = _ANSWER_S_MAX) -> Iterator[KafkaAdminClient]:
-    """A client of the cluster. Its errors become ours."""
-    reach_s_max = min(_REACH_S_MAX, answer_s_max)
-    with reached(bootstrap, reach_s_max) as address:
-        admin = KafkaAdminClient(
-            bootstrap_servers=address,
-            bootstrap_timeout_ms=int(reach_s_max * 1000),
-            request_timeout_ms=int(answer_s_max * 1000),
-        )
+def in_time(answer_s_max: float = _ANSWER_S_MAX) -> dict[str, Any]:
+    """How long a client waits for a broker, as its arguments: within the time there is another one to be asked."""
+    request_ms = int(min(_REQUEST_S_MAX, answer_s_max) * 1000)
+    connect_ms = int(min(_CONNECT_S_MAX, answer_s_max) * 1000)
+    return {
+        "bootstrap_timeout_ms": request_ms,
+        "request_timeout_ms": request_ms,
+        "kafka_client": partial(KafkaNetClient, socket_connection_setup_timeout_ms=connect_ms),
+    }
+
+
+def until_answered(bootstrap: str, question: Callable[[str], T], answer_s_max: float = _ANSWER_S_MAX) -> T:
+    """What a cluster answers to a question, which is given the address of a broker that answers.
+
+    A broker that hangs may be the one that is to answer, for as long as the others take it for well: then the whole
+    question is asked again, and the client takes another broker or the next leader. Raises KafkaUnreachableError and
+    KafkaRefusedError.
+    """
+    until_s = time.monotonic() + answer_s_max
+    while True:
+        address = asyncio.run(first_answering(bootstrap, min(_CONNECT_S_MAX, answer_s_max)))
         try:
-            yield admin
+            with errors_as_ours(address):
+                return question(address)
+        except KafkaUnreachableError as error:
+            if time.monotonic() + _AGAIN_S > until_s:
+                raise
+            log.warning("%s; it is asked again", error.detail)
+        time.sleep(_AGAIN_S)
+
+
+def _asked(
+    bootstrap: str, question: Callable[[KafkaAdminClient], T], answer_s_max: float = _ANSWER_S_MAX
+) -> T:
+    def asked(address: str) -> T:
+        admin = KafkaAdminClient(bootstrap_servers=address, **in_time(answer_s_max))
+        try:
+            return question(admin)
         finally:
             admin.close()
 
+    return until_answered(bootstrap, asked, answer_s_max)
 
-def _reach(bootstrap: str, reach_s_max: float) -> str:
-    """The first address that takes connections; kafka-python doesn't close those that it tries in vain."""
-    refused = []
-    for address in bootstrap.split(","):
-        host, _, port = address.rpartition(":")
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), reach_s_max):
-                return address
-        except OSError as error:
-            refused.append(f"{address} ({error.strerror or error})")
-    raise KafkaUnreachableError(f"no broker answers at {', '.join(refused)}")
+
+def _described(bootstrap: str, topics: Sequence[str]) -> list[dict[str, Any]]:
+    """Topics as the cluster knows them; those that aren't there without partitions."""
+    told: list[dict[str, Any]] = _asked(bootstrap, lambda admin: admin.describe_topics(list(topics)))
+    return told
 
 
 def _copies(admin: KafkaAdminClient, sizes: TopicSizes) -> int:
@@ -249,6 +286,8 @@ def _create(admin: KafkaAdminClient, topic: Topic, sizes: TopicSizes, copies: in
     except TopicAlreadyExistsError:
         return False
     except BrokerResponseError as error:
+        if error.retriable:
+            raise
         why = f"{topic.name} can't be created with {copies} copies of each message: {type(error).__name__}"
         raise KafkaRefusedError(why, limit=copies) from error
     return True

@@ -11,8 +11,14 @@ import httpx
 import pytest
 from kafka.admin import KafkaAdminClient
 
+from api.cli.checks import State, check_kafka
+from api.cli.topics import topic_sizes
 from api.database_access import DatabaseAccess
+from api.settings import Settings
 from domain.receipts import OUTCOME_UNKNOWN
+from streams.sending_again import Wanted, dead_letter_box
+from streams.topic_admin import create_topics, log_ends, readings_origin
+from streams.topics import READINGS
 from tests.kafka.broker import Cluster
 from tests.kafka.sending import TENANT, committed, reading
 from tests.kafka.test_broker import new_topic, received, send
@@ -52,6 +58,31 @@ def test_three_brokers_go_on_without_the_leader_and_keep_what_it_acknowledged(cl
     leader.restart()
     asyncio.run(send(cluster.bootstrap, topic, [b"after"]))
     assert asyncio.run(received(cluster.bootstrap, topic)) == [b"before", b"meanwhile", b"after"]
+
+
+def in_sync(bootstrap: str, topic: str) -> bool:
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    (described,) = admin.describe_topics([topic])
+    admin.close()
+    return all(len(one["isr_nodes"]) == 3 for one in described["partitions"])
+
+
+def test_a_broker_that_hangs_holds_up_no_command(cluster: Cluster, tmp_path: Path) -> None:
+    settings = Settings(kafka=cluster.bootstrap, kafka_partitions=4, kafka_prefix="hangs", data_dir=tmp_path)
+    create_topics(cluster.bootstrap, topic_sizes(settings))
+    topic = READINGS.under("hangs").name
+    first = cluster.brokers[0]
+    first.pause()
+    try:
+        # The others name it, and as a leader, until they haven't heard of it for a while.
+        assert {one.state for one in check_kafka(settings)} == {State.OK}
+        starts = readings_origin(cluster.bootstrap, "hangs").first
+        assert log_ends(cluster.bootstrap, topic, 4) == starts == dict.fromkeys(range(4), 0)
+        with dead_letter_box(cluster.bootstrap, "hangs") as box:
+            assert list(box.found(Wanted(), lambda: None)) == []
+    finally:
+        first.resume()
+    until(lambda: in_sync(cluster.bootstrap, topic))
 
 
 def test_an_api_is_not_ready_while_too_few_brokers_are_there_and_goes_on_by_itself(

@@ -1,5 +1,6 @@
 """Topics are created as the list says, and what differs is told and left as it is. On a real broker."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -204,13 +205,19 @@ def test_a_cluster_that_is_not_there_is_told_by_doctor_and_by_migrate(tmp_path: 
 
 def test_one_broker_of_those_named_is_enough(empty: str) -> None:
     assert inspect_topics(f"{NOWHERE},{empty}", SIZES).brokers == 1
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        # It takes connections, and never answers.
+        port = silent.getsockname()[1]
+        assert inspect_topics(f"127.0.0.1:{port},{empty}", SIZES).brokers == 1
 
 
 def test_doctor_says_nothing_of_kafka_where_none_is_set(tmp_path: Path) -> None:
     assert findings(Settings(data_dir=tmp_path)) == []
 
 
-@pytest.mark.parametrize("brokers", ["localhost", "a:1, b:2", "kafka://a:1", "a:1,", ":9092"])
+@pytest.mark.parametrize(
+    "brokers", ["localhost", "a:1, b:2", "kafka://a:1", "a:1,", ":9092", "a:1,b:99999", "a:0"]
+)
 def test_what_is_no_list_of_brokers_is_refused_before_anything_starts(
     brokers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,8 @@ def test_engine_whose_port_is_taken_is_refused_before_it_makes_a_database(
         (["tenant", "move", "demo", "--to", "north"], {}, 3, "in which file the cells are"),
         (["serve"], {}, 3, "BPM_DATABASE_URL"),
         (["up"], {"BPM_PORT": "no"}, 2, "BPM_PORT"),
+        (["worker"], {"BPM_KAFKA": "127.0.0.1:1", "BPM_DATA_DIR": "none"}, 3, "BPM_DATABASE_URL"),
+        (["worker"], {"BPM_KAFKA": "127.0.0.1:99999"}, 2, "127.0.0.1:99999"),
         (["nonsense"], {}, 2, "nonsense"),
         (["migrate"], {"BPM_DATABASE_URL": "postgresql://u:p%zz@127.0.0.1/x"}, 2, "percent-encoded"),
         (["migrate"], {"BPM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}, 1, "can't be reached"),
@@ -128,6 +130,7 @@ def test_refusals_say_why_and_have_their_exit_code(
     done = installation.bpm(*arguments, **environment)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
+    assert "retry_after_s" not in done.stderr
 
 
 def test_production_with_an_issuer_but_without_its_keys_is_refused(reachable_folder: Path) -> None:
