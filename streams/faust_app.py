@@ -3,37 +3,28 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer
 from faust.exceptions import ConsumerNotStarted
-from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
-from faust.types.transports import SchedulingStrategyT
-from faust.types.tuples import ConsumerMessage
-from mode.supervisors import SupervisorStrategy
-from mode.types import ServiceT
 
 from domain.errors import MessageUnreadableError, PartitionRevokedError, PositionLostError
 from streams.codec import decode
 from streams.dead_letters import DeadLetterWriter, Message, message_of
-from streams.fetched import Damaged, Fetched, Gap, Record
+from streams.faust_driver import Consumer, EndsWithItsPartition, Found, Run, make_app
+from streams.fetched import Damaged, Gap, Record
 from streams.partition_worker import Ends, PartitionWorker, Passed, Unreadable
 from streams.settling import Delivered
 from streams.under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
-Found: TypeAlias = Record | Gap | Damaged
-
 _TURN_S: Final = 0.25
-_RECORDS_OF_A_RUN_MAX: Final = 5_000
-_RUNS_WAITING_MAX: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +71,7 @@ class WorkerApp:
         self._turns: asyncio.Task[None] | None = None
         self.stopping = False
         """Whether nothing is begun any more."""
-        self.app = _app(self, bootstrap, group, limits)
+        self.app = make_app(self, bootstrap, group, limits)
         source = self.app.topic(topic, key_serializer="raw", value_serializer="raw")
         singles = self.app.topic(singles_topic, key_serializer="raw", value_serializer="raw")
         for name, topic_, work in (("readings", source, self._take_in), ("singles", singles, self._gather)):
@@ -89,7 +80,7 @@ class WorkerApp:
                 name=name,
                 isolated_partitions=True,
                 concurrency=1,
-                supervisor_strategy=_EndsWithItsPartition,
+                supervisor_strategy=EndsWithItsPartition,
             )(work)
         self.app.on_partitions_revoked.connect(self._on_revoked)  # type: ignore[arg-type]
 
@@ -153,7 +144,7 @@ class WorkerApp:
         What can't be worked on ends the process, before another is taken. Of a partition that was given up nothing is
         worked on any more until it is assigned again.
         """
-        consumer = cast("_Consumer", self.app.consumer)
+        consumer = cast("Consumer", self.app.consumer)
         async with aclosing(_gathered(stream, records_max, wait_s)) as gathered:
             async for runs in gathered:
                 tp = runs[0].message.tp
@@ -244,7 +235,7 @@ class WorkerApp:
             log.warning("partitions %s are ours, and were taken over", [one.partition_no for one in late])
             for one in late:
                 one.lost_s = now_s
-            await cast("_Consumer", self.app.consumer).join_again()
+            await cast("Consumer", self.app.consumer).join_again()
 
     def begin_stop(self) -> None:
         """Let what is being committed end, and nothing begin: the next owner goes on where that ends."""
@@ -288,7 +279,7 @@ def _read(
 
 
 def _found_in(event: EventT[bytes]) -> list[Found]:
-    return cast(_Run, event.message).found
+    return cast(Run, event.message).found
 
 
 def _readable(found: Iterable[Found]) -> tuple[list[Record | Gap], Damaged | None]:
@@ -333,168 +324,3 @@ async def _gathered(
     finally:
         if ahead is not None:
             ahead.cancel()
-
-
-def _app(worker: WorkerApp, bootstrap: str, group: str, limits: WorkerLimits) -> faust.App:
-    """Faust without what it isn't needed for: no tables, no leader, no web server, no topics of its own."""
-    app = _App(
-        group,
-        broker=[f"kafka://{address}" for address in bootstrap.split(",")],
-        store="memory://",
-        web_enabled=False,
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        reply_create_topic=False,
-        table_standby_replicas=0,
-        consumer_auto_offset_reset="earliest",
-        stream_wait_empty=True,
-        stream_buffer_maxsize=_RUNS_WAITING_MAX,
-        broker_session_timeout=limits.session_s,
-        broker_heartbeat_interval=max(0.3, limits.session_s / 6),
-        broker_rebalance_timeout=max(10.0, 2 * limits.session_s),
-        broker_request_timeout=max(30.0, 3 * limits.session_s),
-        broker_commit_interval=0.5,
-        broker_max_poll_records=_RECORDS_OF_A_RUN_MAX,
-        ConsumerScheduler=_InRuns,
-        worker_redirect_stdouts=False,
-    )
-    app.worker = worker
-    return app
-
-
-class _EndsWithItsPartition(SupervisorStrategy):
-    """Restarts nothing: what works on a partition ends when the partition is taken away, and begins anew with it.
-
-    Faust cancels it then, takes that for a crash, and would start another one for the partition that is gone; and with
-    two at the same moment it would take the worker for broken, and end it.
-    """
-
-    async def restart_service(self, service: ServiceT) -> None:
-        self.discard(service)
-
-
-class _App(faust.App):
-    worker: WorkerApp
-
-    def _new_transport(self) -> "_Transport":
-        return _Transport(self.conf.broker_consumer, self)
-
-    def _create_directories(self) -> None:
-        """None: they are for tables."""
-
-
-class _Run(ConsumerMessage):
-    """Messages of a partition that follow one another, as one message of Faust, which spends 100 µs on each."""
-
-    __slots__ = ("found",)
-    found: list[Found]
-
-
-class _InRuns(SchedulingStrategyT):
-    """What was fetched of a partition stays together."""
-
-    @classmethod
-    def map_from_records(cls, records: Mapping[TP, list[Found]]) -> Mapping[TP, list[Found]]:
-        return records
-
-    def iterate(self, records: Mapping[TP, list[Found]]) -> Iterator[tuple[TP, list[Found]]]:
-        return iter(records.items())
-
-    def records_iterator(self, index: Mapping[TP, list[Found]]) -> Iterator[tuple[TP, list[Found]]]:
-        return iter(index.items())
-
-
-class _Thread(driver.AIOKafkaConsumerThread):
-    """Reads what is committed alone, and tells what stands between messages.
-
-    Faust would do the first only where it writes in transactions itself; aiokafka never does the second.
-    """
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
-        made = super()._create_worker_consumer(transport)
-        made._isolation_level = "read_committed"  # noqa: SLF001
-        return made
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        self._ensure_consumer()._fetcher._records = Fetched()  # noqa: SLF001 - nothing is fetched yet
-
-
-class _Consumer(driver.Consumer):
-    """Goes on where the store says (E11): the only place where a position that is set is kept."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.done: dict[TP, int] = {}
-        """Behind the last that was worked on, since the partition was assigned."""
-        self.given_up: set[TP] = set()
-        """Those that were let go of with a message that could neither be worked on nor become a dead letter."""
-
-    def _new_consumer_thread(self) -> _Thread:
-        return _Thread(self, loop=self.loop, beacon=self.beacon)
-
-    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        """A run's. record: the messages of one, as the scheduler gives them."""
-        last = record[-1]
-        run = _Run(
-            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, None, None, b"", None,
-            tp=tp, generation_id=self.app.consumer_generation_id,
-        )  # fmt: skip
-        run.found = record
-        return run
-
-    def _new_offset(self, tp: TP) -> int | None:
-        """What Kafka is told of a partition: what its agent says, not Faust's sums of single messages."""
-        self._acked[tp].clear()
-        self._acked_index[tp].clear()
-        return self.done.get(tp)
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Gaps between the last messages of runs are no gaps."""
-
-    async def wait_empty(self) -> None:
-        """Before partitions are let go of: what waits for dead letters would hold up all of them.
-
-        When the worker stops, nothing is waited for that can't be done now.
-        """
-        worker: WorkerApp = self.app.worker  # type: ignore[attr-defined]
-        worker.dead_letters.letting_go = True
-        if not worker.stopping:
-            await super().wait_empty()
-            return
-        # It takes no cancelling, and ends once the consumer does.
-        waiting = asyncio.ensure_future(super().wait_empty())
-        if not (await asyncio.wait({waiting}, timeout=worker.limits.drain_s_max))[0]:
-            log.warning("what is in hand is left to the next worker")
-
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        worker: WorkerApp = self.app.worker  # type: ignore[attr-defined]
-        self.done.clear()
-        self.given_up.clear()
-        worker.dead_letters.letting_go = False
-        found = dict(await super().seek_to_committed())
-        mine = {tp.partition: tp for tp in self.assignment() if tp.topic == worker.topic}
-        positions = await worker.take_over(list(mine))
-        if worker.stopping:
-            return found
-        # Each waits until the broker has answered the fetch before it, which can take a second and a half.
-        first, behind = await asyncio.gather(
-            self.earliest_offsets(*mine.values()), self.highwaters(*mine.values())
-        )
-        for number, tp in mine.items():
-            known = await worker.has(number, Ends(first[tp], behind[tp]))
-            # Of a refused partition nothing is worked on; its messages stay where they are.
-            found[tp] = positions[number] if known else behind[tp]
-            self._thread.seek(tp, found[tp])
-        return found
-
-    async def join_again(self) -> None:
-        """Have the group assign this worker's partitions once more."""
-        thread: Any = self._thread
-        # aiokafka has no public way to ask for it; this is how it does so itself.
-        coordinator = thread._ensure_consumer()._coordinator  # noqa: SLF001
-        await thread.call_thread(coordinator.request_rejoin)
-
-
-class _Transport(driver.Transport):
-    Consumer = _Consumer
