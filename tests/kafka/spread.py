@@ -101,6 +101,7 @@ class Spread:
 
     def wait_progress(self, limit_s: float = COMMITTED_S_MAX) -> None:
         """Return once every partition that gets readings has moved on. Raises EngineStuckError."""
+        until(lambda: any(self.positions().values()), "a first reading to be committed", limit_s)
         before = self.positions()
         busy = {number for number, position in before.items() if position}
 
