@@ -442,7 +442,7 @@ def test_what_is_acknowledged_under_load_is_in_one_place_once(
         taken_away = south.bpm(cells_file, "tenant", *command)
         assert taken_away.returncode == 0, taken_away.stderr
     with south.client(BUSY) as client:
-        assert client.get("/v1/packs").status_code == 401
+        until(lambda: client.get("/v1/packs").status_code == 401)
     assert stored(south) == []
     back = north.bpm(cells_file, "tenant", "move", BUSY, "--to", "south")
     assert back.returncode == 0, back.stderr
