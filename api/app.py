@@ -15,12 +15,12 @@ from api.access_grants.routes import routes as access_grants
 from api.aggregates.routes import routes as aggregates
 from api.alerts.routes import routes as alerts
 from api.audit.routes import routes as audit
-from api.bootstrap import Engine
 from api.channels.routes import routes as channels
 from api.corrections.routes import routes as corrections
 from api.deliveries.routes import routes as deliveries
 from api.devices.routes import routes as devices
 from api.edge import middleware_of
+from api.engine import Engine
 from api.groups.routes import routes as groups
 from api.key_aliases.routes import routes as key_aliases
 from api.live.routes import routes as live

@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from api.bootstrap import Engine
+from api.engine import Engine
 from domain.operators import Doer, Operator
 from domain.tenancy import Actor
 from storage.transactions import Transaction

@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 
 from api.settings import Settings
 from storage.checks import check_database
-from storage.database import APP_ROLE, conninfo_as
+from storage.database import APP_ROLE, INGEST_ROLE, conninfo_as
 from storage.migrate import migrate
+from storage.transactions import Pool, open_pool
+
+_REGISTRY_CONNECTIONS_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +37,18 @@ def prepare_database(access: DatabaseAccess, service_login: str | None) -> list[
     applied = migrate(access.admin, service_login)
     check_database(access.admin, access.service)
     return applied
+
+
+def open_pools(settings: Settings, access: DatabaseAccess) -> tuple[Pool, Pool]:
+    """Pools that are not open yet: of the role for requests, and of the one that looks up whose they are."""
+    requests = open_pool(
+        access.as_role(APP_ROLE, settings),
+        connections_max=settings.database_connections_max,
+        wait_s_max=settings.database_wait_s_max,
+    )
+    directory = open_pool(
+        access.as_role(INGEST_ROLE, settings),
+        connections_max=_REGISTRY_CONNECTIONS_MAX,
+        wait_s_max=settings.database_wait_s_max,
+    )
+    return requests, directory

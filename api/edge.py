@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.bootstrap import Engine
+from api.engine import Engine
 from api.errors import POLICY_OF_DATA, on_bpm_error, problem
 from api.routing import ACTOR
 from domain.errors import RateLimitedError, UnavailableError

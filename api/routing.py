@@ -19,8 +19,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Str
 from starlette.responses import Response
 
 from api import spreadsheet
-from api.bootstrap import Engine
 from api.call import Call, PlatformCall
+from api.engine import Engine
 from api.freshness import with_tag
 from domain.clock import from_ms
 from domain.errors import (

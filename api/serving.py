@@ -8,8 +8,8 @@ from typing import Any
 import uvicorn
 
 from api.app import create_app
-from api.bootstrap import Engine
 from api.edge import HEADERS, TLS_ALONE
+from api.engine import Engine
 from api.http_limits import HttpLimits, limited
 from api.live.wire import SocketProtocol
 from api.settings import Settings

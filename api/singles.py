@@ -11,9 +11,9 @@ from uuid import UUID
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from api.bootstrap import body_limits, open_pools, time_limits
-from api.database_access import DatabaseAccess
+from api.database_access import DatabaseAccess, open_pools
 from api.key_aliases.cache import AliasCache
+from api.limits import body_limits, time_limits
 from api.packs.cache import PackCache
 from api.settings import Settings
 from api.telemetry.judging import Arrival, batch_of, known_packs

@@ -25,3 +25,11 @@ class MonotonicTimer:
     async def sleep(self, seconds: float) -> None:
         """Return once so much has passed."""
         await asyncio.sleep(seconds)
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -14,10 +14,13 @@ from prometheus_client import start_http_server
 
 from api import logs
 from api.alert_topic import AlertPublisher
-from api.bootstrap import failpoint, make_counter, monotonic_ms, owner_limits, wall_ms
+from api.bootstrap import make_counter
 from api.database_access import DatabaseAccess
+from api.failpoints import failpoint
+from api.limits import owner_limits
 from api.settings import Settings
 from api.singles import SinglesJudge
+from api.timer import monotonic_ms, wall_ms
 from api.topic import bootstrap_of, group_of, log_of
 from api.worker_reports import WorkerMetrics, WorkerReports
 from domain.clock import MILLISECONDS_PER_SECOND, AnchoredClock

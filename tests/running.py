@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 
 from api.auth import development_platform_token, development_token
-from api.bootstrap import Engine, make_engine
+from api.bootstrap import make_engine
 from api.database_access import DatabaseAccess
+from api.engine import Engine
 from api.serving import web_server
 from api.settings import Environment, Settings
 from api.timer import Timer

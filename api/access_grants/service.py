@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from api.access_grants import schemas
-from api.bootstrap import Engine
 from api.call import Call
+from api.engine import Engine
 from api.granting import require_may_give
 from domain.clock import from_ms
 from domain.errors import InvalidRequestError

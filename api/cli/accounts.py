@@ -42,7 +42,7 @@ def _do(kind: str, tenant: str, work: Work) -> Any:
 async def _in_tenant(
     settings: "Settings", access: "DatabaseAccess", kind: str, tenant: str, work: Work
 ) -> Any:
-    from api.bootstrap import open_pools
+    from api.database_access import open_pools
     from api.service_accounts.service import accounts_of
     from storage.registry import Registry
     from storage.service_accounts import AccountKind

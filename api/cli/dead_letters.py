@@ -99,7 +99,7 @@ def send_again(
     stores no reading twice. What isn't mended becomes a dead letter again. Exit code 3 when some of those that are
     meant can't be sent.
     """
-    from api.bootstrap import failpoint
+    from api.failpoints import failpoint
     from streams.sending_again import Wanted
 
     reached = failpoint(context.read_settings(kafka=kafka))

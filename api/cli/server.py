@@ -10,12 +10,13 @@ import uvicorn
 
 from api import logs
 from api.auth import make_verifier
-from api.bootstrap import Engine, make_engine
+from api.bootstrap import make_engine
 from api.cli.context import BEGAN_S, SERVICE_LOGIN, Exit, console, embedded
 from api.cli.demo import DEMO_TENANT, simulated_fleet
 from api.cli.ports import require_port
 from api.cli.topics import migrate_topics
 from api.database_access import DatabaseAccess, prepare_database
+from api.engine import Engine
 from api.serving import check_transport, web_server
 from api.settings import Environment, Settings
 from domain.errors import DatabaseRefusedError, SettingsRefusedError

@@ -154,8 +154,7 @@ async def _id_of(transaction: "Transaction", login: str) -> Any:
 
 def _in_tenant(settings: Settings, name: str, work: Callable[["Transaction"], Awaitable[Found]]) -> Found:
     """What is done in one transaction of the installation, for a tenant. Raises NotFoundError, and what it raises."""
-    from api.bootstrap import open_pools
-    from api.database_access import DatabaseAccess
+    from api.database_access import DatabaseAccess, open_pools
     from domain.errors import NotFoundError
     from domain.tenancy import Actor
     from storage.registry import Registry

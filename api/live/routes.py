@@ -8,8 +8,8 @@ from typing import Annotated, Final, TypeVar
 from fastapi import Depends, Header, Query, Request, WebSocket, WebSocketDisconnect
 from starlette.responses import Response
 
-from api.bootstrap import Engine
 from api.call import Call
+from api.engine import Engine
 from api.errors import may_answer
 from api.live import schemas, service
 from api.live.frames import Frame

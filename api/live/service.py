@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from api.auth import Claims
-from api.bootstrap import Engine
 from api.call import Call
+from api.engine import Engine
 from api.live.audience import Audience, Filter
 from api.live.latest import LatestPace, LatestStream, LatestWanted
 from api.live.schemas import AlertFilter, Watch

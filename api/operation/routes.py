@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import PlainTextResponse, Response
 
-from api.bootstrap import Engine
+from api.engine import Engine
 from api.metrics import CONTENT_TYPE
 from api.operation import schemas
 from api.routing import EngineOf, answer

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from api.bootstrap import Engine
 from api.call import PlatformCall
+from api.engine import Engine
 from api.identity.issuing import Bearer
 from api.platform import schemas
 from api.ranges import require_range

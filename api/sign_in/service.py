@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 from api.auth import NOT_VALID
-from api.bootstrap import Engine
+from api.engine import Engine
 from api.identity.issuing import Bearer
 from api.identity.passwords import Turn
 from api.sign_in.schemas import ISSUED_TOKEN_TYPE

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from api.bootstrap import Engine
 from api.call import Call
+from api.engine import Engine
 from api.granting import require_may_give
 from api.users import schemas
 from domain.clock import from_ms

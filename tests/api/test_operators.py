@@ -17,8 +17,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from api.bootstrap import monotonic_ms, wall_ms
 from api.database_access import DatabaseAccess
+from api.timer import monotonic_ms, wall_ms
 from domain.clock import AnchoredClock
 from domain.operators import subject_of
 from storage import operators, tenants

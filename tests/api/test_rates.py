@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from api.bootstrap import open_pools
-from api.database_access import DatabaseAccess
+from api.database_access import DatabaseAccess, open_pools
 from api.rates import OwnLeases, Rate, RateKind, RateLimiter
 from api.settings import Settings
 from domain.errors import RateLimitedError

@@ -21,8 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from api.auth import Claims
-from api.bootstrap import open_pools
-from api.database_access import DatabaseAccess
+from api.database_access import DatabaseAccess, open_pools
 from api.identity.keys import KeyRing
 from api.identity.passwords import Passwords
 from api.identity.revocations import RevocationLimits, Revocations

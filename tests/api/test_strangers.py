@@ -11,8 +11,8 @@ from websockets.frames import Opcode
 from websockets.sync.client import connect
 
 from api.app import OPEN_ROUTES
-from api.bootstrap import OF_SECRETS
 from api.database_access import DatabaseAccess
+from api.engine import OF_SECRETS
 from api.rates import Rate
 from api.strangers import Strangers
 from domain.tenancy import Role

@@ -10,8 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.bootstrap import open_pools
-from api.database_access import DatabaseAccess
+from api.database_access import DatabaseAccess, open_pools
 from storage.users import purge
 from tests.api.people import CHEAP, PASSWORD, ask, person, sign_in
 from tests.running import RunningApi, running_api

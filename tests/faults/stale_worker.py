@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import psycopg
 
-from api.bootstrap import owner_limits
+from api.limits import owner_limits
 from api.settings import Environment, Settings
 from domain.clock import AnchoredClock
 from storage.database import INGEST_ROLE, conninfo_as

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from api.audit.retention import AuditRetention
-from api.bootstrap import wall_ms
 from api.database_access import DatabaseAccess
 from api.settings import Settings
+from api.timer import wall_ms
 from domain.clock import AnchoredClock
 from domain.redaction import is_sensitive
 from storage import audit

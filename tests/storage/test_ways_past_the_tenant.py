@@ -7,8 +7,7 @@ import uuid
 import psycopg
 import pytest
 
-from api.bootstrap import open_pools
-from api.database_access import DatabaseAccess
+from api.database_access import DatabaseAccess, open_pools
 from api.settings import Settings
 from domain.tenancy import Actor, Role, TenantId
 from storage.database import INGEST_ROLE

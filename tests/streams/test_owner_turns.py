@@ -9,8 +9,8 @@ import httpx
 import psycopg
 import pytest
 
-from api.bootstrap import owner_limits
 from api.database_access import DatabaseAccess
+from api.limits import owner_limits
 from api.settings import Environment, Settings
 from domain.clock import AnchoredClock
 from storage.database import INGEST_ROLE

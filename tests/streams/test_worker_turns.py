@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 
-from api.bootstrap import owner_limits
+from api.limits import owner_limits
 from api.settings import Environment, Settings
 from domain.clock import AnchoredClock
 from storage.partition import PartitionStore
