@@ -25,13 +25,15 @@ class AlertPublisher:
         topic: Topic,
         events_max: int,
         poll_s: float,
+        turn_s_max: float,
         producer: Producer,
     ) -> None:
-        """conninfo: of the ingest role."""
+        """conninfo: of the ingest role. turn_s_max: see `publish`."""
         self._conninfo = conninfo
         self._topic = topic
         self._events_max = events_max
         self._poll_s = poll_s
+        self._turn_s_max = turn_s_max
         self._producer = producer
 
     async def run(self) -> None:
@@ -41,8 +43,12 @@ class AlertPublisher:
         )
 
     async def _look(self, connection: Connection) -> None:
-        for partition_no in await partitions_behind(connection):
-            while await publish(connection, partition_no, self._events_max, self._send):
+        behind = await partitions_behind(connection)
+        if behind:
+            # Whoever doesn't reach the brokers takes no turn.
+            await self._producer.require_brokers()
+        for partition_no in behind:
+            while await publish(connection, partition_no, self._events_max, self._send, self._turn_s_max):
                 pass
 
     async def _send(self, events: Sequence[dict[str, Any]]) -> None:

@@ -94,6 +94,7 @@ class WorkerProcess:
             ALERTS.under(settings.kafka_prefix),
             settings.dispatch_events_max,
             settings.dispatch_poll_s,
+            settings.kafka_ack_s_max,
             self._producer,
         )
         self.workers = WorkerApp(

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerClosed
+from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerClosed
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,12 @@ class Producer:
                     raise
                 self._started = producer
             return self._started
+
+    async def require_brokers(self) -> None:
+        """Raises KafkaError when no broker answers now."""
+        producer = await self.started()
+        if not await producer.client.force_metadata_update():
+            raise KafkaConnectionError("no broker answers")
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[AIOKafkaProducer]:

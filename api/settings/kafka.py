@@ -42,7 +42,10 @@ class Kafka(BaseSettings):
         None, description="consumer group of the workers; without, the prefix with `-workers`"
     )
     kafka_ack_s_max: float = Field(
-        15.0, gt=0, description="wait for the brokers' acknowledgement of a message; then 503"
+        15.0,
+        gt=0,
+        description="wait for the brokers' acknowledgement of a message; then 503, and events of alerts are another"
+        " worker's to publish",
     )
     receipt_wait_s: float = Field(
         10.0,
