@@ -53,8 +53,6 @@ from streams.limits import RunnerLimits
 from streams.pipeline import PipelineLimits
 from streams.ports import Stage
 
-_CONNECT_TIMEOUT_S = 10
-
 
 def make_engine(settings: Settings, access: DatabaseAccess, timer: Timer | None = None) -> Engine:
     """An engine on a prepared database; it doesn't run yet. Raises SettingsRefusedError.
@@ -201,7 +199,7 @@ def _runner(
     settings: Settings, access: DatabaseAccess, clock: AnchoredClock, reached: Callable[[Stage], None]
 ) -> EmbeddedRunner:
     return EmbeddedRunner(
-        PartitionStore(access.as_role(INGEST_ROLE, settings), PARTITION_ZERO, _CONNECT_TIMEOUT_S),
+        PartitionStore(access.as_role(INGEST_ROLE, settings), PARTITION_ZERO),
         RunnerLimits(
             owner=owner_limits(settings),
             queue_readings_max=settings.queue_readings_max,
@@ -226,7 +224,6 @@ def make_counter(settings: Settings, access: DatabaseAccess, reached: Callable[[
             access.as_role(INGEST_ROLE, settings),
             PARTITION_ZERO,
             CountingLimits(settings.count_notes_max, settings.count_packs_max),
-            _CONNECT_TIMEOUT_S,
         ),
         wait_s=settings.count_wait_s,
         stop_s_max=settings.stop_s_max,

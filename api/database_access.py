@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from api.settings import Settings
 from storage.checks import check_database
-from storage.database import APP_ROLE, INGEST_ROLE, conninfo_as
+from storage.database import APP_ROLE, INGEST_ROLE, conninfo_as, lasting
 from storage.migrate import migrate
 from storage.transactions import Pool, open_pool
 
@@ -20,6 +20,11 @@ class DatabaseAccess:
 
     admin: str = field(repr=False)
     service: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "admin", lasting(self.admin))
+        if self.service is not None:
+            object.__setattr__(self, "service", lasting(self.service))
 
     def as_role(self, role: str, settings: Settings) -> str:
         timeout_s = settings.statement_s_max if role == APP_ROLE else 0

@@ -7,11 +7,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
-import psycopg
 from psycopg.rows import dict_row
 
 from api.database_access import DatabaseAccess
 from domain.errors import InvalidRequestError
+from storage.connections import connect
 from storage.database import ERASER_ROLE, conninfo_as
 from storage.erasing import Erasure, erase, rows_left, still_there
 from storage.erasing_slices import Told
@@ -39,7 +39,7 @@ def _as_eraser(admin: str) -> str:
 
 def write_proof(access: DatabaseAccess, done: Erasure, paths: Iterable[Path]) -> dict[str, Any]:
     """The proof, written to each of the paths: what was erased, and that a look into every table finds nothing more."""
-    with psycopg.connect(_as_eraser(access.admin), autocommit=True, row_factory=dict_row) as connection:
+    with connect(_as_eraser(access.admin), autocommit=True, row_factory=dict_row) as connection:
         left = rows_left(connection, done.tenant_no)
     facts = {field: getattr(done, field) for field in done.__dataclass_fields__}
     proof = facts | {"rows_left": left, "digest": done.digest}
@@ -85,7 +85,7 @@ def erase_again(
     """
     again = []
     for one in known:
-        with psycopg.connect(
+        with connect(
             admin, autocommit=True, row_factory=dict_row, options="-c search_path=bpm"
         ) as connection:
             if not still_there(connection, one):

@@ -2,13 +2,12 @@
 
 from uuid import UUID
 
-import psycopg
-
 from api.runner import TopicRunner
 from api.settings import Settings
 from domain.clock import AnchoredClock
 from domain.errors import SettingsRefusedError
 from storage.alert_actions import AlertDesk
+from storage.connections import connect
 from storage.latest import LatestReader
 from storage.layout import Layout
 from storage.reports import Reports
@@ -70,7 +69,7 @@ def make_topic_runner(
     )
 
     def is_corrected(correction_id: UUID) -> bool:
-        with psycopg.connect(ingest, autocommit=True) as connection:
+        with connect(ingest, autocommit=True) as connection:
             row = connection.execute(
                 "SELECT status = 'done' FROM bpm.corrections WHERE id = %s", (correction_id,)
             ).fetchone()

@@ -41,7 +41,6 @@ from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, version_head
 
 log = logging.getLogger(__name__)
 
-_CONNECT_TIMEOUT_S = 10
 _CANCEL_S_MAX = 1.0
 _LOOK_S = 10.0
 
@@ -116,7 +115,7 @@ class WorkerProcess:
 
     def _make_partition(self, number: int) -> PartitionWorker:
         settings = self._settings
-        store = PartitionStore(self._ingest, number, _CONNECT_TIMEOUT_S, log=self._layout.topic)
+        store = PartitionStore(self._ingest, number, log=self._layout.topic)
         return PartitionWorker(
             number,
             store,

@@ -72,7 +72,7 @@ def _connect(access: DatabaseAccess, role: str = INGEST_ROLE) -> psycopg.Connect
 
 def _fill(access: DatabaseAccess, packs: int, starts: datetime) -> Registered:
     """Packs with a reading a minute over an hour around the quarter-hour, and one with a reading a second for a day."""
-    store = PartitionStore(access.as_role(INGEST_ROLE, Settings()), PARTITION_ZERO, 10)
+    store = PartitionStore(access.as_role(INGEST_ROLE, Settings()), PARTITION_ZERO)
     store.take_over()
     day_ms = to_ms(starts) - 24 * 3_600_000
     store.prepare_days(np.array([day_ms, to_ms(starts), to_ms(starts) + 3_600_000], np.int64))
@@ -110,7 +110,7 @@ def _set_marks(access: DatabaseAccess, starts: datetime) -> None:
 
 def _counted(access: DatabaseAccess, packs: int, starts: datetime, rounds: int) -> Report:
     store = CountingStore(
-        access.as_role(INGEST_ROLE, Settings()), PARTITION_ZERO, CountingLimits(5_000, 200_000), 10
+        access.as_role(INGEST_ROLE, Settings()), PARTITION_ZERO, CountingLimits(5_000, 200_000)
     )
     ends = starts + timedelta(milliseconds=QUARTER_MS)
 

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.errors import ConflictError, NotFoundError
 from domain.operators import Doer
+from storage.connections import connect
 from storage.cursors import Cursors, moment_in, no_cursor
 from storage.database import query
 from storage.epochs import holder_of_grant, raise_epoch
@@ -100,7 +100,7 @@ async def note_use(
 def open_for(conninfo: str, subject: str, now: datetime, limit: int) -> list[DictRow]:
     """The grants of all tenants by which an operator may act now, those that end first before others."""
     asked = {"subject": subject, "now": now, "id": None, "limit": limit}
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         return connection.execute(query("access_grants.open_for"), asked).fetchall()
 
 
@@ -110,7 +110,7 @@ def open_one(conninfo: str, grant_id: UUID, subject: str, now: datetime) -> Dict
     Raises NotFoundError, the same for one that there isn't, that is for others, or that has ended.
     """
     asked = {"subject": subject, "now": now, "id": grant_id, "limit": 1}
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         row = connection.execute(query("access_grants.open_for"), asked).fetchone()
     if row is None:
         raise _absent()
@@ -120,7 +120,7 @@ def open_one(conninfo: str, grant_id: UUID, subject: str, now: datetime) -> Dict
 def note_token(conninfo: str, grant: DictRow, by: Doer) -> None:
     """Let the tenant's audit log and the platform's say that an operator gets a token by a grant."""
     done = Done("access_grants.token_issued", RESOURCE, str(grant["id"]), {"tenant": grant["tenant"]})
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         note(connection, by, done, tenant_id=grant["tenant_id"])
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-import psycopg
 from psycopg.rows import dict_row
 
 from domain.alerts import AlertAction, AlertActionKind, ClearByHand
@@ -12,6 +11,7 @@ from domain.clock import from_ms
 from domain.errors import KeyReusedError, NotFoundError
 from domain.tenancy import TenantId
 from storage.alerting import notify
+from storage.connections import connect
 from storage.partition_queries import PartitionQueries
 
 
@@ -143,5 +143,5 @@ class AlertDesk:
     @contextmanager
     def _queries(self, tenant_id: TenantId, pack: int | None) -> Iterator[PartitionQueries]:
         partition_no = (tenant_id if pack is None else pack) % self._partitions
-        with psycopg.connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection:
+        with connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection:
             yield PartitionQueries(connection, partition_no, self._partitions)

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-import psycopg
 from psycopg.rows import DictRow
 
+from storage.connections import connect_async
 from storage.cursors import Cursors
 from storage.database import query
 from storage.transactions import Transaction
@@ -42,7 +42,7 @@ async def drop(conninfo: str, now: datetime, keep: timedelta, limit: int) -> int
     conninfo: of the retention role. now: believed as far as the installation trusts a clock. The database refuses to
     drop any of the last 90 days.
     """
-    async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+    async with await connect_async(conninfo) as connection:
         row = await (
             await connection.execute(query("audit.drop"), {"now": now, "keep": keep, "limit": limit})
         ).fetchone()

@@ -6,8 +6,7 @@ Decision record: docs/decisions/0013-retention-by-archived-days.md.
 from datetime import datetime
 from typing import Any
 
-import psycopg
-
+from storage.connections import connect
 from storage.database import query
 
 
@@ -33,5 +32,5 @@ def forget_submissions(conninfo: str, before: datetime, rows_max: int) -> int:
 
 
 def _drop(conninfo: str, what: str, given: dict[str, Any]) -> int:
-    with psycopg.connect(conninfo) as connection:
+    with connect(conninfo) as connection:
         return connection.execute(query(f"retention.drop_{what}"), given).rowcount

@@ -1,8 +1,7 @@
 """Refuses to start when the database doesn't keep tenants apart."""
 
-import psycopg
-
 from domain.errors import DatabaseRefusedError
+from storage.connections import connect
 from storage.database import query
 
 
@@ -12,12 +11,12 @@ def check_database(admin: str, service: str | None) -> None:
     admin: an administrator's connection. service: that of the login that serves, which must hold no privilege
     by itself; None when the administrator's login serves too.
     """
-    with psycopg.connect(admin) as connection:
+    with connect(admin) as connection:
         broken = [
             f"{rule}: {name}" for rule, name in connection.execute(query("checks.broken_rules")).fetchall()
         ]
     if service is not None:
-        with psycopg.connect(service) as connection:
+        with connect(service) as connection:
             row = connection.execute(query("checks.privileged_login")).fetchone()
             if row is not None:
                 broken.append(f"the serving login is privileged: {row[0]}")

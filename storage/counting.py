@@ -18,6 +18,7 @@ from domain.windows import QUARTER_MS
 from kernels import pgcopy
 from kernels.holders import find_tenures
 from kernels.scaling import thousandths_of
+from storage.connections import connect
 from storage.database import adapt_columns, float4s_from, int4s, int4s_from, query, times, times_from
 from storage.folding import drop_days, fold_once, note_closed_days
 from storage.group import COPY_CHUNK_BYTES
@@ -78,13 +79,10 @@ class CountingStore:
     Not thread-safe: it belongs to the counter's thread.
     """
 
-    def __init__(
-        self, conninfo: str, partition_no: int, limits: CountingLimits, connect_timeout_s: int
-    ) -> None:
+    def __init__(self, conninfo: str, partition_no: int, limits: CountingLimits) -> None:
         self._conninfo = conninfo
         self._partition_no = partition_no
         self._limits = limits
-        self._connect_timeout_s = connect_timeout_s
         self._queries: PartitionQueries | None = None
         self._months: set[str] = set()
         self._is_counter = False
@@ -131,9 +129,7 @@ class CountingStore:
 
     def _connected(self) -> PartitionQueries:
         if self._queries is None:
-            connection = psycopg.connect(
-                self._conninfo, autocommit=True, row_factory=dict_row, connect_timeout=self._connect_timeout_s
-            )
+            connection = connect(self._conninfo, autocommit=True, row_factory=dict_row)
             adapt_columns(connection)
             connection.prepare_threshold = None
             self._queries = PartitionQueries(connection, self._partition_no)

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import postgres
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Dumper, Loader
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format
 
 from domain.measures import MEASURE_NAMES
@@ -44,8 +44,28 @@ Plans over many partitions, or whose other ways are forbidden, cost so much on p
 seconds to a minute at a restart, where the query itself takes a tenth of a second.
 """
 
-_KEEPALIVES_IDLE_S = 10
-_UNANSWERED_MS_MAX = 30_000
+CONNECT_S_MAX = 10
+_KEEPALIVES_S = 10
+_KEEPALIVES_MAX = 3
+_UNANSWERED_S_MAX = 30
+"""A host that vanished, which ends no connection, is noticed after so long, on either side; and so is a server that
+stands still."""
+
+
+def lasting(conninfo: str) -> str:
+    """The connection string with which a server that can't be reached, or has vanished, is noticed.
+
+    >>> lasting("dbname=bpm connect_timeout=3").split()[:3]
+    ['dbname=bpm', 'connect_timeout=3', 'keepalives_idle=10']
+    """
+    limits: dict[str, Any] = {
+        "connect_timeout": CONNECT_S_MAX,
+        "keepalives_idle": _KEEPALIVES_S,
+        "keepalives_interval": _KEEPALIVES_S,
+        "keepalives_count": _KEEPALIVES_MAX,
+        "tcp_user_timeout": _UNANSWERED_S_MAX * 1000,
+    }
+    return make_conninfo(conninfo, **(limits | conninfo_to_dict(conninfo)))
 
 
 def conninfo_as(
@@ -53,21 +73,18 @@ def conninfo_as(
 ) -> str:
     """The connection string with the role, schema and zone set from the first statement on.
 
-    Timeouts of 0 mean none. Commits wait for the disk, whatever the server's default: an acknowledgement says so.
+    Timeouts of 0 mean none. Commits wait for the disk, whatever the server's default: an acknowledgement says so. The
+    server notices a client that has vanished, which may hold locks, and ends no session because it is idle.
     """
     path = f"{TENANT_SCHEMA},{SCHEMA}" if role == APP_ROLE else SCHEMA
     options = (
         f"-c role={role} -c search_path={path} -c timezone=UTC {_PLANNER} "
         f"-c synchronous_commit=on -c statement_timeout={int(statement_timeout_s * 1000)}ms "
-        f"-c lock_timeout={int(lock_timeout_s * 1000)}ms"
+        f"-c lock_timeout={int(lock_timeout_s * 1000)}ms -c idle_session_timeout=0 "
+        f"-c tcp_keepalives_idle={_KEEPALIVES_S} -c tcp_keepalives_interval={_KEEPALIVES_S} "
+        f"-c tcp_keepalives_count={_KEEPALIVES_MAX} -c tcp_user_timeout={_UNANSWERED_S_MAX}s"
     )
-    return make_conninfo(
-        conninfo,
-        options=options,
-        application_name=application,
-        keepalives_idle=_KEEPALIVES_IDLE_S,
-        tcp_user_timeout=_UNANSWERED_MS_MAX,
-    )
+    return make_conninfo(lasting(conninfo), options=options, application_name=application)
 
 
 @cache

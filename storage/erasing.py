@@ -23,6 +23,7 @@ from psycopg.rows import DictRow, dict_row
 from domain.cells import Placement
 from domain.errors import ConflictError, EraseFailedError, NotFoundError
 from domain.tenancy import TenantState
+from storage.connections import connect
 from storage.database import SCHEMA, adapt_columns, query
 from storage.erasing_slices import BY_PACK, Slices, Told
 from storage.shared_packs import SharedPacks
@@ -74,7 +75,7 @@ def erase(conninfo: str, name: str, by: str, told: Told, *, rows_max: int, now: 
     transaction. Raises NotFoundError, ConflictError when the tenant isn't deleted or its grace isn't over,
     EraseFailedError.
     """
-    with psycopg.connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
+    with connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
         adapt_columns(connection)
         connection.execute(query("hypertables.decompress_without_limit"))
         tenant = _begin(connection, name, by, now=now)

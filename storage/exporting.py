@@ -30,6 +30,7 @@ from domain.errors import ExportFailedError, ExportRefusedError, NotFoundError
 from domain.measures import MEASURE_NAMES, MEASURES
 from domain.redaction import redacted
 from storage.cell_tables import MOVED, Moved
+from storage.connections import connect
 from storage.database import SCHEMA, query
 
 MANIFEST: Final = "manifest.json"
@@ -142,7 +143,7 @@ def export_tenant(
 def _snapshot(conninfo: str, name: str) -> Iterator[tuple[Connection, int]]:
     """A connection that sees one state of the database, and the tenant's number."""
     with (
-        psycopg.connect(
+        connect(
             conninfo, autocommit=True, row_factory=dict_row, cursor_factory=psycopg.ClientCursor
         ) as connection,
         connection.transaction(),

@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
 from storage.alerting import CHANNEL
+from storage.connections import connect_async
 from storage.database import adapt_columns
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,7 @@ async def follow_alerts(
     expected: tuple[type[Exception], ...] = (psycopg.Error, PoolTimeout, OSError, *passing)
     while True:
         try:
-            async with await psycopg.AsyncConnection.connect(
-                conninfo, autocommit=True, row_factory=dict_row
-            ) as connection:
+            async with await connect_async(conninfo, autocommit=True, row_factory=dict_row) as connection:
                 adapt_columns(connection)
                 await connection.execute(f"LISTEN {CHANNEL}")
                 while True:

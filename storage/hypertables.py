@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from storage.connections import connect
 from storage.database import APP_ROLE, OWNER_ROLE, SCHEMA, TENANT_SCHEMA, query
 
 DIRECT_COMPRESS_ROWS_MIN: Final = 10_000
@@ -108,7 +109,7 @@ def settle(conninfo: str, ended_before: datetime) -> Settled | None:
 
     Does nothing while another process does it. Counting reads rows as they came in a fraction of the time.
     """
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection, connection.transaction():
+    with connect(conninfo, row_factory=dict_row) as connection, connection.transaction():
         (found,) = connection.execute(query("hypertables.marks")).fetchall()
         if not found["hypertables"]:
             return None

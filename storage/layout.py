@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import psycopg
 from psycopg.rows import dict_row
 
 from domain.errors import DatabaseRefusedError
+from storage.connections import connect
 from storage.database import SCHEMA, query
 
 
@@ -20,7 +20,7 @@ class Layout:
 
 def layout(conninfo: str) -> Layout:
     """The layout of the installation."""
-    with psycopg.connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
+    with connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
         row = connection.execute(f"SELECT partitions, topic FROM {SCHEMA}.installation").fetchone()
     assert row is not None  # noqa: S101 - made with the database
     return Layout(row["partitions"], row["topic"])
@@ -28,7 +28,7 @@ def layout(conninfo: str) -> Layout:
 
 def positions(conninfo: str) -> dict[int, int]:
     """The position at which each partition goes on."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with connect(conninfo, autocommit=True) as connection:
         rows = connection.execute(f"SELECT partition_no, next FROM {SCHEMA}.partitions").fetchall()
     return dict(rows)
 
@@ -49,7 +49,7 @@ def adopt(
     Raises DatabaseRefusedError when they come from another topic, or over another number of partitions.
     """
     with (
-        psycopg.connect(conninfo, row_factory=dict_row, options=f"-c search_path={SCHEMA}") as connection,
+        connect(conninfo, row_factory=dict_row, options=f"-c search_path={SCHEMA}") as connection,
         connection.transaction(),
     ):
         (now,) = connection.execute(query("layout.lock")).fetchall()

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from domain.errors import DatabaseRefusedError
 from storage import hypertables
+from storage.connections import connect
 from storage.database import APP_ROLE, ERASER_ROLE, INGEST_ROLE, OWNER_ROLE, RETENTION_ROLE, SCHEMA
 
 OLDEST_SERVER = 150_000
@@ -54,7 +55,7 @@ def migrate(conninfo: str, service_login: str | None = None) -> list[str]:
     None leaves that to the administrator, who can act as any.
     Raises DatabaseRefusedError for a server or a schema that this version can't work with.
     """
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with connect(conninfo, autocommit=True) as connection:
         if connection.info.server_version < OLDEST_SERVER:
             raise DatabaseRefusedError(
                 f"PostgreSQL {connection.info.server_version // 10_000} is too old; 15 is the oldest that is supported",
@@ -150,7 +151,7 @@ def _apply_missing(connection: psycopg.Connection) -> list[str]:
 
 def require_migrated(conninfo: str) -> None:
     """Raises DatabaseRefusedError when the database isn't the one of this version."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with connect(conninfo, autocommit=True) as connection:
         there = connection.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.migrations",)).fetchone()
         if there == (None,):
             raise DatabaseRefusedError("the database is empty; run `bpm migrate`")

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from domain.errors import MoveFailedError, MoveRefusedError
+from storage import connections
 from storage.cell_tables import MAPS, MOVED, Moved
 from storage.database import query
 from storage.days import partition_of
@@ -28,7 +29,7 @@ _FOLDED_DAYS: Final = 2
 
 def connect(conninfo: str) -> Connection:
     """A connection for statements whose parameters are written into them, as COPY needs it."""
-    return psycopg.connect(
+    return connections.connect(
         conninfo, autocommit=True, row_factory=dict_row, cursor_factory=psycopg.ClientCursor
     )
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.errors import ConflictError, NotFoundError
 from domain.operators import subject_of
 from domain.users import UserState
+from storage.connections import connect
 from storage.database import query
 from storage.epochs import holder_of_subject
 from storage.platform_log import COMMAND, Connection, Done, note
@@ -88,7 +88,7 @@ def _read(connection: Connection, login: str) -> DictRow:
 
 @contextmanager
 def _connected(conninfo: str) -> Iterator[Connection]:
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         yield connection
 
 

@@ -33,6 +33,7 @@ from domain.windows import quarter_of
 from storage import live
 from storage.alert_actions import answer_clearance, clearances
 from storage.alerting import live_after, load_clocks, load_states, scopes_of
+from storage.connections import connect
 from storage.correcting import corrected_reading, held_then, latest_of, next_unfinished, replace_slice
 from storage.database import adapt_columns, int4s, int8s
 from storage.days import partition_of
@@ -60,13 +61,10 @@ class PartitionStore:
     Not thread-safe: it belongs to the writer's thread, but for `position` and `cancel`.
     """
 
-    def __init__(
-        self, conninfo: str, partition_no: int, connect_timeout_s: int, *, log: str | None = None
-    ) -> None:
+    def __init__(self, conninfo: str, partition_no: int, *, log: str | None = None) -> None:
         self._conninfo = conninfo
         self._partition_no = partition_no
         self._log = log
-        self._connect_timeout_s = connect_timeout_s
         self._queries: PartitionQueries | None = None
         self._epoch = 0
         self._next = 0
@@ -118,9 +116,7 @@ class PartitionStore:
 
     def _connect(self) -> PartitionQueries:
         self.close()
-        connection = psycopg.connect(
-            self._conninfo, autocommit=True, row_factory=dict_row, connect_timeout=self._connect_timeout_s
-        )
+        connection = connect(self._conninfo, autocommit=True, row_factory=dict_row)
         adapt_columns(connection)
         connection.prepare_threshold = None
         queries = self._queries = PartitionQueries(connection, self._partition_no)

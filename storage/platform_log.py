@@ -9,6 +9,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
 from domain.operators import Doer
+from storage.connections import connect
 from storage.cursors import Cursors
 from storage.database import query
 from storage.transactions import Transaction
@@ -63,5 +64,5 @@ def _parameters(by: Doer, done: Done) -> dict[str, Any]:
 def page(conninfo: str, wanted: Wanted, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
     """Entries, the newest first, and the cursor of the next page. Raises InvalidRequestError (cursor)."""
     asked = asdict(wanted) | {"before_id": _ENTRIES.decode_number(cursor), "limit": limit + 1}
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         return _ENTRIES.page(connection.execute(query("platform_log.list"), asked).fetchall(), limit, "id")

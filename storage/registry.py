@@ -15,6 +15,7 @@ from domain.key_aliases import KeyAlias, KeyAliases, usable_aliases
 from domain.packs import ALWAYS_MS, FOREVER_MS, GENERAL_LIMITS, KnownPack, Limits, Tenure, model_limits
 from domain.tenancy import CustomRole, PackNumber, TenantId, TenantState
 from domain.usage import NO_QUOTAS, Quotas
+from storage.connections import connect
 from storage.database import query
 from storage.transactions import Pool
 
@@ -146,7 +147,7 @@ def hand_over(conninfo: str, pack: str, giver: str, taker: str, taken_as: str, s
     readings from `starts` on are stored, or when the taker's external id is taken. Raises ArchivedError when readings
     from `starts` on were stored and aren't kept any more.
     """
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
 
         def rows(name: str, parameters: dict[str, Any]) -> list[DictRow]:
             cursor = connection.execute(
@@ -190,5 +191,5 @@ def hand_over(conninfo: str, pack: str, giver: str, taker: str, taken_as: str, s
 
 def confirm_clock(conninfo: str) -> None:
     """Tell the engine that the wall clock is right as it is now."""
-    with psycopg.connect(conninfo) as connection:
+    with connect(conninfo) as connection:
         connection.execute(query("registry.confirm_clock"))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -10,9 +9,8 @@ from psycopg.rows import DictRow, dict_row
 from domain.clock import from_ms
 from domain.packs import Place
 from domain.tenancy import TenantId
+from storage.connections import connect
 from storage.database import query
-
-_CONNECT_S_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +83,4 @@ class Reports:
         ]
 
     def _connected(self) -> psycopg.Connection[DictRow]:
-        return psycopg.connect(
-            self._conninfo, autocommit=True, row_factory=dict_row, connect_timeout=_CONNECT_S_MAX
-        )
+        return connect(self._conninfo, autocommit=True, row_factory=dict_row)

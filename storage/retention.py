@@ -16,6 +16,7 @@ from domain.clock import to_ms
 from domain.errors import ArchivedError
 from domain.readings import Int64Array
 from domain.windows import QUARTER_MS
+from storage.connections import connect
 from storage.database import query
 from storage.transactions import Transaction
 
@@ -56,21 +57,21 @@ _WAITS: Final = {
 
 def archived_before(conninfo: str) -> datetime | None:
     """Where archived days end; None while nothing is archived. conninfo: of the retention role, as everywhere here."""
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         found: datetime | None = _one(connection, "marks")["archived_before"]
         return found
 
 
 def clock_trusted_until(conninfo: str) -> datetime:
     """How far a clock is trusted for archiving, as all processes together know it."""
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         found: datetime = _one(connection, "clock_trusted_until")["clock_trusted_until"]
         return found
 
 
 def trust_clock(conninfo: str, until: datetime) -> None:
     """Let all processes know that a clock is trusted so far; never less than before."""
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         connection.execute(query("retention.trust_clock"), {"until": until})
 
 
@@ -125,7 +126,7 @@ def drop_oldest(
 @contextmanager
 def _turn(conninfo: str) -> Iterator[Connection | None]:
     """A transaction of the only process that does this now; None while another one does."""
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection, connection.transaction():
+    with connect(conninfo, row_factory=dict_row) as connection, connection.transaction():
         yield connection if _one(connection, "take_turn")["mine"] else None
 
 

@@ -11,6 +11,7 @@ from psycopg.rows import DictRow, dict_row
 
 from domain.security import WATCHED, SecurityKey, SecurityKind, Thresholds
 from domain.tenancy import TenantId
+from storage.connections import connect
 from storage.cursors import Cursors
 from storage.database import query
 from storage.records import require_version
@@ -45,7 +46,7 @@ async def page(
 def events_of_platform(conninfo: str, wanted: Wanted, limit: int) -> list[DictRow]:
     """Events of those who have not shown whose they are, the newest first; on a connection of the ingest role."""
     asked = asdict(wanted) | {"limit": limit}
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         return connection.execute(query("security.list_of_platform"), asked).fetchall()
 
 

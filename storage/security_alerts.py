@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
-import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -28,6 +27,7 @@ from domain.security import WATCHED, SecurityKind, Thresholds
 from domain.tenancy import TenantId
 from storage.alert_actions import audit
 from storage.alerting import write_changes
+from storage.connections import connect
 from storage.database import query
 from storage.partition_queries import PartitionQueries
 from storage.transactions import Pool
@@ -125,7 +125,7 @@ class SecurityDesk:
         """A transaction that holds the tenant's partition; None while nobody has begun it."""
         number = tenant % self._partitions
         with (
-            psycopg.connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection,
+            connect(self._conninfo, autocommit=True, row_factory=dict_row) as connection,
             connection.transaction(),
         ):
             queries = PartitionQueries(connection, number, self._partitions)

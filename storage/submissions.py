@@ -11,6 +11,7 @@ from domain.clock import from_ms
 from domain.readings import IncomingBatch
 from domain.receipts import Receipt, ReceiptStatus
 from domain.tenancy import TenantId
+from storage.connections import connect_async
 from storage.database import query
 from storage.group import COMMITS_CHANNEL
 from storage.receipts import receipt_of
@@ -82,9 +83,7 @@ class Submissions:
 
     async def listening(self) -> psycopg.AsyncConnection[DictRow]:
         """A connection on which notifications of commits arrive."""
-        connection = await psycopg.AsyncConnection.connect(
-            self._conninfo, autocommit=True, row_factory=dict_row
-        )
+        connection = await connect_async(self._conninfo, autocommit=True, row_factory=dict_row)
         await connection.execute(f"LISTEN {COMMITS_CHANNEL}")
         return connection
 

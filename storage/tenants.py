@@ -14,6 +14,7 @@ from domain.errors import ConflictError, NotFoundError
 from domain.operators import Doer
 from domain.tenancy import TenantState
 from domain.usage import Quotas
+from storage.connections import connect
 from storage.cursors import Cursors
 from storage.database import query
 from storage.platform_log import COMMAND, Done, note
@@ -34,20 +35,20 @@ class Changed:
 
 def every(conninfo: str) -> list[dict[str, Any]]:
     """All tenants by name."""
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         return _rows(connection, "list", {"name": None, "after": None, "limit": None})
 
 
 def page(conninfo: str, cursor: str | None, limit: int) -> tuple[list[DictRow], str | None]:
     """Tenants by name, and the cursor of the next page. Raises InvalidRequestError (cursor)."""
     asked = {"name": None, "after": _TENANTS.decode(cursor), "limit": limit + 1}
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         return _TENANTS.page(_rows(connection, "list", asked), limit, "name")
 
 
 def get(conninfo: str, name: str) -> DictRow:
     """The tenant as a customer. Raises NotFoundError."""
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         rows = _rows(connection, "list", {"name": name, "after": None, "limit": 1})
     if not rows:
         raise _absent(name)
@@ -57,7 +58,7 @@ def get(conninfo: str, name: str) -> DictRow:
 def create(conninfo: str, name: str, *, register_unknown_packs: bool, by: Doer = COMMAND) -> bool:
     """Whether the tenant is new; a known one is left as it is. Raises psycopg.errors.CheckViolation for the name."""
     given = {"name": name, "register": register_unknown_packs}
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         made = connection.execute(query("registry.create_tenant"), given).fetchone()
         if made is not None:
             after = {"register_unknown_packs": register_unknown_packs}
@@ -134,7 +135,7 @@ def set_quotas(conninfo: str, name: str, change: Callable[[Quotas], Quotas], by:
 @contextmanager
 def _locked(conninfo: str, name: str) -> Iterator[tuple[Connection, DictRow]]:
     """The tenant's row, held until the end. Raises NotFoundError."""
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         found = _rows(connection, "lock", {"name": name})
         if not found:
             raise _absent(name)

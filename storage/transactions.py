@@ -12,6 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from domain.redaction import redacted
 from domain.tenancy import Actor
+from storage.connections import AsyncConnection
 from storage.database import adapt_columns, query
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]
@@ -25,7 +26,7 @@ def open_pool(conninfo: str, *, connections_max: int, wait_s_max: float) -> Pool
 
     return AsyncConnectionPool(
         conninfo,
-        connection_class=psycopg.AsyncConnection[DictRow],
+        connection_class=AsyncConnection[DictRow],
         kwargs={"row_factory": dict_row, "autocommit": True},
         configure=configure,
         check=AsyncConnectionPool.check_connection,

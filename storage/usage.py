@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.errors import NotFoundError
 from domain.tenancy import TenantId
 from domain.usage import UsedToday
+from storage.connections import connect
 from storage.cursors import Cursors, no_cursor
 from storage.database import query
 from storage.transactions import Pool, Transaction
@@ -60,7 +60,7 @@ def _after(cursor: str | None) -> date | None:
 def page_of(conninfo: str, name: str, wanted: Wanted) -> tuple[list[DictRow], str | None]:
     """The same of a tenant, for who runs the installation. Raises NotFoundError."""
     asked = wanted.parameters()
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with connect(conninfo, row_factory=dict_row) as connection:
         tenant = connection.execute(query("registry.tenant"), {"name": name}).fetchone()
         if tenant is None:
             raise NotFoundError(f"there is no tenant {name}", field="tenant")

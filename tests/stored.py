@@ -41,11 +41,11 @@ class Stored:
 
     def counting(self, *, notes_max: int = 1000, packs_max: int = 1000) -> CountingStore:
         limits = CountingLimits(notes_max, packs_max)
-        return CountingStore(self.access.as_role(INGEST_ROLE, Settings()), 0, limits, 5)
+        return CountingStore(self.access.as_role(INGEST_ROLE, Settings()), 0, limits)
 
     def prepare(self, closed_before: datetime) -> None:
         """The partition and its marks, both at one moment."""
-        store = PartitionStore(self.access.as_role(INGEST_ROLE, Settings()), 0, connect_timeout_s=5)
+        store = PartitionStore(self.access.as_role(INGEST_ROLE, Settings()), 0)
         store.take_over()
         store.close()
         with self.connect() as connection:
@@ -130,7 +130,7 @@ class Stored:
         )
 
     def _make_partitions(self, times_ms: Sequence[int]) -> None:
-        store = PartitionStore(self.access.as_role(INGEST_ROLE, Settings()), 0, connect_timeout_s=5)
+        store = PartitionStore(self.access.as_role(INGEST_ROLE, Settings()), 0)
         store.take_over()
         store.prepare_days(np.array(times_ms, np.int64))
         store.close()

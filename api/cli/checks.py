@@ -189,6 +189,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
     from psycopg.conninfo import make_conninfo
 
     from storage import checks, hypertables, operation
+    from storage.connections import connect
     from storage.database import SCHEMA
     from storage.migrate import OLDEST_SERVER
 
@@ -200,7 +201,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
         return
     where = make_conninfo(access.admin, options=f"-c search_path={SCHEMA}", connect_timeout=5)
     try:
-        with psycopg.connect(where, autocommit=True) as connection:
+        with connect(where, autocommit=True) as connection:
             version = connection.info.server_version
             if version < OLDEST_SERVER:
                 yield Finding("database", State.FAILURE, f"PostgreSQL {version // 10_000}", "use 15 or later")

@@ -113,15 +113,14 @@ class Watch:
         return None
 
     def _connected(self) -> "psycopg.Connection[Any] | None":
-        import psycopg
-
+        from storage.connections import connect
         from storage.database import INGEST_ROLE
 
         access = context.reachable_database(self.settings)
         if access is None:
             return None
         conninfo = access.as_role(INGEST_ROLE, self.settings)
-        return psycopg.connect(conninfo, autocommit=True, connect_timeout=_CONNECT_S_MAX)
+        return connect(conninfo, autocommit=True, connect_timeout=_CONNECT_S_MAX)
 
 
 def _engine(seen: Seen | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from api.identity.keys import KeyRing
 from api.timer import Timer
 from domain.errors import SettingsRefusedError, UnauthenticatedError, UnavailableError
 from domain.tenancy import PLATFORM, TenantId
+from storage.connections import connect_async
 from storage.epochs import CHANNEL, epochs, holder_of_grant, holder_of_session, holder_of_subject
 from storage.transactions import Pool
 
@@ -135,9 +136,7 @@ class Revocations:
         """Look at each notification, and every `poll_s` in any case."""
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True
-                ) as connection:
+                async with await connect_async(self._conninfo, autocommit=True) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     while True:
                         await self._look_at_all()

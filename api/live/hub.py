@@ -16,6 +16,7 @@ from domain.errors import BpmError, UnavailableError
 from domain.tenancy import TenantId
 from storage.alert_log import Positions, events_of_all, mark_of_installation, positions
 from storage.alerting import CHANNEL
+from storage.connections import connect_async
 from storage.registry import Registry
 from storage.transactions import Pool
 
@@ -125,7 +126,7 @@ class Hub:
     async def _run(self) -> None:
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(
+                async with await connect_async(
                     self._conninfo, autocommit=True, row_factory=dict_row
                 ) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")

@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from domain.errors import BackupRefusedError, DatabaseRefusedError
 from storage.backups.manifest import DATA, Manifest, StoredFile, read_in_blocks, read_manifest, tree
 from storage.checks import check_database
+from storage.connections import connect
 from storage.database import SCHEMA
 from storage.embedded_postgres import EmbeddedConfig, EmbeddedPostgres
 from storage.embedded_postgres.account import PRIVATE_MODE, Account, choose_account
@@ -190,7 +191,7 @@ def _recover(
     try:
         check_database(connections.admin, connections.service)
         where = make_conninfo(connections.admin, options=f"-c search_path={SCHEMA}")
-        with psycopg.connect(where, autocommit=True) as connection:
+        with connect(where, autocommit=True) as connection:
             found = position(connection)
         _require_promised(manifest, found)
         finish(connections)

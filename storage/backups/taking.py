@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from domain.errors import BackupFailedError, BackupRefusedError
 from storage.backups.manifest import DATA, Manifest, StoredFile, stored_file, tree, write_manifest
+from storage.connections import connect
 from storage.database import SCHEMA
 from storage.embedded_postgres.account import PRIVATE_MODE
 from storage.embedded_postgres.binaries import packaged_installation
@@ -51,7 +51,7 @@ def take_backup(
     where = make_conninfo(connections.admin, options=f"-c search_path={SCHEMA}")
     made_at = datetime.now(UTC)
     try:
-        with psycopg.connect(where, autocommit=True) as connection:
+        with connect(where, autocommit=True) as connection:
             began_at = position(connection)
             version = connection.info.server_version
         report(f"copying the database, which holds batches up to {began_at.batch_no}")

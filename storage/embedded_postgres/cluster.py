@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-import psycopg
 from psycopg import sql
 
 from domain.errors import DatabaseRefusedError
+from storage.connections import connect
 from storage.embedded_postgres.account import Account
 from storage.embedded_postgres.config import ADMIN_LOGIN, DATABASE, POSTGRES_MAJOR, SERVICE_LOGIN
 from storage.embedded_postgres.layout import Layout
@@ -117,7 +117,7 @@ def ensure_database_and_login(admin_conninfo: str, service_password: str) -> Non
 
     The password leaves this process as a scram verifier only, so no log can show it.
     """
-    with psycopg.connect(admin_conninfo, autocommit=True) as connection:
+    with connect(admin_conninfo, autocommit=True) as connection:
         if not connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchall():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
         if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (SERVICE_LOGIN,)).fetchall():

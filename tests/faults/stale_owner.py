@@ -67,7 +67,7 @@ class Owner:
     """An owner of the partition with its state, as the runner is one."""
 
     def __init__(self, conninfo: str) -> None:
-        self.store = PartitionStore(conninfo, PARTITION_ZERO, 10)
+        self.store = PartitionStore(conninfo, PARTITION_ZERO)
         self.store.take_over()
         self.state = State.restored(*self.store.load())
 

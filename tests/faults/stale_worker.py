@@ -31,7 +31,7 @@ def worker(conninfo: str, topic: str | None) -> PartitionWorker:
     settings = Settings(env=Environment.DEVELOPMENT)
     return PartitionWorker(
         0,
-        PartitionStore(conninfo, 0, 10, log=topic),
+        PartitionStore(conninfo, 0, log=topic),
         owner_limits(settings),
         PipelineLimits(settings.late_after_s, settings.receipt_items_max),
         AnchoredClock(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000, 60_000),

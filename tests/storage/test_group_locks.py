@@ -16,7 +16,7 @@ def test_tenure_or_rule_changes_wait_for_the_readings_that_were_judged_before(
 ) -> None:
     conninfo = database.as_role(INGEST_ROLE, Settings())
     create_tenant(conninfo, "held", register_unknown_packs=False)
-    store = PartitionStore(conninfo, PARTITION_ZERO, 10)
+    store = PartitionStore(conninfo, PARTITION_ZERO)
     store.take_over()
     change = "UPDATE bpm.tenants SET registry_version = registry_version + 1"
     try:

@@ -262,7 +262,7 @@ def test_distinct_under_row_level_security_is_answered(stored: Stored) -> None:
 
 def test_large_copy_is_compressed_on_arrival_and_a_small_one_is_not(stored: Stored) -> None:
     tenant = stored.tenant("alpha")
-    store = PartitionStore(stored.access.as_role(INGEST_ROLE, Settings()), 0, connect_timeout_s=5)
+    store = PartitionStore(stored.access.as_role(INGEST_ROLE, Settings()), 0)
     store.take_over()
     queries = store._required()
     if not queries.compresses:

@@ -29,7 +29,7 @@ PARTITIONS_MAX = 500
 @pytest.fixture(scope="module")
 def filled(database: DatabaseAccess) -> DatabaseAccess:
     """Twenty years of partitions, and some readings in the newest ones."""
-    store = PartitionStore(database.as_role(INGEST_ROLE, Settings()), 0, connect_timeout_s=5)
+    store = PartitionStore(database.as_role(INGEST_ROLE, Settings()), 0)
     store.take_over()
     now_ms = int(NOW.timestamp() * 1000)
     store.prepare_days(np.array([now_ms - day * DAY_MS for day in range(20 * 366)], np.int64))

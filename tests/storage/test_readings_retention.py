@@ -378,7 +378,7 @@ def test_group_and_tenant_that_were_before_are_waited_for_and_later_groups_know(
     own_database: DatabaseAccess,
 ) -> None:
     stored, tenant, packs = filled(own_database)
-    store = PartitionStore(role(own_database, INGEST_ROLE), PARTITION_ZERO, 10)
+    store = PartitionStore(role(own_database, INGEST_ROLE), PARTITION_ZERO)
     store.take_over()
     with store.group() as group, stored.connect() as other:
         before = group.tenant_versions([TenantId(tenant)])[TenantId(tenant)].registry

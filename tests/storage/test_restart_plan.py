@@ -23,7 +23,7 @@ RESTART_MS_MAX = 20_000
 
 def test_later_readings_are_found_without_statistics_of_them(own_database: DatabaseAccess) -> None:
     conninfo = own_database.as_role(INGEST_ROLE, Settings())
-    store = PartitionStore(conninfo, 0, connect_timeout_s=5)
+    store = PartitionStore(conninfo, 0)
     store.take_over()
     now_ms = time.time_ns() // 1_000_000
     store.prepare_days(np.array([now_ms - DAY_MS, now_ms], np.int64))

@@ -43,9 +43,7 @@ def test_e19_nobody_is_called_silent_while_readings_wait(
     began_ms = int(datetime.now(UTC).timestamp() * 1000)
     worker = PartitionWorker(
         0,
-        PartitionStore(
-            own_database.as_role(INGEST_ROLE, settings), 0, 10, log=layout(own_database.admin).topic
-        ),
+        PartitionStore(own_database.as_role(INGEST_ROLE, settings), 0, log=layout(own_database.admin).topic),
         owner_limits(settings),
         PipelineLimits(settings.late_after_s, settings.receipt_items_max),
         AnchoredClock(lambda: began_ms + passed_ms[0], lambda: passed_ms[0]),

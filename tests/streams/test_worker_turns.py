@@ -35,7 +35,7 @@ class Turning(PartitionWorker):
 def turning(number: int) -> Turning:
     made = Turning(
         number,
-        PartitionStore("", number, 10, log="readings/0"),
+        PartitionStore("", number, log="readings/0"),
         owner_limits(SETTINGS),
         PipelineLimits(SETTINGS.late_after_s, SETTINGS.receipt_items_max),
         AnchoredClock(lambda: 0, lambda: 0),

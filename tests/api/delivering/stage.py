@@ -256,7 +256,7 @@ async def staged(
     await outside.pool.open()
     stage = Stage(access, given, hand, outside, Transactions(pool), 0, metrics)
     if tenant is None:
-        store = PartitionStore(conninfo, 0, connect_timeout_s=5)
+        store = PartitionStore(conninfo, 0)
         store.take_over()
         store.close()
         stage.tenant = stage.new_tenant(f"t-{uuid.uuid4().hex[:12]}")
