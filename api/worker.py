@@ -111,6 +111,7 @@ class WorkerProcess:
             self._make_partition,
             self._dead_letters,
             self._send_on,
+            self._metrics.singles.labels("lost").inc,
         )
 
     def _make_partition(self, number: int) -> PartitionWorker:

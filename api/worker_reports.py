@@ -33,6 +33,7 @@ class Pace:
     behind_s: float
     watermark_delay_s: float | None
     refused: int
+    lost: bool
 
 
 class WorkerReports:
@@ -113,6 +114,7 @@ class WorkerReports:
             refused=pace.refused,
             picture=worker.owner.live.picture.exported(),
             watermark_delay_s=pace.watermark_delay_s,
+            trouble=worker.refused,
         )
 
     def _pace(self, worker: PartitionWorker) -> Pace:
@@ -128,6 +130,7 @@ class WorkerReports:
             behind_s=max(0.0, age_s(worker.arrived_ms) or 0.0) if behind else 0.0,
             watermark_delay_s=age_s(worker.newest_ms),
             refused=self._refused.get(worker.partition_no, 0),
+            lost=worker.refused is not None,
         )
 
     async def _write(self) -> None:
@@ -164,6 +167,7 @@ class WorkerMetrics:
                 ("behind_seconds", "Since the last batch arrived that is committed, while others wait"),
                 ("watermark_delay_seconds", "Age of the newest reading that is committed"),
                 ("dead_letters", "Messages put aside since the worker started"),
+                ("position_lost", "1 while it isn't worked on, because the topic doesn't have its position"),
                 ("report_age_seconds", "Since the worker wrote what the partition and its packs are like"),
             )
         }
@@ -192,6 +196,7 @@ class WorkerMetrics:
                 "behind_seconds": pace.behind_s,
                 "watermark_delay_seconds": pace.watermark_delay_s,
                 "dead_letters": pace.refused,
+                "position_lost": int(pace.lost),
                 "report_age_seconds": report_age_s,
             }
             for name, value in shown.items():

@@ -19,7 +19,8 @@ class Report:
 
     behind: messages that it hasn't committed yet, and behind_s: how long ago the last one that it committed arrived,
     while there are any. refused: messages that became dead letters. picture: of its packs.
-    watermark_delay_s: age of the newest reading that it has committed, None before the first.
+    watermark_delay_s: age of the newest reading that it has committed, None before the first. trouble: why it doesn't
+    work on the partition, None while it does.
     """
 
     partition_no: int
@@ -31,6 +32,7 @@ class Report:
     refused: int
     picture: bytes
     watermark_delay_s: float | None
+    trouble: str | None = None
 
 
 class Reports:

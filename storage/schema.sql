@@ -1144,7 +1144,8 @@ CREATE TABLE bpm.partition_reports (
     behind_s double precision NOT NULL,
     refused bigint NOT NULL,
     picture bytea NOT NULL,
-    watermark_delay_s double precision
+    watermark_delay_s double precision,
+    trouble text
 );
 
 ALTER TABLE bpm.partition_reports OWNER TO bpm_owner;
@@ -1152,6 +1153,8 @@ ALTER TABLE bpm.partition_reports OWNER TO bpm_owner;
 COMMENT ON TABLE bpm.partition_reports IS 'What each partition''s owner last said of itself, and the live picture of its packs. One that is old is of an owner that is gone.';
 
 COMMENT ON COLUMN bpm.partition_reports.watermark_delay_s IS 'Between the report and the largest time of a reading that this owner has committed. NULL before the first.';
+
+COMMENT ON COLUMN bpm.partition_reports.trouble IS 'Why the partition isn''t worked on; NULL while it is.';
 
 CREATE TABLE bpm.partitions (
     partition_no integer NOT NULL,

@@ -13,11 +13,11 @@ import faust
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP, EventT
 
-from domain.errors import MessageUnreadableError, PartitionRevokedError, PositionLostError
+from domain.errors import BpmError, MessageUnreadableError, PartitionRevokedError, PositionLostError
 from streams.codec import decode
 from streams.dead_letters import DeadLetterWriter, Message, message_of
 from streams.faust_driver import Consumer, EndsWithItsPartition, Found, Run, make_app
-from streams.fetched import Damaged, Gap, Record
+from streams.fetched import Damaged, Gap, Missing, Record
 from streams.partition_worker import Ends, PartitionWorker, Passed, Unreadable
 from streams.settling import Delivered
 from streams.under_way import UnderWay
@@ -47,7 +47,8 @@ class WorkerApp:
     """The application, with the worker of each partition that was ever assigned to this process.
 
     make_worker: the worker of a partition. dead_letters: what can't be committed or sent on.
-    send_on: sends single readings of a partition of their topic on, and returns when that is durable.
+    send_on: sends single readings of a partition of their topic on, and returns when that is durable. count_lost: of
+    these, how many their topic has dropped before they were sent on.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class WorkerApp:
         make_worker: Callable[[int], PartitionWorker],
         dead_letters: DeadLetterWriter,
         send_on: Callable[[int, Sequence[Message]], Awaitable[None]],
+        count_lost: Callable[[int], None],
     ) -> None:
         self.topic = topic
         self.limits = limits
@@ -68,6 +70,9 @@ class WorkerApp:
         self._make_worker = make_worker
         self.dead_letters = dead_letters
         self._send_on = send_on
+        self._count_lost = count_lost
+        self._lost: dict[TP, int] = {}
+        """Of single readings, from which position on their loss was told."""
         self._turns: asyncio.Task[None] | None = None
         self.stopping = False
         """Whether nothing is begun any more."""
@@ -99,15 +104,31 @@ class WorkerApp:
             self._turns = asyncio.create_task(self._turn_for_ever())
         return dict(zip(numbers, found, strict=True))
 
-    async def has(self, number: int, ends: Ends) -> bool:
-        """Whether the log has the position of a partition. One whose it hasn't isn't worked on, with an alarm."""
-        worker = self.partitions[number]
-        try:
-            await worker.in_thread(worker.compare, ends)
-        except PositionLostError as error:
-            log.critical("partition %d is refused: %s", number, error.detail)
-            return False
-        return True
+    async def goes_on_at(self, tp: TP, position: int | None, ends: Ends) -> int:
+        """Where a partition that was assigned goes on. position: where it is to; None before the first message.
+
+        A partition of readings whose position the log doesn't have isn't worked on, with an alarm. Single readings go
+        on, with one: nobody but the group knows their position, and more would be dropped meanwhile.
+        """
+        if tp.topic == self.topic:
+            worker = self.partitions[tp.partition]
+            try:
+                await worker.in_thread(worker.compare, ends)
+            except PositionLostError as error:
+                log.critical("%s, partition %d is refused: %s", tp.topic, tp.partition, error.detail)
+                # Its messages stay where they are.
+                return ends.behind
+            return worker.store.position
+        if position is None:
+            return ends.first
+        if (lost := ends.lost(position)) is None:
+            return position
+        # Faust asks twice for one assignment, and for the next one before the group has heard where this one goes on.
+        if self._lost.get(tp) != position:
+            self._lost[tp] = position
+            log.critical("%s, partition %d: %s", tp.topic, tp.partition, lost)
+            self._count_lost(max(0, ends.first - position))
+        return ends.first
 
     async def _on_revoked(self, _: object, revoked: set[TP], **__: Any) -> None:
         """Remember nothing as ours: whether it still is, is asked of the store at the next assignment."""
@@ -148,17 +169,18 @@ class WorkerApp:
         async with aclosing(_gathered(stream, records_max, wait_s)) as gathered:
             async for runs in gathered:
                 tp = runs[0].message.tp
-                records, damaged = _readable(one for run in runs for one in _found_in(run))
+                records, then = _readable(one for run in runs for one in _found_in(run))
                 try:
                     for start in range(0, len(records), records_max):
                         if tp not in consumer.given_up:
                             consumer.done[tp] = await work(tp, records[start : start + records_max])
-                    if tp not in consumer.given_up:
-                        _require_whole(tp, damaged)
+                    if then is not None and tp not in consumer.given_up:
+                        await _stop_at(then, tp, consumer)
                 except PartitionRevokedError:
                     consumer.given_up.add(tp)
                 except Exception as error:  # noqa: BLE001 - none may leave
-                    log.critical("the worker ends: %s", getattr(error, "detail", error))
+                    why = error.detail if isinstance(error, BpmError) else f"{type(error).__name__}: {error}"
+                    log.critical("the worker ends: %s, partition %d: %s", tp.topic, tp.partition, why)
                     await self.app.crash(error)
                     await asyncio.Event().wait()
                 for run in runs:
@@ -282,23 +304,30 @@ def _found_in(event: EventT[bytes]) -> list[Found]:
     return cast(Run, event.message).found
 
 
-def _readable(found: Iterable[Found]) -> tuple[list[Record | Gap], Damaged | None]:
+def _readable(found: Iterable[Found]) -> tuple[list[Record | Gap], Damaged | Missing | None]:
     """What comes before the first that can't be read, and that."""
     before: list[Record | Gap] = []
     for one in found:
-        if isinstance(one, Damaged):
+        if isinstance(one, Damaged | Missing):
             return before, one
         before.append(one)
     return before, None
 
 
-def _require_whole(tp: TP, damaged: Damaged | None) -> None:
-    """To pass it over would lose what nobody can look at; whoever mends it needs its place."""
-    if damaged is not None:
+async def _stop_at(found: Damaged | Missing, tp: TP, consumer: Consumer) -> None:
+    """Work on no more of a partition.
+
+    Raises MessageUnreadableError for what is damaged: to pass it over would lose what nobody can look at.
+    """
+    if isinstance(found, Damaged):
         raise MessageUnreadableError(
-            f"{tp.topic}, partition {tp.partition}: what stands at position {damaged.offset} can't be unpacked: "
-            f"{type(damaged.error).__name__}: {damaged.error}"
+            f"what stands at position {found.offset} can't be unpacked: {type(found.error).__name__}: {found.error}"
         )
+    log.error("%s, partition %d: position %d isn't there any more", *tp, found.offset)
+    consumer.given_up.add(tp)
+    consumer.done[tp] = found.offset
+    # As it is assigned anew, it is seen what is there.
+    await consumer.join_again()
 
 
 async def _gathered(

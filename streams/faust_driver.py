@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import faust
@@ -14,7 +14,7 @@ from faust.types.tuples import ConsumerMessage
 from mode.supervisors import SupervisorStrategy
 from mode.types import ServiceT
 
-from streams.fetched import Damaged, Fetched, Gap, Record
+from streams.fetched import Damaged, Fetched, Gap, Missing, Record
 from streams.partition_worker import Ends
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Found: TypeAlias = Record | Gap | Damaged
+Found: TypeAlias = Record | Gap | Damaged | Missing
 
 _RECORDS_OF_A_RUN_MAX: Final = 5_000
 _RUNS_WAITING_MAX: Final = 4
@@ -39,7 +39,7 @@ def make_app(worker: "WorkerApp", bootstrap: str, group: str, limits: "WorkerLim
         topic_allow_declare=False,
         reply_create_topic=False,
         table_standby_replicas=0,
-        consumer_auto_offset_reset="earliest",
+        consumer_auto_offset_reset="none",
         stream_wait_empty=True,
         stream_buffer_maxsize=_RUNS_WAITING_MAX,
         broker_session_timeout=limits.session_s,
@@ -110,7 +110,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        self._ensure_consumer()._fetcher._records = Fetched()  # noqa: SLF001 - nothing is fetched yet
+        fetcher = self._ensure_consumer()._fetcher  # noqa: SLF001 - there is no public way
+        fetcher._records = Fetched(fetcher)  # noqa: SLF001 - nothing is fetched yet
 
 
 class Consumer(driver.Consumer):
@@ -162,24 +163,30 @@ class Consumer(driver.Consumer):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         worker: WorkerApp = self.app.worker  # type: ignore[attr-defined]
+        # Kafka may not have heard of it yet.
+        done = dict(self.done)
         self.done.clear()
         self.given_up.clear()
         worker.dead_letters.letting_go = False
-        found = dict(await super().seek_to_committed())
-        mine = {tp.partition: tp for tp in self.assignment() if tp.topic == worker.topic}
-        positions = await worker.take_over(list(mine))
+        found: dict[TP, Any] = dict(await super().seek_to_committed())
+        found |= {tp: max(done[tp], found[tp] or 0) for tp in done.keys() & found.keys()}
+        mine = [tp for tp in self.assignment() if tp.topic == worker.topic]
+        positions = await worker.take_over([tp.partition for tp in mine])
+        found |= {tp: positions[tp.partition] for tp in mine}
         if worker.stopping:
-            return found
-        # Each waits until the broker has answered the fetch before it, which can take a second and a half.
-        first, behind = await asyncio.gather(
-            self.earliest_offsets(*mine.values()), self.highwaters(*mine.values())
-        )
-        for number, tp in mine.items():
-            known = await worker.has(number, Ends(first[tp], behind[tp]))
-            # Of a refused partition nothing is worked on; its messages stay where they are.
-            found[tp] = positions[number] if known else behind[tp]
-            self._thread.seek(tp, found[tp])
+            # Nothing is worked on any more.
+            found = {tp: position or 0 for tp, position in found.items()}
+        else:
+            ends = await self._ends(found)
+            found = {tp: await worker.goes_on_at(tp, position, ends[tp]) for tp, position in found.items()}
+        for tp, position in found.items():
+            self._thread.seek(tp, position)
         return found
+
+    async def _ends(self, partitions: Iterable[TP]) -> dict[TP, Ends]:
+        # Each waits until the broker has answered the fetch before it, which can take a second and a half.
+        first, behind = await asyncio.gather(self.earliest_offsets(*partitions), self.highwaters(*partitions))
+        return {tp: Ends(first[tp], behind[tp]) for tp in first}
 
     async def join_again(self) -> None:
         """Have the group assign this worker's partitions once more."""

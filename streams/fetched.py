@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from aiokafka import ConsumerRecord
-from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+from aiokafka.consumer.subscription_state import TopicPartitionState
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
@@ -35,16 +37,61 @@ class Damaged:
     timestamp_type: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A position that was asked for, and that the log doesn't have (any more)."""
+
+    offset: int
+    timestamp: int = _NO_TIME
+    timestamp_type: int = 0
+
+
 class Fetched(OrderedDict[Any, Any]):
     """What aiokafka keeps of its fetches, by partition: each with its gaps, and with what can't be read as its last.
 
-    Positions follow one another within a fetch, so that whatever else is missing between two messages was lost.
+    Positions follow one another within a fetch, so that whatever else is missing between two messages was lost. A
+    position that the log doesn't have is told in its place; aiokafka would raise it to whoever asks for any partition,
+    as it would that there is no position yet of one that was just assigned.
     """
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        super().__init__()
+        self._subscriptions = fetcher._subscriptions  # noqa: SLF001 - there is no public way
 
     def __setitem__(self, part: Any, found: Any) -> None:
         if isinstance(found, FetchResult):
-            found._partition_records = _Told(found._partition_records)  # noqa: SLF001 - there is no public way
+            found._partition_records = _Told(found._partition_records)  # noqa: SLF001
+        elif isinstance(found._error, NoOffsetForPartitionError):  # noqa: SLF001
+            found = _NoPositionYet()
+        elif isinstance(found._error, OffsetOutOfRangeError):  # noqa: SLF001
+            assignment = self._subscriptions.subscription.assignment
+            absent = _Absent(assignment.state_value(part))
+            found = FetchResult(part, assignment=assignment, partition_records=absent, backoff=found._backoff)  # noqa: SLF001
         super().__setitem__(part, found)
+
+
+class _NoPositionYet:
+    """In the place of aiokafka's error, until the partition is sought."""
+
+    def calculate_backoff(self) -> float:
+        return 0.0
+
+    def check_raise(self) -> None: ...
+
+
+class _Absent:
+    """In the place of aiokafka's records of a partition, where the log has none.
+
+    The position stays what it is. Once it is told, nothing more is fetched of the partition until it is assigned anew.
+    """
+
+    def __init__(self, state: TopicPartitionState) -> None:
+        self.next_fetch_offset: int = state.position
+        self._state = state
+
+    def __iter__(self) -> Iterator[Missing]:
+        self._state.pause()
+        yield Missing(self.next_fetch_offset)
 
 
 class _Told:

@@ -43,6 +43,19 @@ class Ends:
     first: int
     behind: int
 
+    def lost(self, position: int) -> str | None:
+        """What the log has lost of what is to come from a position on; None when it has the position.
+
+        >>> Ends(5, 9).lost(3)
+        'positions 3 to 4 are lost: the topic has dropped them, and begins at 5'
+        """
+        if position < self.first:
+            dropped = f"positions {position} to {self.first - 1} are lost"
+            return f"{dropped}: the topic has dropped them, and begins at {self.first}"
+        if position > self.behind:
+            return f"position {position} comes next, and the topic ends at {self.behind}: what it had there is lost"
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -169,8 +182,8 @@ class PartitionWorker:
         """
         position = self.store.position
         self.log_end = max(ends.behind, position)
-        if not ends.first <= position <= ends.behind:
-            self.refused = f"it is to go on at {position}, and the log has {ends.first} to {ends.behind}"
+        self.refused = ends.lost(position)
+        if self.refused is not None:
             raise PositionLostError(self.refused)
 
     def commit(self, messages: Sequence[Delivered | Unreadable | Passed], aside: Aside) -> None:

@@ -210,9 +210,11 @@ def _worker(partition: dict[str, Any]) -> Text:
         said += f", newest reading {age_s:,.0f} s old"
     if report["dead_letters"]:
         said += f", {report['dead_letters']:,} dead letters"
+    if report["trouble"] is not None:
+        said += f"; not worked on: {report['trouble']}"
     if is_silent:
-        return Text(f"{said}; silent for {report['age_s']:,.0f} s", "bold red")
-    return Text(said)
+        said += f"; silent for {report['age_s']:,.0f} s"
+    return Text(said, "bold red" if is_silent or report["trouble"] is not None else "")
 
 
 def _readiness(engine: dict[str, Any]) -> Text:

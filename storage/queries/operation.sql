@@ -6,7 +6,7 @@ SELECT
         AS behind_s,
     CASE WHEN worker IS NOT NULL THEN jsonb_build_object(
         'worker', worker, 'behind_messages', behind, 'behind_s', partition_reports.behind_s,
-        'watermark_delay_s', watermark_delay_s, 'dead_letters', refused,
+        'watermark_delay_s', watermark_delay_s, 'dead_letters', refused, 'trouble', trouble,
         'age_s', extract(epoch FROM clock_timestamp() - reported_at)::float8
     ) END AS report
 FROM partitions LEFT JOIN partition_reports USING (partition_no)
@@ -75,16 +75,16 @@ SELECT
 
 -- name: write_report
 INSERT INTO partition_reports (
-    partition_no, worker, epoch, reported_at, log_end, behind, behind_s, refused, picture, watermark_delay_s
+    partition_no, worker, epoch, reported_at, log_end, behind, behind_s, refused, picture, watermark_delay_s, trouble
 )
 SELECT
     partition_no, %(worker)s, epoch, %(reported_at)s, %(log_end)s, %(behind)s, %(behind_s)s, %(refused)s, %(picture)s,
-    %(watermark_delay_s)s
+    %(watermark_delay_s)s, %(trouble)s
 FROM partitions WHERE partition_no = %(partition_no)s
 ON CONFLICT (partition_no) DO UPDATE SET
     worker = excluded.worker, epoch = excluded.epoch, reported_at = excluded.reported_at, log_end = excluded.log_end,
     behind = excluded.behind, behind_s = excluded.behind_s, refused = excluded.refused, picture = excluded.picture,
-    watermark_delay_s = excluded.watermark_delay_s
+    watermark_delay_s = excluded.watermark_delay_s, trouble = excluded.trouble
 
 -- name: pictures
 -- Of every partition; NULL before its first report.

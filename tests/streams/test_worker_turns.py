@@ -52,7 +52,9 @@ def test_turns_go_on_while_kafka_knows_no_partition_and_another_turn_takes_long(
     async def run() -> None:
         limits = WorkerLimits(1, 1, 0.1, session_s=3, drain_s_max=1)
         letters = DeadLetterWriter("localhost:1", "dead-letters", time.monotonic, lambda _: None)
-        app = WorkerApp("localhost:1", "readings", "singles", "g", limits, turning, letters, send_on)
+        app = WorkerApp(
+            "localhost:1", "readings", "singles", "g", limits, turning, letters, send_on, lambda _: None
+        )
         stuck, other = turning(0), turning(1)
         stuck.free = threading.Event()
         stuck.lost_s = time.monotonic() - 10
