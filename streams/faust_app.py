@@ -74,6 +74,7 @@ class WorkerApp:
         self._lost: dict[TP, int] = {}
         """Of single readings, from which position on their loss was told."""
         self._turns: asyncio.Task[None] | None = None
+        self._ending: list[asyncio.Task[None]] = []
         self.stopping = False
         """Whether nothing is begun any more."""
         self.app = make_app(self, bootstrap, group, limits)
@@ -92,12 +93,12 @@ class WorkerApp:
     # Assignment
 
     async def take_over(self, numbers: Sequence[int]) -> dict[int, int]:
-        """Take partitions over; where each goes on."""
+        """Take partitions over, unless stopping; where each goes on."""
+        if self.stopping:
+            return dict.fromkeys(numbers, 0)
         self.assigned = set(numbers)
         for number in self.assigned - set(self.partitions):
             self.partitions[number] = self._make_worker(number)
-            if self.stopping:
-                self.partitions[number].stop()
         workers = [self.partitions[number] for number in numbers]
         found = await asyncio.gather(*(worker.in_thread(worker.take_over) for worker in workers))
         if self._turns is None:
@@ -260,19 +261,22 @@ class WorkerApp:
             await cast("Consumer", self.app.consumer).join_again()
 
     def begin_stop(self) -> None:
-        """Let what is being committed end, and nothing begin: the next owner goes on where that ends."""
+        """Let what is being committed end, and nothing begin: the next owner goes on where that ends.
+
+        The states are saved behind that, whether or not Kafka lets go of this worker.
+        """
         self.stopping = True
         for worker in self.partitions.values():
             worker.stop()
+        self._ending = [asyncio.create_task(one.in_thread(one.end)) for one in self.partitions.values()]
 
     async def stop(self) -> None:
-        """Save the states and let go of the partitions, once Faust has ended."""
+        """Let go of the partitions, once Faust has ended; after `begin_stop`."""
         if self._turns is not None:
             self._turns.cancel()
             await asyncio.gather(self._turns, return_exceptions=True)
-        workers = list(self.partitions.values())
-        await asyncio.gather(*(worker.in_thread(worker.end) for worker in workers))
-        for worker in workers:
+        await asyncio.gather(*self._ending)
+        for worker in self.partitions.values():
             worker.close()
 
     def busy(self) -> list[PartitionWorker]:

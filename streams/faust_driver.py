@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer
@@ -112,6 +112,13 @@ class _Thread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher  # noqa: SLF001 - there is no public way
         fetcher._records = Fetched(fetcher)  # noqa: SLF001 - nothing is fetched yet
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group, unless no broker answers: then the others see after a session that this worker is gone."""
+        limits = cast("_App", self.app).worker.limits
+        leaving = asyncio.ensure_future(super().on_thread_stop())
+        if not (await asyncio.wait({leaving}, timeout=limits.drain_s_max))[0]:
+            log.warning("the group isn't left: no broker answers")
 
 
 class Consumer(driver.Consumer):

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from kafka.admin import KafkaAdminClient
 
@@ -28,6 +29,7 @@ from tests.running import running_api, until
 pytestmark = [pytest.mark.needs_kafka, pytest.mark.timeout(600)]
 
 CLIENTS = 50
+STOP_S_MAX = 16
 BOUNCE_S = 5.0
 """Longer than two looks in a row, which a message that isn't acknowledged soon leads to."""
 ACK_S_MAX = 50.0
@@ -142,6 +144,27 @@ def test_an_api_is_not_ready_while_too_few_brokers_are_there_and_goes_on_by_itse
         again = client.post("/v1/telemetry", json=body, headers=key)
         assert again.status_code == 202
         acknowledged.append(again.json()["id"])
-        with working(Worker(own_database, cluster.bootstrap, tmp_path / "worker")):
+        settings = {"BPM_SAVE_STATE_S": "600", "BPM_STOP_S_MAX": str(STOP_S_MAX)}
+        with working(
+            Worker(own_database, cluster.bootstrap, tmp_path / "worker", settings=settings)
+        ) as worker:
             for receipt_id in acknowledged:
                 committed(client, receipt_id)
+            _require_stop_while_none_answers(worker, cluster, own_database)
+
+
+def _require_stop_while_none_answers(worker: Worker, cluster: Cluster, database: DatabaseAccess) -> None:
+    """A worker that nobody lets go of ends before its time is up, with its states saved."""
+    for broker in cluster.brokers:
+        broker.pause()
+    try:
+        assert worker.stop() == 0
+    finally:
+        for broker in cluster.brokers:
+            broker.resume()
+    assert "gives up" not in worker.log.read_text()
+    with psycopg.connect(database.admin) as connection:
+        unsaved = connection.execute(
+            "SELECT partition_no FROM bpm.partitions WHERE applied_batch_no < last_batch_no"
+        ).fetchall()
+    assert unsaved == []
