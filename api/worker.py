@@ -35,6 +35,7 @@ from streams.faust_app import WorkerApp, WorkerLimits
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
 from streams.producing import Producer
+from streams.reach import first_answering
 from streams.singles import Singles
 from streams.topic_admin import identity_of, made_anew, require_log
 from streams.topics import ALERTS, DEAD_LETTERS, READINGS, SINGLES, version_header
@@ -97,7 +98,7 @@ class WorkerProcess:
             self._producer,
         )
         self.workers = WorkerApp(
-            bootstrap_of(settings),
+            asyncio.run(first_answering(bootstrap_of(settings))),
             self._topic,
             self._singles_topic,
             group_of(settings),

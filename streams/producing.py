@@ -10,6 +10,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerClosed
 
+from domain.errors import KafkaUnreachableError
+from streams.reach import first_answering
+
 log = logging.getLogger(__name__)
 
 
@@ -18,7 +21,8 @@ class Producer:
 
     def __init__(self, bootstrap: str, end_s_max: float, **settings: Any) -> None:
         """end_s_max: how long what is on its way may take when it ends. settings: of aiokafka's producer."""
-        self._made = partial(AIOKafkaProducer, bootstrap_servers=bootstrap, acks="all", **settings)
+        self._bootstrap = bootstrap
+        self._made = partial(AIOKafkaProducer, acks="all", **settings)
         self._end_s_max = end_s_max
         self._starting = asyncio.Lock()
         self._started: AIOKafkaProducer | None = None
@@ -30,7 +34,7 @@ class Producer:
             if self._stopped:
                 raise ProducerClosed
             if self._started is None:
-                producer = self._made()
+                producer = self._made(bootstrap_servers=await self._reached())
                 try:
                     await producer.start()
                 except BaseException:
@@ -44,6 +48,12 @@ class Producer:
         producer = await self.started()
         if not await producer.client.force_metadata_update():
             raise KafkaConnectionError("no broker answers")
+
+    async def _reached(self) -> str:
+        try:
+            return await first_answering(self._bootstrap)
+        except KafkaUnreachableError as error:
+            raise KafkaConnectionError(error.detail) from error
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[AIOKafkaProducer]:

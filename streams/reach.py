@@ -48,10 +48,12 @@ class Look:
     whole: bool
 
 
-async def first_answering(bootstrap: str, answer_s_max: float) -> str:
+async def first_answering(bootstrap: str, answer_s_max: float = _ANSWER_S_MAX) -> str:
     """The address of those given, as HOST:PORT, whose broker answers first. Raises KafkaUnreachableError.
 
     One that takes connections and says nothing, as a broker that hangs does, isn't waited for while another answers.
+    A client that is given this one learns of the others from it, and asks no address again; given all, it would try
+    them in any order, and wait for each.
     """
     addresses = bootstrap.split(",")
     asking = [asyncio.create_task(_answer(address, answer_s_max)) for address in addresses]

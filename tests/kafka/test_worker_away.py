@@ -2,8 +2,10 @@
 
 import json
 import signal
+import socket
 import time
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,17 @@ from storage import tenants
 from storage.database import INGEST_ROLE
 from streams.topic_admin import log_ends
 from tests.kafka.conftest import PARTITIONS
+from tests.kafka.dead_letters import letters_by_source
 from tests.kafka.sending import committed, reading
-from tests.kafka.workers import STOP_S_MAX, Worker, committed_up_to, shown_table, status_of, working
+from tests.kafka.workers import (
+    STOP_S_MAX,
+    Worker,
+    committed_up_to,
+    send,
+    shown_table,
+    status_of,
+    working,
+)
 from tests.running import RunningApi, free_port, running_api, until
 
 pytestmark = pytest.mark.needs_kafka
@@ -265,6 +276,20 @@ def _segment_of(bootstrap: str, topic: str, partition: int) -> Path:
 
 def _committed_of(client: httpx.Client, receipts: Any) -> int:
     return sum(client.get(f"/v1/receipts/{one['id']}").json()["status"] == "committed" for one in receipts)
+
+
+def test_addresses_that_never_answer_hold_no_worker_up(
+    served: RunningApi, kafka: str, database: DatabaseAccess, topic: str, tmp_path: Path
+) -> None:
+    with ExitStack() as listening:
+        silent = [listening.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in silent]
+        with working(Worker(database, ",".join([*addresses, kafka]), tmp_path)) as worker:
+            # A producer is begun for it.
+            source = f"{topic}:0:{send(kafka, topic, 0, b'nonsense')}"
+            until(lambda: source in letters_by_source(kafka))
+    # Without it they would be tried one by one, for half a minute each.
+    assert "Unable connect" not in worker.log.read_text()
 
 
 def test_an_engine_that_takes_readings_in_itself_is_refused_on_an_installation_with_a_topic(
