@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import faust
 from mode import Service
@@ -145,13 +146,14 @@ class WorkerProcess:
         else:
             self._refused[message.partition] = self._refused.get(message.partition, 0) + 1
 
-    def run(self) -> int:
+    def run(self, stop_asked: Callable[[], signal.Signals | None]) -> int:
         """Work until told to stop. 0 when it was, 1 when it had to give up.
 
-        A stop that takes longer than `stop_s_max` ends the process, with 1.
+        A stop that takes longer than `stop_s_max` ends the process, with 1. stop_asked: by which signal one was asked
+        for before; from its start on, the worker listens to them itself.
         """
         logs.configure()
-        worker = _Worker(self)
+        worker = _Worker(self, stop_asked)
         if self._settings.worker_metrics_port:
             start_http_server(
                 self._settings.worker_metrics_port, self._settings.host, registry=self._metrics.registry
@@ -245,7 +247,7 @@ class WorkerProcess:
 class _Worker(faust.Worker):
     """Faust's, whose stop has a bound, and which says nothing beside the log."""
 
-    def __init__(self, process: WorkerProcess) -> None:
+    def __init__(self, process: WorkerProcess, stop_asked: Callable[[], signal.Signals | None]) -> None:
         super().__init__(
             process.workers.app,
             _Beside(process),
@@ -254,8 +256,14 @@ class _Worker(faust.Worker):
             override_logging=False,
         )
         self._process = process
+        self._stop_asked = stop_asked
         # It writes to standard output, also where nobody sees it turn.
         self.spinner = None
+
+    def install_signal_handlers(self) -> None:
+        super().install_signal_handlers()
+        if (by := self._stop_asked()) is not None:
+            self._schedule_shutdown(by)
 
     async def on_stop(self) -> None:
         self._process.begin_stop()

@@ -18,6 +18,7 @@ from api.cli.replay import replay
 from api.cli.security import security_events
 from api.cli.simulate import simulate
 from api.cli.status import status
+from api.cli.stopping import StopAsked, heeding
 from api.cli.tail import tail_commands
 from api.cli.tenants import commands as tenant_commands
 from api.cli.users import key_commands, user_commands
@@ -80,9 +81,14 @@ def worker(kafka: Kafka = None) -> None:
     Works on the database of BPM_DATABASE_URL, or on that of a running `bpm up`. Ends with 1 when it must not go on,
     after which it is to be started again.
     """
-    from api.cli.worker import work
 
-    raise typer.Exit(work(context.read_settings(kafka=kafka)))
+    def begin(stop: StopAsked) -> int:
+        # It takes seconds to import, in which a stop may be asked for.
+        from api.cli.worker import work
+
+        return work(context.read_settings(kafka=kafka), stop)
+
+    raise typer.Exit(heeding(begin))
 
 
 @app.command(rich_help_panel=RUN, epilog=examples("bpm migrate", "bpm migrate --kafka localhost:9092"))

@@ -1,6 +1,7 @@
 """Runs a worker in the foreground."""
 
 from api.cli.context import reachable_database
+from api.cli.stopping import StopAsked
 from api.settings import Settings
 from api.topic import bootstrap_of
 from domain.errors import DatabaseRefusedError
@@ -9,8 +10,11 @@ from storage.layout import layout
 from storage.migrate import require_migrated
 
 
-def work(settings: Settings) -> int:
-    """Work until told to stop; returns the exit code. Raises BpmError when it can't be started."""
+def work(settings: Settings, stop: StopAsked) -> int:
+    """Work until told to stop; returns the exit code. Raises BpmError when it can't be started.
+
+    stop: whether that was before it began.
+    """
     bootstrap_of(settings)
     access = reachable_database(settings)
     if access is None:
@@ -18,4 +22,5 @@ def work(settings: Settings) -> int:
     require_migrated(access.admin)
     from api.worker import WorkerProcess
 
-    return WorkerProcess(settings, access, layout(access.as_role(INGEST_ROLE, settings))).run()
+    process = WorkerProcess(settings, access, layout(access.as_role(INGEST_ROLE, settings)))
+    return process.run(lambda: stop.by)

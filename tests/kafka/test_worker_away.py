@@ -3,6 +3,8 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 import uuid
 from contextlib import ExitStack
@@ -23,6 +25,8 @@ from tests.kafka.conftest import PARTITIONS
 from tests.kafka.dead_letters import letters_by_source
 from tests.kafka.sending import committed, reading
 from tests.kafka.workers import (
+    READY_S_MAX,
+    ROOT,
     STOP_S_MAX,
     Worker,
     committed_up_to,
@@ -49,6 +53,29 @@ CREATE TRIGGER hang BEFORE UPDATE ON bpm.partitions
     FOR EACH ROW WHEN (NEW.partition_no = 1 AND NEW.next > OLD.next) EXECUTE FUNCTION hang();
 """
 """Partition 1 commits nothing any more, and nobody can cancel that."""
+
+
+STOPPED_AS_IT_IMPORTS = """
+import os, signal, sys, time
+
+class Stopping:
+    def find_spec(self, name, path=None, target=None):
+        if name != "numba":
+            return
+        sys.meta_path.remove(self)
+        try:
+            os.kill(os.getpid(), signal.{number})
+            time.sleep(60)
+        except BaseException:
+            if {raises}:
+                raise
+
+sys.meta_path.insert(0, Stopping())
+sys.argv = ["bpm", "worker"]
+from api.cli.main import main
+main()
+"""
+"""A worker that a signal comes to while it imports, and, unless that raises, a library that drops what is raised."""
 
 
 def test_readings_are_safe_before_there_is_a_worker_and_committed_when_one_comes(
@@ -183,6 +210,21 @@ def test_a_worker_that_is_stopped_while_it_takes_over_has_its_statements_cancell
             worker.signal(signal.SIGINT)
             ended = worker.stop()
     assert (ended, "gives up" in worker.log.read_text()) == (0, False)
+
+
+@pytest.mark.parametrize(("number", "raises"), [("SIGINT", False), ("SIGTERM", True)])
+def test_a_stop_that_is_asked_for_while_a_worker_imports_is_not_forgotten(
+    number: str, raises: bool, served: RunningApi, kafka: str, database: DatabaseAccess, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_AS_IT_IMPORTS.format(number=number, raises=raises)],
+        cwd=ROOT,
+        env=Worker(database, kafka, tmp_path).environment() | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=READY_S_MAX,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr[-4000:]
 
 
 def _waiting_for(database: DatabaseAccess, event: str) -> list[int]:

@@ -83,21 +83,26 @@ class Worker:
         assert row is not None
         return f"workers-{row[0]}"
 
-    def start(self) -> None:
-        """Begin; `wait_ready` waits until partitions are worked on."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.log_before = self.log.stat().st_size if self.log.exists() else 0
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("BPM_")}
-        environment |= {
+    def environment(self) -> dict[str, str]:
+        """Of its process."""
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("BPM_")}
+        return {
+            **ours,
             "BPM_ENV": "development",
             "BPM_DATABASE_URL": self.access.admin,
             "BPM_DATA_DIR": str(self.folder / "var"),
             "BPM_KAFKA": self.bootstrap,
             "BPM_KAFKA_GROUP": self.group(),
             "BPM_WORKER_SESSION_S": str(self.session_s),
-        } | self.settings
+            **self.settings,
+        }
+
+    def start(self) -> None:
+        """Begin; `wait_ready` waits until partitions are worked on."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log_before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self.process = bpm(["worker"], environment, log, self.tree)
+            self.process = bpm(["worker"], self.environment(), log, self.tree)
 
     def wait_ready(self) -> None:
         """Return once it has been assigned its partitions. Raises TimeoutError with the end of its log."""
