@@ -49,10 +49,15 @@ class Message:
 
 
 def message_of(record: Any) -> Message:
-    """The message of a record, as either of Kafka's clients gives it."""
+    """The message of a record that says where it stands."""
+    return message_at(record.topic, record.partition, record)
+
+
+def message_at(topic: str, partition: int, record: Any) -> Message:
+    """The message of a record of a partition."""
     return Message(
-        record.topic,
-        record.partition,
+        topic,
+        partition,
         record.offset,
         record.key,
         record.value,

@@ -15,7 +15,7 @@ from faust.types import TP, EventT
 
 from domain.errors import BpmError, MessageUnreadableError, PartitionRevokedError, PositionLostError
 from streams.codec import decode
-from streams.dead_letters import DeadLetterWriter, Message, message_of
+from streams.dead_letters import DeadLetterWriter, Message, message_at
 from streams.faust_driver import Consumer, EndsWithItsPartition, Found, Run, make_app
 from streams.fetched import Damaged, Gap, Missing, Record
 from streams.partition_worker import Ends, PartitionWorker, Passed, Unreadable
@@ -188,14 +188,18 @@ class WorkerApp:
                     await stream.ack(run)
 
     async def _pass_on(self, tp: TP, records: list[Record | Gap]) -> int:
-        if messages := [message_of(one) for one in records if not isinstance(one, Gap)]:
+        if messages := [
+            message_at(tp.topic, tp.partition, one) for one in records if not isinstance(one, Gap)
+        ]:
             await self._send_on(tp.partition, messages)
         return records[-1].offset + 1
 
     async def _commit(self, tp: TP, records: list[Record | Gap]) -> int:
         number = tp.partition
         worker = self.partitions[number]
-        messages = {one.offset: message_of(one) for one in records if not isinstance(one, Gap)}
+        messages = {
+            one.offset: message_at(tp.topic, number, one) for one in records if not isinstance(one, Gap)
+        }
         worker.log_end = max(worker.log_end, self._log_end(number), records[-1].offset + 1)
         loop = asyncio.get_running_loop()
 
