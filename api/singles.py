@@ -28,7 +28,7 @@ from ingest.bodies.native import decode_each, read_objects
 from ingest.columns import CutItems, RawReadings
 from storage.registry import Registry, Tenant
 from storage.transactions import Transaction, Transactions
-from streams.singles import Readable
+from streams.singles import Readables
 
 SOURCE: Final = "topic"
 """What readings of the topic say of where they came from, and who registers packs that they name."""
@@ -61,7 +61,7 @@ class SinglesJudge:
         """The JSON object of each text, or why it is none."""
         return [one if isinstance(one, dict | BpmError) else _no_object() for one in decode_each(values)]
 
-    async def batch(self, tenant: str, batch_id: UUID, readables: Sequence[Readable]) -> IncomingBatch:
+    async def batch(self, tenant: str, batch_id: UUID, readables: Readables) -> IncomingBatch:
         """The batch of some messages, by their order.
 
         Raises UnavailableError while the store is away, MessageMisdirectedError for a tenant that isn't there.
@@ -90,12 +90,12 @@ class SinglesJudge:
         self._tenants[name] = (time.monotonic(), found)
         return found
 
-    async def _batch(self, tenant: Tenant, batch_id: UUID, readables: Sequence[Readable]) -> IncomingBatch:
+    async def _batch(self, tenant: Tenant, batch_id: UUID, readables: Readables) -> IncomingBatch:
         settings = self._settings
         actor = Actor(SOURCE, tenant.tenant_id, tenant.name, frozenset())
         version = await self._registry.version(tenant.tenant_id)
         aliases = await self._aliases.of(tenant.tenant_id, version.version)
-        raw = await asyncio.to_thread(self._columns, readables, aliases)
+        raw = await asyncio.to_thread(self._columns, readables.objects, aliases)
 
         def begin() -> AbstractAsyncContextManager[Transaction]:
             return self._transactions.begin(actor, str(batch_id))
@@ -106,17 +106,17 @@ class SinglesJudge:
             source=SOURCE,
             import_id=None,
             arrived_at_ms=self._clock.now_ms(),
-            body_bytes=sum(len(one.value) for one in readables),
+            body_bytes=readables.size_bytes,
             body_hash=None,
             form=RawForm.JSON,
         )
         packs = await known_packs(self._packs, begin, actor, version, raw.readable_pack_names())
         return await batch_of(arrival, raw, packs, version, time_limits(settings), asyncio.to_thread)
 
-    def _columns(self, readables: Sequence[Readable], aliases: KeyAliases) -> RawReadings:
+    def _columns(self, objects: Sequence[dict[str, Any]], aliases: KeyAliases) -> RawReadings:
         settings = self._settings
         limits = body_limits(settings, settings.singles_max)
-        raw = read_objects([one.object for one in readables], limits, aliases)
+        raw = read_objects(objects, limits, aliases)
         return replace(raw, raw_of=CutItems(raw.raw_of, settings.quarantine_raw_bytes_max))
 
 

@@ -33,6 +33,7 @@ from storage.reports import Reports
 from streams.cutting import CutLimits
 from streams.dead_letters import DeadLetterWriter, Message
 from streams.faust_app import WorkerApp, WorkerLimits
+from streams.fetched import Record
 from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
 from streams.producing import Producer
@@ -136,9 +137,9 @@ class WorkerProcess:
                 self._topic, message, partition=number, headers=[version_header(READINGS)]
             )
 
-    async def _send_on(self, number: int, messages: Sequence[Message]) -> None:
-        await self._singles.take_in(number, messages)
-        self._metrics.singles.labels("taken").inc(len(messages))
+    async def _send_on(self, number: int, records: Sequence[Record]) -> None:
+        await self._singles.take_in(number, records)
+        self._metrics.singles.labels("taken").inc(len(records))
 
     def _count_dead_letter(self, message: Message) -> None:
         if message.topic == self._singles_topic:

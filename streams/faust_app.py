@@ -60,7 +60,7 @@ class WorkerApp:
         limits: WorkerLimits,
         make_worker: Callable[[int], PartitionWorker],
         dead_letters: DeadLetterWriter,
-        send_on: Callable[[int, Sequence[Message]], Awaitable[None]],
+        send_on: Callable[[int, Sequence[Record]], Awaitable[None]],
         count_lost: Callable[[int], None],
     ) -> None:
         self.topic = topic
@@ -188,10 +188,8 @@ class WorkerApp:
                     await stream.ack(run)
 
     async def _pass_on(self, tp: TP, records: list[Record | Gap]) -> int:
-        if messages := [
-            message_at(tp.topic, tp.partition, one) for one in records if not isinstance(one, Gap)
-        ]:
-            await self._send_on(tp.partition, messages)
+        if found := [one for one in records if not isinstance(one, Gap)]:
+            await self._send_on(tp.partition, found)
         return records[-1].offset + 1
 
     async def _commit(self, tp: TP, records: list[Record | Gap]) -> int:

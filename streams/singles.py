@@ -8,7 +8,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -18,32 +18,45 @@ from domain.errors import BpmError, MessageMisdirectedError, MessageUnreadableEr
 from domain.readings import IncomingBatch, SentOn
 from streams.codec import encode
 from streams.cutting import CutLimits, cut
-from streams.dead_letters import Message
-from streams.topics import Header
+from streams.dead_letters import Message, message_at
+from streams.fetched import Record
+from streams.topics import READINGS, Header
 
 log = logging.getLogger(__name__)
 
+_TENANT: Final = Header.TENANT.value
+_BYTES_MAX: Final = READINGS.message_bytes_max - 1024
+"""Of a message's value; Kafka adds less."""
 _RETRY_S: Final = 0.5
 _TRIES_MAX: Final = 3
 """Tries of a batch that fails by itself; then its messages are dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
-class Readable:
-    """A message that is a JSON object of a tenant."""
+class Readables:
+    """Messages of a tenant, in their order, as they stand in their topic, and the JSON object that each is."""
 
-    message: Message
-    object: dict[str, Any]
+    records: list[Record] = field(default_factory=list)
+    objects: list[dict[str, Any]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.records)
 
     @property
-    def value(self) -> bytes:
-        return self.message.value or b""
+    def size_bytes(self) -> int:
+        return sum(len(one.value or b"") for one in self.records)
+
+    def parts(self, length: int) -> "Iterator[Readables]":
+        """One part after another, each of so many messages at most."""
+        for start in range(0, len(self.records), length):
+            part = slice(start, start + length)
+            yield Readables(self.records[part], self.objects[part])
 
 
 class Judge(Protocol):
     """Makes a batch of readings of one tenant."""
 
-    async def batch(self, tenant: str, batch_id: uuid.UUID, readables: Sequence[Readable]) -> IncomingBatch:
+    async def batch(self, tenant: str, batch_id: uuid.UUID, readables: Readables) -> IncomingBatch:
         """The batch of some messages, by their order.
 
         Raises UnavailableError while the store is away, MessageMisdirectedError for a tenant that isn't there.
@@ -73,57 +86,51 @@ class Singles:
         put_aside: Callable[[Message, Exception], Awaitable[object]],
     ) -> None:
         self._topic = topic
+        self._name = topic.partition("/")[0]
         self._partitions = partitions
         self._limits = limits
         self._judge = judge
         self._send = send
         self._put_aside = put_aside
 
-    async def take_in(self, partition: int, messages: Sequence[Message]) -> None:
+    async def take_in(self, partition: int, records: Sequence[Record]) -> None:
         """Send the readings of some messages on; returns once all of them are durable, or dead letters.
 
         Those of a source reach each partition of readings in their order, and one message after another: on this the
         owner relies when it drops what it has. Tries until it works. Raises PartitionRevokedError when dead letters
         can't be made, and the partition is to be let go of.
         """
-        by_tenant: dict[str, list[Readable]] = {}
-        read = await asyncio.to_thread(self._judge.read, [one.value or b"" for one in messages])
-        for message, found in zip(messages, read, strict=True):
-            tenant = message.text_of(Header.TENANT)
+        by_tenant: dict[bytes, Readables] = {}
+        read = await asyncio.to_thread(self._judge.read, [one.value or b"" for one in records])
+        for record, found in zip(records, read, strict=True):
+            tenant = _tenant_of(record)
             if isinstance(found, BpmError):
-                await self._aside(message, found)
-            elif not tenant or not tenant.isprintable():
-                await self._aside(message, _nameless())
-            else:
-                by_tenant.setdefault(tenant, []).append(Readable(message, found))
+                await self._aside(partition, record, found)
+                continue
+            of_tenant = by_tenant.get(tenant)
+            if of_tenant is None:
+                if not _is_name(tenant):
+                    await self._aside(partition, record, _nameless())
+                    continue
+                of_tenant = by_tenant[tenant] = Readables()
+            of_tenant.records.append(record)
+            of_tenant.objects.append(found)
         for tenant, of_tenant in by_tenant.items():
-            for group in self._groups(of_tenant):
-                await self._send_on(partition, tenant, group)
+            for group in of_tenant.parts(self._limits.readings_max):
+                await self._send_on(partition, tenant.decode(), group)
 
-    def _groups(self, readables: Sequence[Readable]) -> Iterator[list[Readable]]:
-        """So many at once that each partition of readings gets one message of them."""
-        group: list[Readable] = []
-        size = 0
-        for single in readables:
-            too_large = size + len(single.value) > self._limits.raw_bytes_max
-            if group and (too_large or len(group) == self._limits.readings_max):
-                yield group
-                group, size = [], 0
-            group.append(single)
-            size += len(single.value)
-        if group:
-            yield group
-
-    async def _send_on(self, partition: int, tenant: str, group: Sequence[Readable]) -> None:
+    async def _send_on(self, partition: int, tenant: str, group: Readables) -> None:
         tries = 0
         while True:
             try:
-                await self._try_to_send_on(partition, tenant, group)
+                if not await self._try_to_send_on(partition, tenant, group):
+                    for half in group.parts((len(group) + 1) // 2):
+                        await self._send_on(partition, tenant, half)
             except (UnavailableError, KafkaError, OSError, TimeoutError) as error:
                 log.warning("singles of partition %d wait: %s", partition, error)
             except MessageMisdirectedError as error:
-                for single in group:
-                    await self._aside(single.message, error)
+                for record in group.records:
+                    await self._aside(partition, record, error)
                 return
             except BpmError as error:
                 await self._one_by_one(partition, tenant, group, error)
@@ -139,35 +146,39 @@ class Singles:
                 return
             await asyncio.sleep(_RETRY_S)
 
-    async def _one_by_one(
-        self, partition: int, tenant: str, group: Sequence[Readable], error: Exception
-    ) -> None:
+    async def _one_by_one(self, partition: int, tenant: str, group: Readables, error: Exception) -> None:
         """Send on what can be, and put the others aside."""
         if len(group) == 1:
-            await self._aside(group[0].message, error)
+            await self._aside(partition, group.records[0], error)
             return
-        for single in group:
-            await self._send_on(partition, tenant, [single])
+        for single in group.parts(1):
+            await self._send_on(partition, tenant, single)
 
-    async def _try_to_send_on(self, partition: int, tenant: str, group: Sequence[Readable]) -> None:
+    async def _try_to_send_on(self, partition: int, tenant: str, group: Readables) -> bool:
+        """Whether that was done; not where a partition of readings would get more than one message of its topic."""
         source = f"{self._topic}:{partition}:{tenant}"
-        batch_id = uuid.uuid5(
-            uuid.NAMESPACE_URL, f"urn:bpm:{source}:{group[0].message.position}-{group[-1].message.position}"
-        )
+        first, last = group.records[0].offset, group.records[-1].offset
+        batch_id = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:bpm:{source}:{first}-{last}")
         batch = await self._judge.batch(tenant, batch_id, group)
-        positions = np.array([one.message.position for one in group], np.int64)
-        batch = replace(batch, sent_on=SentOn(source, positions))
-        messages = await asyncio.to_thread(self._messages, batch)
+        positions = np.array([one.offset for one in group.records], np.int64)
+        messages = await asyncio.to_thread(self._messages, replace(batch, sent_on=SentOn(source, positions)))
         await asyncio.gather(*(self._send(*one) for one in messages))
+        return bool(messages)
 
     def _messages(self, batch: IncomingBatch) -> list[tuple[int, bytes]]:
-        """What each partition of readings gets of a batch."""
+        """What each partition of readings gets of a batch; nothing where one would get two, or too large a one.
+
+        That is so where much was set aside, or names are long.
+        """
         cuts = cut(batch, self._partitions, self._limits)
         if len({one.partition_no for one in cuts}) != len(cuts):
-            raise ValueError("a partition would get two messages of one group")
-        return [(one.partition_no, encode(one.batch)) for one in cuts]
+            return []
+        messages = [(one.partition_no, encode(one.batch)) for one in cuts]
+        too_large = batch.received > 1 and any(len(one) > _BYTES_MAX for _, one in messages)
+        return [] if too_large else messages
 
-    async def _aside(self, message: Message, error: Exception) -> None:
+    async def _aside(self, partition: int, record: Record, error: Exception) -> None:
+        message = message_at(self._name, partition, record)
         while True:
             try:
                 await self._put_aside(message, error)
@@ -175,6 +186,21 @@ class Singles:
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
+
+
+def _tenant_of(record: Record) -> bytes:
+    """The first header that names the tenant; empty where there is none."""
+    for name, value in record.headers:
+        if name == _TENANT:
+            return value or b""
+    return b""
+
+
+def _is_name(tenant: bytes) -> bool:
+    try:
+        return bool(tenant) and tenant.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _nameless() -> MessageUnreadableError:

@@ -189,3 +189,29 @@ def test_what_is_sent_on_again_is_dropped_and_nothing_is_lost(
         time.sleep(1)
     assert stored(database, tenant) == values_of([*first, *second])
     assert taken_in(database, tenant) == (80, 0, 1), "what came before is dropped, and not judged again"
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "raw_bytes_max"),
+    [
+        pytest.param(60, 10, 500, id="more than one message of readings may hold"),
+        pytest.param(80, 15_000, 10_000_000, id="more than the topic of readings takes"),
+    ],
+)
+def test_singles_of_which_much_is_set_aside_at_once_are_each_there_once(
+    served: RunningApi,
+    worker: Worker,
+    database: DatabaseAccess,
+    kafka: str,
+    count: int,
+    length: int,
+    raw_bytes_max: int,
+) -> None:
+    tenant = served.tenant(f"aside-{length}")
+    wrong = [{"pack": "P-0", "ts": f"{number} {'x' * length}", "voltage_v": 1} for number in range(count)]
+    sent = readings(count)
+    publish(kafka, tenant, [one for pair in zip(wrong, sent, strict=True) for one in pair])
+    worker.settings["BPM_MESSAGE_RAW_BYTES_MAX"] = str(raw_bytes_max)
+    with working(worker):
+        until(lambda: taken_in(database, tenant) == (count, 0, count))
+    assert stored(database, tenant) == values_of(sent)
