@@ -61,7 +61,7 @@ class Kafka(BaseSettings):
     )
     group_messages_max: int = Field(64, gt=0, description="messages that a worker commits in one transaction")
     singles_max: int = Field(
-        1_000, gt=0, description="single readings of the topic that are sent on together"
+        5_000, gt=0, description="single readings of the topic that are sent on together"
     )
     singles_wait_s: float = Field(
         0.05, gt=0, le=10, description="wait of a single reading for others to be sent on with"
