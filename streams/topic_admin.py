@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _ANSWER_S_MAX: Final = 30.0
+_CREATED_S_MAX: Final = 90.0
+"""Brokers hand it on to the controller. When that hangs they wait for 30 s of theirs, and then take the next one."""
 _REQUEST_S_MAX: Final = 10.0
 _CONNECT_S_MAX: Final = 5.0
 _AGAIN_S: Final = 0.5
@@ -84,19 +86,22 @@ def create_topics(bootstrap: str, sizes: TopicSizes) -> Seen:
 
     Raises KafkaUnreachableError and KafkaRefusedError.
     """
-    created: list[str] = []
+    ours: set[str] = set()
 
     def create(admin: KafkaAdminClient) -> Seen:
-        missing = _look(admin, sizes, ()).missing
+        missing = set(_look(admin, sizes, ()).missing)
         copies = _copies(admin, sizes)
-        created.extend(
-            topic.name
-            for topic in sizes.topics
-            if topic.name in missing and _create(admin, topic, sizes, copies)
-        )
+        for topic in sizes.topics:
+            if topic.name in missing:
+                # One that was asked for before, without an answer, may be there by now.
+                again = topic.name in ours
+                ours.add(topic.name)
+                if not _create(admin, topic, sizes, copies) and not again:
+                    ours.discard(topic.name)
+        created = [topic.name for topic in sizes.topics if topic.name in ours]
         return _look_until_known(admin, sizes, tuple(created))
 
-    return _asked(bootstrap, create)
+    return _asked(bootstrap, create, _CREATED_S_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,11 +290,14 @@ def _create(admin: KafkaAdminClient, topic: Topic, sizes: TopicSizes, copies: in
         admin.create_topics({topic.name: wanted})
     except TopicAlreadyExistsError:
         return False
-    except BrokerResponseError as error:
-        if error.retriable:
-            raise
-        why = f"{topic.name} can't be created with {copies} copies of each message: {type(error).__name__}"
-        raise KafkaRefusedError(why, limit=copies) from error
+    except KafkaError as error:
+        if isinstance(error, BrokerResponseError) and not error.retriable:
+            why = (
+                f"{topic.name} can't be created with {copies} copies of each message: {type(error).__name__}"
+            )
+            raise KafkaRefusedError(why, limit=copies) from error
+        why = f"{topic.name} can't be created while the cluster's controller doesn't answer: {error}"
+        raise KafkaUnreachableError(why) from error
     return True
 
 
