@@ -155,8 +155,19 @@ class Engine:
         tenant.place.require_near(tenant.name)
         if claims.grant is not None and self.clock.now_ms() >= claims.expires_at_s * MILLISECONDS_PER_SECOND:
             raise UnauthenticatedError(NOT_VALID)
+        self._require_meant(tenant, claims)
         self.identity.revocations.require_valid(tenant.tenant_id, claims)
         return await self.rights.actor_of(tenant, claims)
+
+    def _require_meant(self, tenant: Tenant, claims: Claims) -> None:
+        """Raises UnauthenticatedError for a token from before the tenant was made: of one that had the same name.
+
+        API keys go with their tenant. Of a tenant that was made by a clock that was ahead nothing is known.
+        """
+        if claims.key_id is not None or tenant.made_at_s > self.clock.now_ms() / MILLISECONDS_PER_SECOND:
+            return
+        if claims.issued_at_s + self.settings.token_leeway_s < int(tenant.made_at_s):
+            raise UnauthenticatedError(NOT_VALID)
 
     def operator_of_claims(self, claims: Claims) -> Operator:
         """The operator of the installation that a verified token of no tenant names. Raises UnauthenticatedError."""

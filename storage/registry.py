@@ -22,10 +22,13 @@ from storage.transactions import Pool
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
+    """made_at_s: when it was made; one of the same name may have been there before, and was erased."""
+
     tenant_id: TenantId
     name: str
     place: Place = HERE
     quotas: Quotas = NO_QUOTAS
+    made_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ class Registry:
 
 def _tenant(row: DictRow) -> Tenant:
     quotas = Quotas(*(row[field.name] for field in fields(Quotas)))
-    return Tenant(TenantId(row["tenant_id"]), row["name"], _place(row), quotas)
+    made_at_s = row["created_at"].timestamp()
+    return Tenant(TenantId(row["tenant_id"]), row["name"], _place(row), quotas, made_at_s)
 
 
 def _place(row: DictRow) -> Place:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 
 from api.auth import development_platform_token, development_token
 from api.bootstrap import make_engine
@@ -55,6 +56,15 @@ class RunningApi:
         conninfo = self.access.as_role(INGEST_ROLE, self.engine.settings)
         create_tenant(conninfo, name, register_unknown_packs=register_unknown_packs)
         return name
+
+    def make_older(self, tenant: str, seconds: float) -> None:
+        """Let a tenant have been made so long ago: older tokens aren't its."""
+        with psycopg.connect(self.access.admin, options="-c search_path=bpm") as connection:
+            connection.execute(
+                "UPDATE tenants SET created_at = now() - make_interval(secs => %s) WHERE name = %s",
+                (seconds, tenant),
+            )
+        self.engine.forget_tenant(tenant)
 
     def token(self, tenant: str, role: Role | str = Role.TENANT_ADMIN, **claims: Any) -> str:
         """A development token; `sites`, `regions` and `pack` limit it."""

@@ -1,5 +1,7 @@
 -- name: tenant
-SELECT tenant_id, name, placement, cell, cell_url, state, packs_max, day_readings_max, day_requests_max, day_received_bytes_max FROM tenants WHERE name = %(name)s
+SELECT tenant_id, name, placement, cell, cell_url, state, packs_max, day_readings_max, day_requests_max, day_received_bytes_max,
+    created_at
+FROM tenants WHERE name = %(name)s
 
 -- name: rights
 -- The tenant's own roles with their actions, and its regions with their sites.
@@ -16,7 +18,9 @@ ON CONFLICT (name) DO NOTHING RETURNING tenant_id
 
 -- name: not_served
 -- Which of some tenants have moved, and where, or are suspended or being deleted.
-SELECT tenant_id, name, placement, cell, cell_url, state, packs_max, day_readings_max, day_requests_max, day_received_bytes_max FROM tenants
+SELECT tenant_id, name, placement, cell, cell_url, state, packs_max, day_readings_max, day_requests_max, day_received_bytes_max,
+    created_at
+FROM tenants
 WHERE tenant_id = ANY(%(tenants)s) AND (placement = 'moved' OR state <> 'active')
 
 -- name: version

@@ -68,6 +68,7 @@ class Issuer:
 @pytest.fixture(scope="module")
 def issuer(api: RunningApi) -> Iterator[Issuer]:
     api.tenant("acme")
+    api.make_older("acme", 86_400)
     refresh_token = person(api, "acme", "ann").tokens["refresh_token"]
     with httpx.Client(base_url=api.url, trust_env=False) as client:
         yield Issuer(client, auth.development_key(api.engine.settings.data_dir, create=False), refresh_token)

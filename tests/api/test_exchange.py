@@ -123,6 +123,7 @@ def api(
     given = {"oidc_issuers_file": file_of(folder, served.url), "outside_ca_file": served.certificate}
     with running_api(database, folder / "engine", oidc_keys_s_min=0.05, **given) as running:
         running.tenant("acme")
+        running.make_older("acme", 900)
         running.tenant("gamma")
         yield running
 
@@ -184,6 +185,7 @@ ALTERED: dict[str, Callable[[], str]] = {
     "expired": lambda: token(claims(iat=int(time.time()) - 600, exp=int(time.time()) - 60)),
     "expired within the leeway": lambda: token(claims(iat=int(time.time()) - 600, exp=int(time.time()) - 5)),
     "issued too long ago": lambda: token(claims(iat=int(time.time()) - 4000)),
+    "issued before the tenant was made": lambda: token(claims(iat=int(time.time()) - 1200)),
     "issued in the future": lambda: token(claims(iat=int(time.time()) + 600, exp=int(time.time()) + 900)),
     "a tenant that it may not name": lambda: token(claims(company="gamma")),
     "a tenant that there isn't": lambda: token(claims(company="beta")),

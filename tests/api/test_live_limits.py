@@ -139,6 +139,7 @@ def test_event_stream_that_is_not_read_is_cut_off(tenant: Tenant) -> None:
 
 def token_that_ends(api: RunningApi, tenant: str, ends_in_s: float) -> str:
     settings = api.engine.settings
+    api.make_older(tenant, settings.development_token_life_s)
     return development_token(
         settings, tenant, Role.ANALYST, time.time() - settings.development_token_life_s + ends_in_s
     )

@@ -14,8 +14,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from api.auth import NOT_VALID, development_token
 from api.database_access import DatabaseAccess
+from api.erasing import erase_tenant
 from domain.errors import ConflictError, NotFoundError
+from domain.tenancy import Role
 from storage import tenants
 from storage.database import INGEST_ROLE
 from storage.tenants import Changed
@@ -212,3 +215,32 @@ def test_tenants_are_listed_with_their_states(conninfo: str, client: httpx.Clien
     suspend(conninfo, name)
     (found,) = [one for one in tenants.every(conninfo) if one["name"] == name]
     assert (found["state"], found["suspended_for"], found["packs"]) == ("suspended", "invoice 17", 1)
+
+
+def test_tokens_from_before_a_tenant_was_made_are_not_its(
+    brisk: RunningApi, name: str, conninfo: str
+) -> None:
+    settings = brisk.engine.settings
+    brisk.make_older(name, 3600)
+    ten_minutes_ago_s = time.time() - 600
+    old = development_token(settings, name, Role.TENANT_ADMIN, ten_minutes_ago_s)
+    with brisk.client_of(old) as before, brisk.client(name) as known:
+        assert refused(before) is None
+        key = _api_key(known)
+        tenants.delete(conninfo, name, grace_days=0)
+        erase_tenant(brisk.access, name, "who@where", lambda _: None, rows_max=1000, now=True)
+        brisk.tenant(name)
+        until(lambda: before.get("/v1/packs").status_code == 401)
+        assert before.get("/v1/packs").json()["detail"] == NOT_VALID
+        with brisk.client_of(key) as of_key, brisk.client(name) as now:
+            assert (of_key.get("/v1/packs").status_code, refused(now)) == (401, None)
+            # One that a clock was ahead of is no tenant that was made anew.
+            brisk.make_older(name, -3600)
+            until(lambda: refused(before) is None)
+
+
+def _api_key(client: httpx.Client) -> str:
+    account = client.post("/v1/service-accounts", json={"name": "reader", "roles": ["read_only"]})
+    made = client.post(f"/v1/service-accounts/{account.json()['id']}/keys", json={"name": "first"})
+    assert made.is_success, made.text
+    return str(made.json()["api_key"])

@@ -444,6 +444,7 @@ def test_ended_access_token_is_refreshed_and_an_ended_session_asks_again(
 
 def test_expired_session_says_so_and_keeps_the_address(api: RunningApi, fleet: str, window: WindowOf) -> None:
     life_s = api.engine.settings.development_token_life_s
+    api.make_older(fleet, life_s)
     token = development_token(api.engine.settings, fleet, Role.ANALYST, time.time() - life_s + 2)
     with window(None, token=token) as opened:
         opened.go("#/packs?search=NX-5", "tbody tr, .sign-in")
