@@ -83,13 +83,21 @@ class Allowed:
         await engine.meter_request(actor, sends_readings=self.action is Action.TELEMETRY_WRITE)
         request_id, client = _origin_of(request)
         if actor.grant is not None:
-            await engine.looks.note(actor, request.method, _path_of(request), request_id, client)
+            path, body = _path_of(request), await _body_of(request)
+            await engine.looks.note(actor, request.method, path, request_id, client, body=body)
         return Call(engine, actor, request_id, client)
 
 
 def _origin_of(request: Request) -> tuple[str, str | None]:
     """The request's id, and the address that it came from."""
     return str(request.scope["request_id"]), None if request.client is None else request.client.host
+
+
+async def _body_of(request: Request) -> bytes:
+    """The body that a route has a schema for, which is read by now; others are streams of readings."""
+    return (
+        await request.body() if getattr(request.scope.get("route"), "body_field", None) is not None else b""
+    )
 
 
 def _path_of(request: Request) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.errors import ConflictError, NotFoundError
@@ -90,10 +91,13 @@ async def revoke(transaction: Transaction, grant_id: UUID, now: datetime) -> Dic
 
 
 async def note_use(
-    transaction: Transaction, grant_id: UUID, method: str, path: str, frame: str | None
+    transaction: Transaction, grant_id: UUID, method: str, path: str, more: dict[str, Any]
 ) -> None:
-    """Let the tenant's audit log say that an operator has asked for something by the grant; frame: of a socket."""
-    asked = {"method": method, "path": path} | ({} if frame is None else {"frame": frame})
+    """Let the tenant's audit log say that an operator has asked for something by the grant.
+
+    more: the body of a request, or the first frame of a socket.
+    """
+    asked = {"method": method, "path": path} | more
     await transaction.audit("access_grants.used", RESOURCE, str(grant_id), None, asked)
 
 
@@ -122,6 +126,16 @@ def note_token(conninfo: str, grant: DictRow, by: Doer) -> None:
     done = Done("access_grants.token_issued", RESOURCE, str(grant["id"]), {"tenant": grant["tenant"]})
     with connect(conninfo, row_factory=dict_row) as connection:
         note(connection, by, done, tenant_id=grant["tenant_id"])
+
+
+def end_all(connection: psycopg.Connection[DictRow], tenant_id: int, by: Doer) -> None:
+    """End all grants of a tenant, in the connection's transaction: nobody of it could revoke one from now on."""
+    given = {"tenant": tenant_id, "by": by.subject}
+    for row in connection.execute(query("access_grants.end_all"), given).fetchall():
+        done = Done(
+            "access_grants.revoked", RESOURCE, str(row["id"]), {"revoked_at": row["revoked_at"].isoformat()}
+        )
+        note(connection, by, done, tenant_id=tenant_id)
 
 
 def _after(cursor: str | None) -> dict[str, Any]:

@@ -2738,8 +2738,10 @@ GRANT SELECT,INSERT ON TABLE bpm.access_grants TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.access_grants TO bpm_ingest;
 
 GRANT UPDATE(revoked_at) ON TABLE bpm.access_grants TO bpm_app;
+GRANT UPDATE(revoked_at) ON TABLE bpm.access_grants TO bpm_ingest;
 
 GRANT UPDATE(revoked_by) ON TABLE bpm.access_grants TO bpm_app;
+GRANT UPDATE(revoked_by) ON TABLE bpm.access_grants TO bpm_ingest;
 
 GRANT SELECT ON TABLE bpm.alert_actions TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.alert_actions TO bpm_ingest;

@@ -14,6 +14,7 @@ from domain.errors import ConflictError, NotFoundError
 from domain.operators import Doer
 from domain.tenancy import TenantState
 from domain.usage import Quotas
+from storage import access_grants
 from storage.connections import connect
 from storage.cursors import Cursors
 from storage.database import query
@@ -67,7 +68,7 @@ def create(conninfo: str, name: str, *, register_unknown_packs: bool, by: Doer =
 
 
 def suspend(conninfo: str, name: str, reason: str, by: Doer = COMMAND) -> Changed:
-    """Let nobody of the tenant in, and nothing of it change, until it is resumed.
+    """Let nobody of the tenant in, and nothing of it change, until it is resumed; its access grants end.
 
     Raises NotFoundError, ConflictError when it is being deleted or isn't here.
     """
@@ -77,6 +78,7 @@ def suspend(conninfo: str, name: str, reason: str, by: Doer = COMMAND) -> Change
             return Changed(state, changed=False)
         _require(tenant, TenantState.ACTIVE)
         _change(connection, tenant, "suspend", "suspended", {"reason": reason}, by)
+        access_grants.end_all(connection, tenant["tenant_id"], by)
     return Changed(TenantState.SUSPENDED, changed=True)
 
 
@@ -91,7 +93,7 @@ def resume(conninfo: str, name: str, by: Doer = COMMAND) -> Changed:
 
 
 def delete(conninfo: str, name: str, grace_days: float, by: Doer = COMMAND) -> Changed:
-    """Let the tenant be erased after a grace; until then it can be taken back.
+    """Let the tenant be erased after a grace; until then it can be taken back. Its access grants end.
 
     Raises NotFoundError, ConflictError while it is on its way to another cell.
     """
@@ -103,6 +105,7 @@ def delete(conninfo: str, name: str, grace_days: float, by: Doer = COMMAND) -> C
             tenant, TenantState.ACTIVE, TenantState.SUSPENDED, placements=(Placement.HERE, Placement.MOVED)
         )
         rows = _change(connection, tenant, "delete", "deleting", {"grace_days": grace_days}, by)
+        access_grants.end_all(connection, tenant["tenant_id"], by)
     return Changed(TenantState.DELETING, changed=True, erased_from=rows[0]["erased_from"])
 
 

@@ -34,3 +34,16 @@ WHERE (access_grants.subject IS NULL OR access_grants.subject = %(subject)s)
     AND revoked_at IS NULL AND ends_at > %(now)s
     AND (%(id)s::uuid IS NULL OR id = %(id)s)
 ORDER BY ends_at, id LIMIT %(limit)s
+
+-- name: end_all
+-- No grant of a tenant is good any more, nor a token by one; every process is told on commit.
+WITH ended AS (
+    UPDATE access_grants SET revoked_at = clock_timestamp(), revoked_by = %(by)s
+    WHERE tenant_id = %(tenant)s AND revoked_at IS NULL AND ends_at > clock_timestamp()
+    RETURNING id, revoked_at
+), raised AS (
+    INSERT INTO credential_epochs (tenant_id, holder, epoch, raised_at)
+    SELECT %(tenant)s, 'grant:' || id, nextval('credential_epochs_epoch_seq'), clock_timestamp() FROM ended
+    ON CONFLICT (tenant_id, holder) DO UPDATE SET epoch = excluded.epoch, raised_at = excluded.raised_at
+)
+SELECT id, revoked_at, pg_notify('bpm_credentials', '') FROM ended

@@ -503,5 +503,55 @@ def test_suspended_tenant_is_not_entered(
     token = enter(runner, grant)
     runner.ask("POST", f"/v1/platform/tenants/{name}/suspend", json={"reason": "x"}).raise_for_status()
     assert ask(api, "GET", "/v1/packs", headers=bearer(token)).json()["code"] == "tenant_suspended"
-    assert runner.ask("POST", f"/v1/platform/grants/{grant}/token").json()["code"] == "tenant_suspended"
+    assert runner.ask("POST", f"/v1/platform/grants/{grant}/token").status_code == 404, "it has ended"
     assert runner.entries(resource_id=grant, action="access_grants.token_issued")[1:] == []
+
+
+def test_grants_end_when_their_tenant_is_suspended_or_deleted(
+    api: RunningApi, runner: Runner, conninfo: str, name: str, admin: httpx.Client
+) -> None:
+    path = f"/v1/platform/tenants/{name}"
+    for ends, begins in (("suspend", "resume"), ("", "undelete")):
+        grant = give(admin)
+        token = enter(runner, grant)
+        if ends:
+            runner.ask("POST", f"{path}/{ends}", json={"reason": "x"}).raise_for_status()
+        else:
+            tenants.delete(conninfo, name, grace_days=30)
+        runner.ask("POST", f"{path}/{begins}").raise_for_status()
+        # As soon as it is served again, before anybody of it could do anything.
+        assert runner.ask("POST", f"/v1/platform/grants/{grant}/token").status_code == 404
+        until(lambda: ask(api, "GET", "/v1/me/permissions", headers=bearer(admin_token(admin))).is_success)
+        until(lambda token=token: ask(api, "GET", "/v1/packs", headers=bearer(token)).status_code == 401)
+        shown = admin.get(f"/v1/access-grants/{grant}").json()
+        assert (shown["is_open"], shown["revoked_by"] is not None) == (False, True)
+        (entry,) = admin.get(
+            "/v1/audit", params={"resource_id": grant, "action": "access_grants.revoked"}
+        ).json()["items"]
+        assert entry["subject"] == shown["revoked_by"]
+
+
+def admin_token(client: httpx.Client) -> str:
+    return client.headers["Authorization"].removeprefix("Bearer ")
+
+
+def test_bodies_of_what_an_operator_asks_are_told(
+    api: RunningApi, runner: Runner, admin: httpx.Client
+) -> None:
+    grant = give(admin, roles=["tenant_admin"])
+    named = [f"P-{number:04}" for number in range(9_000)]
+    asked = [{"packs": ["P-1", "P-2"]}, {"packs": ["P-3"]}, {"packs": ["P-1", "P-2"]}, {"packs": named}]
+    with api.client_of(enter(runner, grant)) as client:
+        for body in asked:
+            client.post("/v1/packs/latest", json=body)
+        client.post("/v1/telemetry", json={"pack": "P-9", "ts": "2026-01-01T00:00:00Z"})
+        client.post("/v1/packs", json={"pack": "P-1"})
+    found = admin.get("/v1/audit", params={"action": "access_grants.used"}).json()["items"]
+    told_of = [
+        {key: value for key, value in one["after"].items() if key.startswith("body")}
+        for one in reversed(found)
+    ]
+    assert told_of[:2] == [{"body": asked[0]}, {"body": asked[1]}]
+    assert told_of[2]["body_bytes"] > 9_000
+    assert len(told_of[2]["body_sha256"]) == 64
+    assert told_of[3:] == [{}, {"body": {"pack": "P-1"}}]
