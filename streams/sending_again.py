@@ -2,32 +2,38 @@
 
 Which were sent again is noted among them: a mark stands behind its letter in the same partition, and is kept for
 longer. It follows when the message is durable, so one whose mark is missing may have been sent, and is sent once more.
+
+Letters are read and sent by aiokafka: it reads every codec that a broker may pack them with, and sends headers without
+a value.
 """
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from domain.errors import KafkaRefusedError, KafkaUnreachableError, MessageUnreadableError
 from streams.codec import decode, encode
-from streams.dead_letters import Letter, letter_of, message_of
+from streams.dead_letters import Letter, Written, letter_of, message_of
 from streams.ports import Stage
-from streams.topic_admin import errors_as_ours, in_time, until_answered
+from streams.topic_admin import REQUEST_S_MAX, errors_as_ours, partitions_of, until_answered
 from streams.topics import DEAD_LETTERS, READINGS, SINGLES, Header, version_header
+
+Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
+"""Lets a coroutine run to its end; between two, connections stand still."""
 
 _ANSWER_S_MAX: Final = 30.0
 _POLL_MS: Final = 500
 _TOGETHER_MAX: Final = 200
 """Letters whose marks follow together."""
-_REQUEST_BYTES_MAX: Final = 2 * DEAD_LETTERS.message_bytes_max
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +72,17 @@ class Outcome:
 class DeadLetterBox:
     """The dead letters that there were when it was opened."""
 
-    def __init__(self, bootstrap: str, prefix: str, consumer: Any) -> None:
-        """Raises KafkaRefusedError when there is no topic."""
+    def __init__(
+        self, bootstrap: str, prefix: str, partitions: Mapping[str, frozenset[int]], consumer: Any, run: Run
+    ) -> None:
+        """partitions: of the installation's topics. Raises KafkaError."""
         self._bootstrap = bootstrap
         self._topic = DEAD_LETTERS.under(prefix)
         self._singles, self._readings = SINGLES.under(prefix).name, READINGS.under(prefix).name
+        self._partitions = partitions
         self._consumer = consumer
-        numbers = consumer.partitions_for_topic(self._topic.name)
-        if not numbers:
-            raise KafkaRefusedError(
-                f"there is no topic {self._topic.name}; run `bpm migrate --kafka {bootstrap}`"
-            )
-        parts = [TopicPartition(self._topic.name, number) for number in sorted(numbers)]
-        consumer.assign(parts)
-        self._first, self._behind = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
+        self._run = run
+        self._first, self._behind = run(_ends(consumer, self._topic.name, partitions[self._topic.name]))
 
     @property
     def messages(self) -> int:
@@ -113,42 +116,40 @@ class DeadLetterBox:
         due = (one.letter for one in self.found(wanted, told) if one.sent_again_ms is None)
         with self._producer() as producer:
             while letters := list(islice(due, _TOGETHER_MAX)):
-                outcomes = self._send(producer, letters, dry_run=dry_run)
+                outcomes = self._run(self._send(producer, letters, dry_run=dry_run))
                 left.update(why for why in outcomes if why is not None)
                 done = [one for one, why in zip(letters, outcomes, strict=True) if why is None]
                 sent += len(done)
                 if not dry_run and done:
                     reached_stage(Stage.SENT_BEFORE_MARK)
-                    self._mark(producer, done)
+                    self._run(self._mark(producer, done))
         return Outcome(sent, left)
 
-    def _send(self, producer: Any, letters: Sequence[Letter], *, dry_run: bool) -> list[str | None]:
+    async def _send(self, producer: Any, letters: Sequence[Letter], *, dry_run: bool) -> list[str | None]:
         """Why each wasn't sent, None for those that are durable."""
         values = [self._value_of(one) for one in letters]
+        outcomes = [one if isinstance(one, str) else None for one in values]
         if dry_run:
-            return [one if isinstance(one, str) else None for one in values]
-        under_way = [
-            value
-            if isinstance(value, str)
-            else producer.send(
-                one.original.topic,
-                value,
-                one.original.key,
-                list(one.original.headers),
-                one.original.partition,
-            )
-            for one, value in zip(letters, values, strict=True)
-        ]
-        return [one if isinstance(one, str) else _acknowledged(one) for one in under_way]
+            return outcomes
+        due: dict[TopicPartition, dict[int, Written]] = {}
+        for number, (one, value) in enumerate(zip(letters, values, strict=True)):
+            if isinstance(value, bytes):
+                place = TopicPartition(one.original.topic, one.original.partition)
+                due.setdefault(place, {})[number] = Written(one.original.key, value, one.original.headers)
+        sent = await asyncio.gather(
+            *(_send_all(producer, place, list(messages.values())) for place, messages in due.items())
+        )
+        for messages, whys in zip(due.values(), sent, strict=True):
+            for number, why in zip(messages, whys, strict=True):
+                outcomes[number] = why
+        return outcomes
 
     def _value_of(self, letter: Letter) -> bytes | str:
         """The value that is to be sent, or why none is."""
         value = letter.original.value
         if letter.original.topic not in (self._singles, self._readings):
             return "its topic is not one of this installation"
-        if letter.original.partition not in (
-            self._consumer.partitions_for_topic(letter.original.topic) or ()
-        ):
+        if letter.original.partition not in self._partitions[letter.original.topic]:
             return "its partition isn't there any more"
         if letter.cut is not None:
             return "only a part of it was kept"
@@ -156,8 +157,6 @@ class DeadLetterBox:
             return "it was put aside when keys and headers were not kept"
         if value is None:
             return "it has no value"
-        if any(text is None for _, text in letter.original.headers):
-            return "a header of it has no value, which can't be sent from here"
         if letter.original.topic == self._singles:
             return value
         try:
@@ -168,78 +167,145 @@ class DeadLetterBox:
         # it readings are told apart by their identity, as everywhere.
         return value if batch.sent_on is None else encode(replace(batch, sent_on=None))
 
-    def _mark(self, producer: Any, letters: Iterable[Letter]) -> None:
-        marks = [
-            producer.send(
-                self._topic.name,
-                b"",
-                headers=[
-                    (Header.SENT_AGAIN.value, str(one.position).encode()),
-                    version_header(self._topic),
-                ],
-                partition=one.partition,
+    async def _mark(self, producer: Any, letters: Iterable[Letter]) -> None:
+        marks: dict[int, list[Written]] = {}
+        for one in letters:
+            headers = ((Header.SENT_AGAIN.value, str(one.position).encode()), version_header(self._topic))
+            marks.setdefault(one.partition, []).append(Written(None, b"", headers))
+        await asyncio.gather(
+            *(
+                _send_all(producer, TopicPartition(self._topic.name, number), messages)
+                for number, messages in marks.items()
             )
-            for one in letters
-        ]
-        for mark in marks:
-            mark.get(_ANSWER_S_MAX)
+        )
 
     @contextmanager
     def _producer(self) -> Iterator[Any]:
-        # Compressed, as what is larger than its topic takes otherwise was when it came.
-        producer = KafkaProducer(
-            bootstrap_servers=self._bootstrap,
-            acks="all",
-            enable_idempotence=False,
-            max_in_flight_requests_per_connection=1,
-            compression_type="gzip",
-            max_request_size=_REQUEST_BYTES_MAX,
-        )
+        producer = self._run(_started_producer(self._bootstrap))
         try:
             yield producer
         finally:
-            producer.close(timeout=_ANSWER_S_MAX)
+            self._run(producer.stop())
 
     def _records(self, told: Callable[[], None]) -> Iterator[Any]:
         """All records from the beginning to where the partitions ended when the box was opened."""
         left = {part for part, behind in self._behind.items() if self._first[part] < behind}
-        self._consumer.seek_to_beginning(*self._behind)
-        self._consumer.resume(*self._behind)
+        self._run(self._begin())
         heard_s = time.monotonic()
         while left:
-            for part, records in self._consumer.poll(timeout_ms=_POLL_MS).items():
+            found, left = self._run(self._more(left))
+            for part, records in found.items():
                 for record in records:
                     if record.offset < self._behind[part]:
                         told()
                         yield record
                 heard_s = time.monotonic()
-            for part in [one for one in left if self._consumer.position(one) >= self._behind[one]]:
-                self._consumer.pause(part)
-                left.discard(part)
             if time.monotonic() - heard_s > _ANSWER_S_MAX:
                 raise KafkaUnreachableError(f"nothing more comes from {self._topic.name}")
+
+    async def _begin(self) -> None:
+        for part, first in self._first.items():
+            self._consumer.seek(part, first)
+
+    async def _more(
+        self, left: set[TopicPartition]
+    ) -> tuple[dict[TopicPartition, list[Any]], set[TopicPartition]]:
+        """Records of partitions, and those that have more."""
+        found = await self._consumer.getmany(*left, timeout_ms=_POLL_MS)
+        return found, {part for part in left if await self._consumer.position(part) < self._behind[part]}
 
 
 @contextmanager
 def dead_letter_box(bootstrap: str, prefix: str) -> Iterator[DeadLetterBox]:
     """The dead letters of an installation. Raises KafkaUnreachableError and KafkaRefusedError."""
-    address, consumer, box = until_answered(bootstrap, partial(_opened, prefix))
-    with errors_as_ours(address):
-        try:
-            yield box
-        finally:
-            consumer.close()
+    topics = [topic.under(prefix).name for topic in (DEAD_LETTERS, READINGS, SINGLES)]
+    partitions = partitions_of(bootstrap, topics)
+    if not partitions[topics[0]]:
+        raise KafkaRefusedError(f"there is no topic {topics[0]}; run `bpm migrate --kafka {bootstrap}`")
+    with asyncio.Runner() as runner:
+        opened = partial(_opened, prefix, partitions, runner.run)
+        address, consumer, box = until_answered(bootstrap, opened)
+        with errors_as_ours(address):
+            try:
+                yield box
+            finally:
+                runner.run(consumer.stop())
 
 
-def _opened(prefix: str, address: str) -> tuple[str, Any, DeadLetterBox]:
-    consumer = KafkaConsumer(
-        bootstrap_servers=address, auto_offset_reset="earliest", enable_auto_commit=False, **in_time()
+def _opened(
+    prefix: str, partitions: Mapping[str, frozenset[int]], run: Run, address: str
+) -> tuple[str, Any, DeadLetterBox]:
+    consumer = run(_started_consumer(address))
+    try:
+        return address, consumer, DeadLetterBox(address, prefix, partitions, consumer, run)
+    except BaseException:
+        run(consumer.stop())
+        raise
+
+
+async def _ends(
+    consumer: Any, topic: str, numbers: Iterable[int]
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """Where partitions begin, and where they end; they are read from now on."""
+    parts = [TopicPartition(topic, number) for number in sorted(numbers)]
+    consumer.assign(parts)
+    return await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
+
+
+async def _started_consumer(bootstrap: str) -> Any:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        request_timeout_ms=int(REQUEST_S_MAX * 1000),
     )
     try:
-        return address, consumer, DeadLetterBox(address, prefix, consumer)
+        await consumer.start()
     except BaseException:
-        consumer.close()
+        await consumer.stop()
         raise
+    return consumer
+
+
+async def _started_producer(bootstrap: str) -> Any:
+    # Compressed, as what is larger than its topic takes otherwise was when it came.
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        acks="all",
+        compression_type="gzip",
+        request_timeout_ms=int(_ANSWER_S_MAX * 1000),
+    )
+    try:
+        await producer.start()
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
+async def _send_all(producer: Any, place: TopicPartition, messages: Sequence[Written]) -> list[str | None]:
+    """Why each message won't be durable, None for those that are. They go into a partition in their order."""
+    outcomes: list[str | None] = []
+    while len(outcomes) < len(messages):
+        # Batches, because `send` takes no message without a key and a value.
+        batch = producer.create_batch()
+        together = []
+        for one in messages[len(outcomes) :]:
+            if batch.append(timestamp=None, key=one.key, value=one.value, headers=list(one.headers)) is None:
+                break
+            together.append(one)
+        batch.close()
+        try:
+            await (await producer.send_batch(batch, place.topic, partition=place.partition))
+        except (MessageSizeTooLargeError, RecordListTooLargeError):
+            if len(together) == 1:
+                outcomes.append("it is larger than its topic takes")
+                continue
+            for one in together:
+                outcomes += await _send_all(producer, place, [one])
+        else:
+            outcomes += [None] * len(together)
+    return outcomes
 
 
 def _marked(record: Any) -> int | None:
@@ -248,12 +314,3 @@ def _marked(record: Any) -> int | None:
         return None
     position = record.headers[0][1] or b""
     return int(position) if position.isdigit() else None
-
-
-def _acknowledged(under_way: Any) -> str | None:
-    """None when a message is durable, or why it never will be."""
-    try:
-        under_way.get(_ANSWER_S_MAX)
-    except (MessageSizeTooLargeError, RecordListTooLargeError):
-        return "it is larger than its topic takes"
-    return None

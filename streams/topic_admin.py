@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from aiokafka import errors as aiokafka
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsError
@@ -25,8 +26,11 @@ T = TypeVar("T")
 _ANSWER_S_MAX: Final = 30.0
 _CREATED_S_MAX: Final = 90.0
 """Brokers hand it on to the controller. When that hangs they wait for 30 s of theirs, and then take the next one."""
-_REQUEST_S_MAX: Final = 10.0
+REQUEST_S_MAX: Final = 10.0
+"""Within the time for an answer there is another broker to be asked."""
 _CONNECT_S_MAX: Final = 5.0
+_ANSWERS: Final[Any] = (BrokerResponseError, aiokafka.BrokerResponseError)
+"""Errors by which a broker answers, of either client."""
 _AGAIN_S: Final = 0.5
 _KNOWN_S_MAX: Final = 10.0
 _POLL_S: Final = 0.05
@@ -144,6 +148,14 @@ def identity_of(bootstrap: str, name: str) -> str:
     return f"{name}/{described['topic_id']}"
 
 
+def partitions_of(bootstrap: str, topics: Sequence[str]) -> dict[str, frozenset[int]]:
+    """The partitions of each topic; none of one that is missing. Raises KafkaUnreachableError and KafkaRefusedError."""
+    return {
+        one["name"]: frozenset(part["partition_index"] for part in one["partitions"])
+        for one in _described(bootstrap, topics)
+    }
+
+
 def require_log(bootstrap: str, log: str) -> None:
     """That the topic of readings is still the one in which positions count. log: name/id.
 
@@ -218,8 +230,8 @@ def errors_as_ours(address: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KafkaError, OSError) as error:
-        if isinstance(error, BrokerResponseError) and not error.retriable:
+    except (KafkaError, aiokafka.KafkaError, OSError) as error:
+        if isinstance(error, _ANSWERS) and not error.retriable:
             raise KafkaRefusedError(f"the cluster answered {type(error).__name__}") from error
         why = str(error) or type(error).__name__
         raise KafkaUnreachableError(f"no broker answers as it should at {address}: {why}") from error
@@ -227,7 +239,7 @@ def errors_as_ours(address: str) -> Iterator[None]:
 
 def in_time(answer_s_max: float = _ANSWER_S_MAX) -> dict[str, Any]:
     """How long a client waits for a broker, as its arguments: within the time there is another one to be asked."""
-    request_ms = int(min(_REQUEST_S_MAX, answer_s_max) * 1000)
+    request_ms = int(min(REQUEST_S_MAX, answer_s_max) * 1000)
     connect_ms = int(min(_CONNECT_S_MAX, answer_s_max) * 1000)
     return {
         "bootstrap_timeout_ms": request_ms,
