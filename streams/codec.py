@@ -25,7 +25,11 @@ _FACTS: Final = b"bpm"
 _MARKS: Final = b"bpm-pack-marks"
 _SOURCES: Final = b"bpm-source-positions"
 _INT64: Final = np.dtype("<i8")
-_COLUMNS: Final = ("index", "tenant", "tenure", "pack", "ts_ms", *MEASURE_NAMES)
+_UNREADABLE: Final = (
+    pa.ArrowException, msgspec.MsgspecError, KeyError, ValueError, TypeError, OSError, StopIteration,
+)  # fmt: skip
+"""What is raised for a message that is none; OSError for one that ends too early."""
+_KEYS: Final = ("index", "tenant", "tenure", "pack", "ts_ms")
 
 
 class _Item(msgspec.Struct, array_like=True, frozen=True):
@@ -144,16 +148,15 @@ def decode(message: bytes) -> IncomingBatch:
         with pa.ipc.open_stream(message) as reader:
             metadata = reader.schema.metadata
             facts = _facts_of(metadata)
-            rows = reader.read_all().combine_chunks()
-        # Copied, because kernels take no columns that can't be written.
-        columns = {name: np.array(rows.column(name).to_numpy()) for name in rows.column_names}
+            rows = reader.read_next_batch()
+        columns = dict(zip(rows.schema.names, (column.to_numpy() for column in rows.columns), strict=True))
         batch = _batch(facts, columns, _marks(columns["pack"], metadata[_MARKS]), len(message))
         if facts.sent_on is None:
             return batch
         return replace(batch, sent_on=_sent_on(facts.sent_on, batch, metadata[_SOURCES]))
     except MessageUnreadableError:
         raise
-    except (pa.ArrowException, msgspec.MsgspecError, KeyError, ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise MessageUnreadableError(f"this is no message of readings: {type(error).__name__}") from error
 
 
@@ -189,10 +192,10 @@ class _Version(msgspec.Struct, frozen=True):
 
 
 def _batch(facts: _Facts, columns: dict[str, Any], marks: PackMarks, size_bytes: int) -> IncomingBatch:
+    # Copied, because kernels take no columns that can't be written.
     thousandths = np.stack([columns[name] for name in MEASURE_NAMES])
-    rows = ReadingBatch(
-        columns["index"], columns["tenant"], columns["tenure"], columns["pack"], columns["ts_ms"], thousandths
-    )
+    index, tenant, tenure, pack, ts_ms = (np.array(columns[name]) for name in _KEYS)
+    rows = ReadingBatch(index, tenant, tenure, pack, ts_ms, thousandths)
     split = len(rows) - facts.ahead
     readings = rows.rows(slice(0, split))
     items = tuple(
@@ -201,7 +204,7 @@ def _batch(facts: _Facts, columns: dict[str, Any], marks: PackMarks, size_bytes:
     )
     if len(readings) + len(items) != facts.received or (len(rows) and rows.pack.min() < 0):
         raise MessageUnreadableError("the message has not as many readings as it says")
-    texts = _Texts(readings, columns["name"][:split], tuple(facts.names))
+    texts = _Texts(readings, np.array(columns["name"][:split]), tuple(facts.names))
     packs = {item.index: item.pack for item in facts.items}
     origin = ItemOrigin(
         RawForm(facts.form),
@@ -233,7 +236,7 @@ def _batch(facts: _Facts, columns: dict[str, Any], marks: PackMarks, size_bytes:
         origin=origin,
         redriven=facts.redriven,
         marks=marks,
-        came_ms=columns["came_ms"][:split] if facts.came else None,
+        came_ms=np.array(columns["came_ms"][:split]) if facts.came else None,
     )
 
 
