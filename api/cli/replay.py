@@ -1,4 +1,7 @@
-"""`bpm replay`: recorded logs and tables sent to the API, with what became of every frame and reading."""
+"""`bpm replay`: recorded logs and tables sent to the API, with what became of every frame and reading.
+
+What reads and holds them is imported where it is used: it takes longer than all else of the command line.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import typer
 from rich.console import Console
@@ -16,16 +19,13 @@ from rich.table import Table
 
 from api.cli import context
 from api.cli.context import Exit
-from api.cli.pacing import at_recorded_speed, first_and_last_ms, shifted
 from api.cli.sender import Sender, engine_client
 from api.client.sending import READINGS_MAX, RECEIPT_COUNTS
 from domain.errors import BpmError, DecodeError
 from domain.tenancy import Role
-from ingest.can.databases import load_database
-from ingest.can.mapping import load_can_map
-from ingest.can.replay import LogReplay
-from ingest.recorded import RecordedReadings, in_batches
-from ingest.series import Series, load_series_map
+
+if TYPE_CHECKING:
+    from ingest.recorded import RecordedReadings
 
 BATCH_READINGS: Final = 20_000
 ANY_START: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -54,7 +54,7 @@ class Source(Protocol):
     @property
     def position_bytes(self) -> int: ...
 
-    def batches(self) -> Iterator[RecordedReadings]: ...
+    def batches(self) -> Iterator["RecordedReadings"]: ...
 
     def counts(self) -> dict[str, int]: ...
 
@@ -126,6 +126,8 @@ def replay(
     json_output: Annotated[bool, typer.Option("--json", help="the closing table for machines")] = False,
 ) -> None:
     """Send recorded logs or tables as the readings of a pack."""
+    from ingest.recorded import in_batches
+
     moment = None if start is None else context.moment(start, "--start")
     if at is At.NOW and moment is None:
         moment = ANY_START
@@ -157,7 +159,13 @@ def _source_opener(
     if (series is None) == (not files):
         raise typer.BadParameter("Give either recorded logs or --series with a table.")
     if series is not None:
+        from ingest.series import Series, load_series_map
+
         return lambda: Series(series, load_series_map(map_file), start)
+    from ingest.can.databases import load_database
+    from ingest.can.mapping import load_can_map
+    from ingest.can.replay import LogReplay
+
     return lambda: LogReplay(
         files, load_can_map(map_file), [load_database(path) for path in dbc], start, rate_hz
     )
@@ -165,8 +173,10 @@ def _source_opener(
 
 def _timed(
     open_source: Callable[[], Source], source: Source, at: At | None, speed: Speed
-) -> Iterator[RecordedReadings]:
+) -> Iterator["RecordedReadings"]:
     """The readings at their times: at full speed the last is moved to now, at recorded speed the first."""
+    from api.cli.pacing import at_recorded_speed, first_and_last_ms, shifted
+
     parts = source.batches()
     if at is At.NOW:
         span = first_and_last_ms(open_source().batches())
@@ -180,7 +190,7 @@ def _timed(
 
 def _send_all(
     summary: Summary,
-    batches: Iterable[RecordedReadings],
+    batches: Iterable["RecordedReadings"],
     import_source: str | None,
     advance: Callable[[Summary], None],
 ) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import httpx
@@ -13,7 +13,9 @@ from api.cli import context
 from api.client import sending
 from api.client.sending import ReceiptSums
 from domain.errors import BpmError, UnavailableError
-from ingest.recorded import RecordedReadings, to_arrow_stream
+
+if TYPE_CHECKING:
+    from ingest.recorded import RecordedReadings
 
 REQUEST_S_MAX: Final = 120.0
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -66,11 +68,12 @@ class Sender:
         self.import_id = str(sending.json_of(answer).get("id"))
         return self.import_id
 
-    def send(self, readings: RecordedReadings) -> None:
+    def send(self, readings: "RecordedReadings") -> None:
         """Send readings as one batch, or as several where one would be over a limit of the API.
 
         Raises RequestRefusedError or UnavailableError; batches before are in.
         """
+        from ingest.recorded import to_arrow_stream
 
         def encode(start: int, end: int) -> bytes:
             return to_arrow_stream(readings[start:end], self._pack)
