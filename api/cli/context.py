@@ -66,11 +66,13 @@ _LINE_MAX = 10_000
 """Characters of a line of a table: a terminal wraps what it has no room for, and a pipe gets it whole."""
 
 
-def say_starting() -> None:
-    """Before the engine is imported: what a first start waits for."""
-    console.print(
-        "Starting; the first start on a machine compiles the kernels, which takes a minute or more."
-    )
+def compile_kernels() -> None:
+    """Before the engine is imported: what a first start waits for, and one after an update."""
+    from api import compiling
+
+    if not compiling.are_compiled():
+        console.print("Compiling the kernels, once on this machine; this may take a minute.")
+        compiling.compile_kernels()
 
 
 def read_settings(*, kafka: str | None = None) -> Settings:

@@ -56,7 +56,7 @@ def up(
     With Kafka, readings go through its topic, which is made when it is missing; start `bpm worker` beside it.
     """
     settings = context.read_settings(kafka=kafka)
-    context.say_starting()
+    context.compile_kernels()
     from api.cli.server import serve as serve_engine
 
     raise typer.Exit(serve_engine(settings, demo=demo, make_topics=True))
@@ -68,7 +68,7 @@ def serve(kafka: Kafka = None) -> None:
     settings = context.read_settings(kafka=kafka)
     if settings.database_url is None:
         raise SettingsRefusedError("set BPM_DATABASE_URL, or use `bpm up`", field="BPM_DATABASE_URL")
-    context.say_starting()
+    context.compile_kernels()
     from api.cli.server import serve as serve_engine
 
     raise typer.Exit(serve_engine(settings))

@@ -1,6 +1,6 @@
 """Runs a worker in the foreground."""
 
-from api.cli.context import reachable_database
+from api.cli.context import compile_kernels, reachable_database
 from api.cli.stopping import StopAsked
 from api.settings import Settings
 from api.topic import bootstrap_of
@@ -20,6 +20,7 @@ def work(settings: Settings, stop: StopAsked) -> int:
     if access is None:
         raise DatabaseRefusedError("there is none: set BPM_DATABASE_URL, or start `bpm up --kafka` first")
     require_migrated(access.admin)
+    compile_kernels()
     from api.worker import WorkerProcess
 
     process = WorkerProcess(settings, access, layout(access.as_role(INGEST_ROLE, settings)))
