@@ -26,7 +26,7 @@ _MARKS: Final = b"bpm-pack-marks"
 _SOURCES: Final = b"bpm-source-positions"
 _INT64: Final = np.dtype("<i8")
 _UNREADABLE: Final = (
-    pa.ArrowException, msgspec.MsgspecError, KeyError, ValueError, TypeError, OSError, StopIteration,
+    pa.ArrowException, msgspec.MsgspecError, LookupError, ValueError, TypeError, OSError, StopIteration, RecursionError,
 )  # fmt: skip
 """What is raised for a message that is none; OSError for one that ends too early."""
 _KEYS: Final = ("index", "tenant", "tenure", "pack", "ts_ms")
@@ -196,6 +196,8 @@ def _batch(facts: _Facts, columns: dict[str, Any], marks: PackMarks, size_bytes:
     thousandths = np.stack([columns[name] for name in MEASURE_NAMES])
     index, tenant, tenure, pack, ts_ms = (np.array(columns[name]) for name in _KEYS)
     rows = ReadingBatch(index, tenant, tenure, pack, ts_ms, thousandths)
+    if not 0 <= facts.ahead <= len(rows):
+        raise MessageUnreadableError("the message has not as many readings too far ahead as it says")
     split = len(rows) - facts.ahead
     readings = rows.rows(slice(0, split))
     items = tuple(
@@ -204,7 +206,12 @@ def _batch(facts: _Facts, columns: dict[str, Any], marks: PackMarks, size_bytes:
     )
     if len(readings) + len(items) != facts.received or (len(rows) and rows.pack.min() < 0):
         raise MessageUnreadableError("the message has not as many readings as it says")
-    texts = _Texts(readings, np.array(columns["name"][:split]), tuple(facts.names))
+    name = columns["name"]
+    if len(name) and not 0 <= int(name.min()) <= int(name.max()) < len(facts.names):
+        raise MessageUnreadableError("the message doesn't have the names of all its packs")
+    if len(readings) and (readings.index[0] < 0 or np.any(np.diff(readings.index) < 0)):
+        raise MessageUnreadableError("the message doesn't have its readings in their order")
+    texts = _Texts(readings, np.array(name[:split]), tuple(facts.names))
     packs = {item.index: item.pack for item in facts.items}
     origin = ItemOrigin(
         RawForm(facts.form),
