@@ -24,8 +24,8 @@ from domain.errors import (
 from domain.readings import IncomingBatch
 from domain.receipts import OUTCOME_UNKNOWN, Mode, Receipt, pending_receipt
 from domain.tenancy import TenantId
-from streams.codec import encode
-from streams.cutting import Cut, CutLimits, cut
+from streams.cutting import CutLimits
+from streams.messages import messages_of
 from streams.ports import SubmissionStore
 from streams.producing import Producer
 from streams.reach import Reach, look_at
@@ -158,9 +158,9 @@ class Bus:
     async def submit(self, batch: IncomingBatch) -> Receipt:
         """The receipt of a batch: committed, or pending when that takes too long; in both cases it is safe.
 
-        Raises BusyError (too much on its way), ConflictError (an import that was undone), KeyReusedError (another body
-        under the same id), UnavailableError (not accepted, or outcome unknown: ask again with the same id). The id must
-        have been reserved; it is released.
+        Raises BusyError (too much on its way), BodyTooLargeError (a reading that no message takes), ConflictError (an
+        import that was undone), KeyReusedError (another body under the same id), UnavailableError (not accepted, or
+        outcome unknown: ask again with the same id). The id must have been reserved; it is released.
         """
         try:
             return await self._submit(batch)
@@ -184,22 +184,18 @@ class Bus:
         into = self._log
         try:
             # Of a large body both take longer than the event loop may stand still.
-            cuts, messages = await asyncio.to_thread(self._messages, batch)
-            self._require_pace({one.partition_no for one in cuts})
+            limits = CutLimits(self._limits.message_readings_max, self._limits.message_raw_bytes_max)
+            messages = await asyncio.to_thread(messages_of, batch, self._partitions, limits)
+            self._require_pace({number for number, _ in messages})
             deadline = asyncio.get_running_loop().time() + self._limits.receipt_wait_s
-            last = await self._send_all(batch, cuts, messages, deadline)
+            last = await self._send_all(batch, messages, deadline)
         finally:
             self._bytes -= batch.body_bytes
             self._readings -= batch.received
         return await self._receipt(batch, last, deadline, into)
 
-    def _messages(self, batch: IncomingBatch) -> tuple[list[Cut], list[bytes]]:
-        limits = CutLimits(self._limits.message_readings_max, self._limits.message_raw_bytes_max)
-        cuts = cut(batch, self._partitions, limits)
-        return cuts, [encode(one.batch) for one in cuts]
-
     async def _send_all(
-        self, batch: IncomingBatch, cuts: Sequence[Cut], messages: Sequence[bytes], deadline: float
+        self, batch: IncomingBatch, messages: Sequence[tuple[int, bytes]], deadline: float
     ) -> dict[int, int]:
         """Send the messages of each partition in their order; gives the last offset in each.
 
@@ -207,8 +203,8 @@ class Bus:
         more than one of them (rule E5). After the time in which a receipt is waited for, the rest is sent at once.
         """
         by_partition: dict[int, list[bytes]] = {}
-        for part, message in zip(cuts, messages, strict=True):
-            by_partition.setdefault(part.partition_no, []).append(message)
+        for number, message in messages:
+            by_partition.setdefault(number, []).append(message)
         last: dict[int, int] = {}
 
         async def send(number: int, of_partition: Sequence[bytes]) -> None:

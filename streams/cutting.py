@@ -99,11 +99,12 @@ def _groups(items: list[QuarantinedItem], limits: CutLimits) -> Iterator[tuple[Q
     group: list[QuarantinedItem] = []
     size = 0
     for item in items:
-        if group and (size + len(item.raw) > limits.raw_bytes_max or len(group) >= limits.readings_max):
+        raw_bytes = len(item.raw.encode())
+        if group and (size + raw_bytes > limits.raw_bytes_max or len(group) >= limits.readings_max):
             yield tuple(group)
             group, size = [], 0
         group.append(item)
-        size += len(item.raw)
+        size += raw_bytes
     if group:
         yield tuple(group)
 

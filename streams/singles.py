@@ -20,13 +20,12 @@ from streams.codec import encode
 from streams.cutting import CutLimits, cut
 from streams.dead_letters import Message, message_at
 from streams.fetched import Record
-from streams.topics import READINGS, Header
+from streams.messages import MESSAGE_BYTES_MAX
+from streams.topics import Header
 
 log = logging.getLogger(__name__)
 
 _TENANT: Final = Header.TENANT.value
-_BYTES_MAX: Final = READINGS.message_bytes_max - 1024
-"""Of a message's value; Kafka adds less."""
 _RETRY_S: Final = 0.5
 _TRIES_MAX: Final = 3
 """Tries of a batch that fails by itself; then its messages are dead letters."""
@@ -174,7 +173,7 @@ class Singles:
         if len({one.partition_no for one in cuts}) != len(cuts):
             return []
         messages = [(one.partition_no, encode(one.batch)) for one in cuts]
-        too_large = batch.received > 1 and any(len(one) > _BYTES_MAX for _, one in messages)
+        too_large = batch.received > 1 and any(len(one) > MESSAGE_BYTES_MAX for _, one in messages)
         return [] if too_large else messages
 
     async def _aside(self, partition: int, record: Record, error: Exception) -> None:
