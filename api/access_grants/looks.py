@@ -1,6 +1,7 @@
 """What operators ask for by access grants stands in the tenant's audit log before it is answered."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +15,8 @@ from storage.transactions import Transactions
 _WINDOW_S: Final = 60.0
 _NOTED_MAX: Final = 10_000
 _BODY_BYTES_MAX: Final = 1 << 16
+_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""Of a JSON text the character that PostgreSQL doesn't keep, behind backslashes that stand for themselves."""
 
 
 class Looks:
@@ -61,6 +64,6 @@ def _more(frame: str | None, body: bytes) -> dict[str, Any]:
     if len(body) > _BODY_BYTES_MAX:
         return {"body_bytes": len(body), "body_sha256": hashlib.sha256(body).hexdigest()}
     try:
-        return {"body": orjson.loads(body)}
+        return {"body": orjson.loads(_NUL.sub(rb"\1\\ufffd", body))}
     except orjson.JSONDecodeError:
-        return {"body": body.decode(errors="replace")}
+        return {"body": body.decode(errors="replace").replace("\0", "\ufffd")}

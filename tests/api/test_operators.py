@@ -555,3 +555,19 @@ def test_bodies_of_what_an_operator_asks_are_told(
     assert told_of[2]["body_bytes"] > 9_000
     assert len(told_of[2]["body_sha256"]) == 64
     assert told_of[3:] == [{}, {"body": {"pack": "P-1"}}]
+
+
+def test_bodies_with_what_the_database_does_not_keep_are_told_and_answered(
+    runner: Runner, api: RunningApi, admin: httpx.Client
+) -> None:
+    grant = give(admin, roles=["tenant_admin"])
+    bodies = [rb'{"packs": ["P\u0000"]}', rb'{"packs": ["P\\\u0000"]}', rb'{"packs": ["P\\u0000"]}']
+    with api.client_of(enter(runner, grant)) as client:
+        for body in bodies:
+            answer = client.post(
+                "/v1/packs/latest", content=body, headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code < 500
+    found = admin.get("/v1/audit", params={"action": "access_grants.used"}).json()["items"]
+    told = [one["after"]["body"]["packs"][0] for one in reversed(found)]
+    assert told == ["P\ufffd", "P\\\ufffd", "P\\u0000"]
