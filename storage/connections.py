@@ -6,11 +6,13 @@ when nothing has come for a while, it is asked whether the server lets anybody i
 """
 
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
 from psycopg.abc import RV, PQGen
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import Row
 from psycopg.waiting import Ready
 
@@ -21,6 +23,10 @@ SILENT_S_MAX: Final = 30.0
 
 _LOOK_S: Final = 0.1
 """How often it is looked how long nothing has come, as psycopg looks for interruptions."""
+
+
+_CANCEL_S_MAX: Final = 5.0
+"""As psycopg has it: what was interrupted while it was asked isn't left to the server, with its locks."""
 
 
 class Connection(psycopg.Connection[Row]):
@@ -38,6 +44,12 @@ class Connection(psycopg.Connection[Row]):
                     psycopg.connect(_asking(self)).close()
                 except psycopg.Error as error:
                     _give_up_unless_answered(self, error)
+                except BaseException:
+                    if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                        with suppress(psycopg.Error):
+                            self.cancel_safe(timeout=_CANCEL_S_MAX)
+                        self.pgconn.finish()
+                    raise
                 steps = _until_silent(gen, goes_on=True)
 
 
@@ -61,6 +73,12 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                     await (await psycopg.AsyncConnection.connect(_asking(self))).close()
                 except psycopg.Error as error:
                     _give_up_unless_answered(self, error)
+                except BaseException:
+                    if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                        with suppress(psycopg.Error):
+                            await self.cancel_safe(timeout=_CANCEL_S_MAX)
+                        self.pgconn.finish()
+                    raise
                 steps = _until_silent(gen, goes_on=True)
 
 

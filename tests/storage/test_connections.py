@@ -25,6 +25,7 @@ SILENT_S = 0.5
 CONNECT_S = 2
 """The least that psycopg takes."""
 NOTICED_S_MAX = 15.0
+SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%'"
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +38,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def server(own_database: DatabaseAccess) -> Iterator["Server"]:
     """That of the database; it goes on after the test."""
     with psycopg.connect(own_database.admin) as connection:
-        backend = psutil.Process(connection.info.backend_pid)
-    if backend.ppid() == 1:
+        # It ends with its connection.
+        postmaster = psutil.Process(connection.info.backend_pid).parent()
+    if postmaster is None or postmaster.pid == 1:
         pytest.skip("needs a server whose processes can be told")
-    server = Server(backend.parent())
+    server = Server(postmaster)
     yield server
     server.resume()
 
@@ -48,8 +50,7 @@ def server(own_database: DatabaseAccess) -> Iterator["Server"]:
 class Server:
     """All processes of a PostgreSQL server."""
 
-    def __init__(self, postmaster: psutil.Process | None) -> None:
-        assert postmaster is not None
+    def __init__(self, postmaster: psutil.Process) -> None:
         self._postmaster = postmaster
 
     def pause(self) -> None:
@@ -57,6 +58,10 @@ class Server:
         self._postmaster.suspend()
         for process in self._postmaster.children():
             process.suspend()
+
+    def pause_door(self) -> None:
+        """Let it take no new connection, while those that there are go on."""
+        self._postmaster.suspend()
 
     def resume(self) -> None:
         """Let it go on."""
@@ -153,8 +158,42 @@ def test_a_statement_that_takes_its_time_is_waited_for(own_database: DatabaseAcc
     assert asyncio.run(asynchronous()) == ("", 7)
 
 
+def test_statement_that_is_given_up_while_its_server_is_asked_is_cancelled(
+    own_database: DatabaseAccess, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CONNECT_S_MAX", 60)
+    asked = asyncio.Event()
+    asking = connections._asking
+
+    def told(connection: Any) -> str:
+        asked.set()
+        return asking(connection)
+
+    monkeypatch.setattr(connections, "_asking", told)
+
+    async def whole() -> None:
+        async def sleeping() -> None:
+            async with await connect_async(own_database.admin) as connection:
+                server.pause_door()
+                await connection.execute("SELECT pg_sleep(600)")
+
+        task = asyncio.create_task(sleeping())
+        async with asyncio.timeout(NOTICED_S_MAX):
+            await asked.wait()
+        # So that it has begun to ask.
+        await asyncio.sleep(0)
+        task.cancel()
+        server.resume()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(whole())
+    with psycopg.connect(own_database.admin, autocommit=True) as connection:
+        until(lambda: connection.execute(SLEEPING).fetchone() == (0,))
+
+
 def test_listening_gives_up_a_server_that_stands_still_and_hears_it_again(
-    own_database: DatabaseAccess, server: Server
+    own_database: DatabaseAccess, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     looked: list[float] = []
 
@@ -168,7 +207,9 @@ def test_listening_gives_up_a_server_that_stands_still_and_hears_it_again(
         while len(looked) < 2:  # noqa: ASYNC110 - a list tells nobody
             await asyncio.sleep(0.05)
         server.pause()
-        await asyncio.sleep(SILENT_S + CONNECT_S + 2)
+        async with asyncio.timeout(NOTICED_S_MAX):
+            while "it can't be looked now" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+                await asyncio.sleep(0.05)
         server.resume()
         before = len(looked)
         async with asyncio.timeout(NOTICED_S_MAX):
