@@ -162,12 +162,21 @@ class IncomingBatch:
 class SentOn:
     """Where the items of a batch came from: a partition of a topic, and the position of each.
 
-    source: the topic as name/id, its partition and the tenant, with colons between. position: int64[k], ascending, by
-    the items' index.
+    source: the topic as name/id, its partition and the tenant, with colons between. index: int32[k], of the items,
+    ascending. position: int64[k], of each.
     """
 
     source: str
+    index: Int32Array
     position: Int64Array
+
+    def at(self, index: npt.ArrayLike) -> Int64Array:
+        """The positions of some items, all of which must be here.
+
+        >>> SentOn("s", np.array([2, 5], np.int32), np.array([70, 90])).at([5, 2]).tolist()
+        [90, 70]
+        """
+        return self.position[np.searchsorted(self.index, np.asarray(index, np.int32))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

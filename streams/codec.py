@@ -26,7 +26,8 @@ _MARKS: Final = b"bpm-pack-marks"
 _SOURCES: Final = b"bpm-source-positions"
 _INT64: Final = np.dtype("<i8")
 _UNREADABLE: Final = (
-    pa.ArrowException, msgspec.MsgspecError, LookupError, ValueError, TypeError, OSError, StopIteration, RecursionError,
+    pa.ArrowException, msgspec.MsgspecError, LookupError, ValueError, TypeError, OSError, StopIteration, OverflowError,
+    RecursionError,
 )  # fmt: skip
 """What is raised for a message that is none; OSError for one that ends too early."""
 _KEYS: Final = ("index", "tenant", "tenure", "pack", "ts_ms")
@@ -126,7 +127,7 @@ def encode(batch: IncomingBatch) -> bytes:
         _MARKS: batch.marks.among(columns["pack"]).mark.astype(_INT64).tobytes(),
     }
     if batch.sent_on is not None:
-        metadata[_SOURCES] = batch.sent_on.position.astype(_INT64).tobytes()
+        metadata[_SOURCES] = batch.sent_on.at(_items_of(batch)).astype(_INT64).tobytes()
     rows = rows.replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
@@ -167,12 +168,18 @@ def _marks(pack: Int32Array, marks: bytes) -> PackMarks:
     return found
 
 
+def _items_of(batch: IncomingBatch) -> Int32Array:
+    """The indexes of its readings, and of what was set aside, ascending; what is too far ahead is among these."""
+    aside = np.array([item.index for item in batch.quarantined], np.int32)
+    return np.unique(np.concatenate([batch.readings.index, aside]))
+
+
 def _sent_on(source: str, batch: IncomingBatch, positions: bytes) -> SentOn:
-    position = np.frombuffer(positions, _INT64).astype(np.int64)
-    last = max([*batch.readings.index[-1:].tolist(), *(item.index for item in batch.quarantined)], default=-1)
-    if last >= len(position):
+    sent_on = SentOn(source, _items_of(batch), np.frombuffer(positions, _INT64).astype(np.int64))
+    ahead = np.zeros(0, np.int32) if batch.ahead is None else batch.ahead.index
+    if len(sent_on.index) != len(sent_on.position) or not np.isin(ahead, sent_on.index).all():
         raise MessageUnreadableError("the message doesn't say where all of its items came from")
-    return SentOn(source, position)
+    return sent_on
 
 
 def _facts_of(metadata: Mapping[bytes, bytes] | None) -> _Facts:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from uuid import UUID
 
 import numpy as np
@@ -128,17 +129,18 @@ class _Sources:
         if sent_on is None:
             return batch
         known = self._next.get(sent_on.source, 0)
-        rows = np.flatnonzero(sent_on.position[batch.readings.index] >= known)
-        items = tuple(item for item in batch.quarantined if sent_on.position[item.index] >= known)
+        rows = np.flatnonzero(sent_on.at(batch.readings.index) >= known)
+        is_new = sent_on.at([item.index for item in batch.quarantined]) >= known
+        items = tuple(compress(batch.quarantined, is_new.tolist()))
         if not len(rows) and not items:
             return None
         last = max([*batch.readings.index[rows[-1:]].tolist(), *(item.index for item in items)])
-        self._next[sent_on.source] = self._moved[sent_on.source] = int(sent_on.position[last]) + 1
+        self._next[sent_on.source] = self._moved[sent_on.source] = int(sent_on.at(last)) + 1
         if len(rows) + len(items) == batch.received:
             return batch
         ahead = batch.ahead
         if ahead is not None:
-            ahead = ahead.rows(np.flatnonzero(sent_on.position[ahead.index] >= known))
+            ahead = ahead.rows(np.flatnonzero(sent_on.at(ahead.index) >= known))
         return replace(
             batch,
             received=len(rows) + len(items),

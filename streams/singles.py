@@ -160,7 +160,8 @@ class Singles:
         batch_id = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:bpm:{source}:{first}-{last}")
         batch = await self._judge.batch(tenant, batch_id, group)
         positions = np.array([one.offset for one in group.records], np.int64)
-        messages = await asyncio.to_thread(self._messages, replace(batch, sent_on=SentOn(source, positions)))
+        sent_on = SentOn(source, np.arange(len(positions), dtype=np.int32), positions)
+        messages = await asyncio.to_thread(self._messages, replace(batch, sent_on=sent_on))
         await asyncio.gather(*(self._send(*one) for one in messages))
         return bool(messages)
 

@@ -9,8 +9,11 @@ import pyarrow as pa
 import pytest
 
 from domain.errors import MessageUnreadableError
-from domain.readings import IncomingBatch, PackMarks
+from domain.readings import IncomingBatch, PackMarks, SentOn
+from domain.receipts import QuarantinedItem, QuarantineReason
 from streams.codec import decode, encode
+from streams.cutting import CutLimits
+from streams.messages import messages_of
 from tests.streams.test_pipeline import batch_of
 
 READINGS = [(pack, 1_700_000_000_000 + pack, {0: 50_000, 3: 357_200}) for pack in range(1, 40)]
@@ -40,7 +43,11 @@ def test_message_that_ends_too_early_is_unreadable_wherever_it_ends() -> None:
 
 
 def altered(
-    message: bytes, column: str | None = None, values: pa.Array | None = None, said: bytes | None = None
+    message: bytes,
+    column: str | None = None,
+    values: pa.Array | None = None,
+    said: bytes | None = None,
+    positions: bytes | None = None,
 ) -> bytes:
     """The message with another column, or that says something else of its batch."""
     with pa.ipc.open_stream(message) as reader:
@@ -50,6 +57,8 @@ def altered(
         rows = rows.set_column(rows.schema.get_field_index(column), column, values)
     if said is not None:
         metadata[b"bpm"] = said
+    if positions is not None:
+        metadata[b"bpm-source-positions"] = positions
     rows = rows.replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
@@ -85,3 +94,38 @@ def test_message_that_would_fail_later_is_unreadable(wrong: Callable[[bytes], by
     assert len(decode(altered(message)).readings) == COUNT
     with pytest.raises(MessageUnreadableError):
         decode(wrong(message))
+
+
+def test_message_says_where_its_own_items_came_from_and_no_others() -> None:
+    count = 5_000
+    whole = batch_of([(pack, 1_700_000_000_000, {0: 50_000}) for pack in range(count)])
+    ahead = whole.readings.rows(slice(count - 2, count - 1))
+    items = tuple(
+        QuarantinedItem(index, QuarantineReason.UNKNOWN_PACK, None, None, "{}")
+        for index in (count - 2, count - 1)
+    )
+    batch = replace(
+        whole,
+        readings=whole.readings.rows(slice(0, count - 2)),
+        quarantined=items,
+        ahead=ahead,
+        marks=PackMarks.of(dict.fromkeys(range(count), 1)),
+        sent_on=SentOn("source", np.arange(count, dtype=np.int32), np.arange(count) * 2),
+    )
+    made = messages_of(batch, 8, CutLimits(count, 1 << 18))
+    found = {}
+    for _, message in made:
+        part = decode(message)
+        assert part.sent_on is not None
+        index = part.readings.index.tolist() + [item.index for item in part.quarantined]
+        found |= dict(zip(index, part.sent_on.at(index).tolist(), strict=True))
+    assert found == {index: 2 * index for index in range(count)}
+    alone = messages_of(replace(batch, sent_on=None), 8, CutLimits(count, 1 << 18))
+    added = sum(len(message) for _, message in made) - sum(len(message) for _, message in alone)
+    assert 8 * count <= added < 9 * count
+    message = made[0][1]
+    with pa.ipc.open_stream(message) as reader:
+        rows = reader.read_next_batch()
+    positions = rows.schema.metadata[b"bpm-source-positions"]
+    with pytest.raises(MessageUnreadableError, match="where all of its items"):
+        decode(altered(message, positions=positions[8:]))
