@@ -224,20 +224,24 @@ def dead_letter_box(bootstrap: str, prefix: str) -> Iterator[DeadLetterBox]:
         raise KafkaRefusedError(f"there is no topic {topics[0]}; run `bpm migrate --kafka {bootstrap}`")
     with asyncio.Runner() as runner:
         opened = partial(_opened, prefix, partitions, runner.run)
-        address, consumer, box = until_answered(bootstrap, opened)
-        with errors_as_ours(address):
-            try:
-                yield box
-            finally:
-                runner.run(consumer.stop())
+        consumer, box = until_answered(bootstrap, opened)
+        try:
+            yield box
+        finally:
+            runner.run(consumer.stop())
 
 
 def _opened(
     prefix: str, partitions: Mapping[str, frozenset[int]], run: Run, address: str
-) -> tuple[str, Any, DeadLetterBox]:
+) -> tuple[Any, DeadLetterBox]:
+    def asked(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        # Only what is asked of the cluster: whoever looks at letters has errors of their own.
+        with errors_as_ours(address):
+            return run(coroutine)
+
     consumer = run(_started_consumer(address))
     try:
-        return address, consumer, DeadLetterBox(address, prefix, partitions, consumer, run)
+        return consumer, DeadLetterBox(address, prefix, partitions, consumer, asked)
     except BaseException:
         run(consumer.stop())
         raise

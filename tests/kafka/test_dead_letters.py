@@ -26,6 +26,7 @@ from storage.database import INGEST_ROLE
 from storage.layout import adopt
 from storage.tenants import resume, suspend
 from streams.dead_letters import Letter, Message
+from streams.sending_again import Wanted, dead_letter_box
 from streams.topic_admin import TopicSizes, create_topics, readings_origin
 from streams.topics import DEAD_LETTERS, READINGS, SINGLES, Header
 from tests.kafka.dead_letters import letters_by_source
@@ -425,6 +426,18 @@ def test_one_letter_that_its_topic_takes_no_more_holds_back_none_beside_it(
     until(lambda: stored(database, tenant) == {("N-0", 300.0): 1, ("N-2", 300.2): 1})
     assert _again(kafka, "--tenant", tenant) == (0, 1, {})
     until(lambda: stored(database, tenant)["N-1", 300.1] == 1)
+
+
+def test_who_reads_letters_and_goes_away_is_not_taken_for_a_broker_that_does(
+    served: RunningApi, kafka: str
+) -> None:
+    def read() -> None:
+        with dead_letter_box(kafka, PREFIX) as box:
+            next(box.found(Wanted(), lambda: None), None)
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        read()
 
 
 def test_letters_that_can_not_become_what_they_were_are_left_with_the_reason(kafka: str) -> None:
