@@ -42,8 +42,11 @@ class Mode(StrEnum):
 
 
 class ReceiptStatus(StrEnum):
+    """Of readings that are lost it isn't known what became of each; some may be stored."""
+
     COMMITTED = "committed"
     PENDING = "pending"
+    LOST = "lost"
 
 
 class ItemOutcome(StrEnum):

@@ -56,6 +56,7 @@ NOT_EXPORTED: Final = {
     "correction_parts": "how far the engine was with corrections; they themselves are exported",
     "partitions": "of the installation, of no tenant",
     "partition_reports": "of the installation, of no tenant",
+    "lost_ranges": "of the installation, of no tenant",
     "source_positions": "of the installation, of no tenant",
     "window_marks": "of the installation, of no tenant",
     "dispatch_positions": "of the installation, of no tenant",

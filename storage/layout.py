@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 from psycopg.rows import dict_row
 
-from domain.errors import DatabaseRefusedError
+from domain.errors import ConflictError, DatabaseRefusedError
+from domain.log_ends import Lost
+from domain.operators import Doer
 from storage.connections import connect
 from storage.database import SCHEMA, query
+from storage.platform_log import COMMAND, Done, note
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def adopt(
         connection.execute(query("layout.lock_partitions"))
         if now["topic"] is not None:
             require_read(now["topic"])
+            connection.execute(query("layout.note_left"), {"topic": now["topic"]})
         connection.execute(query("layout.begin"))
         numbers = sorted(first)
         connection.execute(
@@ -76,3 +80,33 @@ def adopt(
         )
         connection.execute(query("layout.adopt"), {"topic": topic, "partitions": len(first)})
     return True
+
+
+def accept_lost(conninfo: str, topic: str, lost: Mapping[int, Lost], by: Doer = COMMAND) -> None:
+    """Let partitions of the topic, name/id, go on behind what it has lost; all of them, or none.
+
+    lost: of each partition. Whoever works on one is fenced off, and takes it up again. The platform's log says what was
+    lost. Raises DatabaseRefusedError when readings come from another topic, ConflictError when a partition isn't at its
+    first lost position. The connection acts as the ingest role.
+    """
+    with connect(conninfo, row_factory=dict_row) as connection:
+        (now,) = connection.execute(query("submissions.log_held")).fetchall()
+        if now["topic"] != topic:
+            raise DatabaseRefusedError(
+                f"the readings of this installation come from the topic {now['topic']}, and not from {topic}"
+            )
+        for number, one in sorted(lost.items()):
+            given = {"partition_no": number, "first": one.first, "goes_on_at": one.goes_on_at}
+            if not connection.execute(query("layout.pass_over"), given).fetchall():
+                raise ConflictError(f"partition {number} isn't at position {one.first} any more")
+            connection.execute(query("layout.note_lost"), given | {"topic": topic, "last": one.last})
+            told = {
+                "topic": topic,
+                "partition": number,
+                "first_lost": one.first,
+                "last_lost": one.last,
+                "messages_max": one.messages_max,
+                "goes_on_at": one.goes_on_at,
+            }
+            name = topic.partition("/")[0]
+            note(connection, by, Done("partitions.loss_accepted", "partitions", f"{name}:{number}", told))

@@ -1,4 +1,4 @@
-"""The log of the platform: what was done to tenants as customers and to operators. Entries are only added."""
+"""The log of the platform: what was done to tenants as customers, to operators, to the installation. Only added to."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime

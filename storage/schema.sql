@@ -156,6 +156,44 @@ $$;
 
 ALTER FUNCTION bpm.guard_superseded() OWNER TO bpm_owner;
 
+CREATE TABLE bpm.submissions (
+    tenant_id integer NOT NULL,
+    id uuid NOT NULL,
+    subject text NOT NULL,
+    body_hash bytea,
+    arrived_at timestamp with time zone NOT NULL,
+    registry_version bigint NOT NULL,
+    received integer DEFAULT 0 NOT NULL,
+    ignored_keys text[] DEFAULT '{}'::text[] NOT NULL,
+    topic text,
+    partition_nos integer[],
+    positions bigint[],
+    sent_at timestamp with time zone
+);
+
+ALTER TABLE ONLY bpm.submissions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE bpm.submissions OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.submissions IS 'Batches that are sent into the topic under a client''s key, or whose receipt somebody was told to come back for. A retry is sent as of the first arrival.';
+
+COMMENT ON COLUMN bpm.submissions.positions IS 'Where each of the body''s messages stands in the topic, with its partition in partition_nos.';
+
+CREATE FUNCTION bpm.is_lost(bpm.submissions) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $_$
+    SELECT EXISTS (
+        SELECT FROM unnest($1.partition_nos, $1.positions) AS sent (partition_no, place)
+        JOIN bpm.lost_ranges ON lost_ranges.topic = $1.topic AND lost_ranges.partition_no = sent.partition_no
+        WHERE place >= first_position
+            AND (place <= last_position OR last_position IS NULL AND $1.sent_at < accepted_at)
+    )
+$_$;
+
+ALTER FUNCTION bpm.is_lost(bpm.submissions) OWNER TO bpm_owner;
+
+COMMENT ON FUNCTION bpm.is_lost(bpm.submissions) IS 'Whether a message of the body stood where an operator accepted a loss.';
+
 CREATE FUNCTION bpm.make_quarters_partition(month timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
@@ -982,6 +1020,20 @@ ALTER TABLE bpm.key_aliases OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.key_aliases IS 'Other names of a reading''s keys; value = what stands there times factor plus offset.';
 
+CREATE TABLE bpm.lost_ranges (
+    topic text NOT NULL,
+    partition_no integer NOT NULL,
+    first_position bigint NOT NULL,
+    last_position bigint,
+    accepted_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE bpm.lost_ranges OWNER TO bpm_owner;
+
+COMMENT ON TABLE bpm.lost_ranges IS 'Positions of a topic, as name/id, that were lost before they were committed, and passed over.';
+
+COMMENT ON COLUMN bpm.lost_ranges.last_position IS 'NULL where the topic ended before the first: all that it had been sent from there on.';
+
 CREATE TABLE bpm.migrations (
     number integer NOT NULL,
     name text NOT NULL,
@@ -1660,23 +1712,6 @@ ALTER TABLE bpm.source_positions OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.source_positions IS 'Up to where each partition''s owner has what came from a partition of another topic. source: name/id:partition:tenant.';
 
-CREATE TABLE bpm.submissions (
-    tenant_id integer NOT NULL,
-    id uuid NOT NULL,
-    subject text NOT NULL,
-    body_hash bytea,
-    arrived_at timestamp with time zone NOT NULL,
-    registry_version bigint NOT NULL,
-    received integer DEFAULT 0 NOT NULL,
-    ignored_keys text[] DEFAULT '{}'::text[] NOT NULL
-);
-
-ALTER TABLE ONLY bpm.submissions FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE bpm.submissions OWNER TO bpm_owner;
-
-COMMENT ON TABLE bpm.submissions IS 'Batches that are sent into the topic under a client''s key, or whose receipt somebody was told to come back for. A retry is sent as of the first arrival.';
-
 CREATE TABLE bpm.superseded_readings (
     tenant_id integer NOT NULL,
     pack_id integer NOT NULL,
@@ -1942,6 +1977,9 @@ ALTER TABLE ONLY bpm.installation
 
 ALTER TABLE ONLY bpm.key_aliases
     ADD CONSTRAINT key_aliases_pkey PRIMARY KEY (tenant_id, alias);
+
+ALTER TABLE ONLY bpm.lost_ranges
+    ADD CONSTRAINT lost_ranges_pkey PRIMARY KEY (topic, partition_no, accepted_at);
 
 ALTER TABLE ONLY bpm.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (number);
@@ -2713,6 +2751,15 @@ GRANT ALL ON FUNCTION bpm.days_ago(days integer) TO bpm_retention;
 REVOKE ALL ON FUNCTION bpm.drop_readings_part(part text) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.drop_readings_part(part text) TO bpm_retention;
 
+GRANT SELECT ON TABLE bpm.submissions TO bpm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.submissions TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.submissions TO bpm_eraser;
+GRANT DELETE ON TABLE bpm.submissions TO bpm_retention;
+
+GRANT SELECT(ctid) ON TABLE bpm.submissions TO bpm_retention;
+
+GRANT SELECT(arrived_at) ON TABLE bpm.submissions TO bpm_retention;
+
 REVOKE ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) TO bpm_ingest;
 
@@ -2909,6 +2956,10 @@ GRANT SELECT,INSERT,DELETE ON TABLE bpm.key_aliases TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.key_aliases TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.key_aliases TO bpm_eraser;
 
+GRANT SELECT,DELETE ON TABLE bpm.lost_ranges TO bpm_eraser;
+GRANT SELECT ON TABLE bpm.lost_ranges TO bpm_app;
+GRANT SELECT,INSERT ON TABLE bpm.lost_ranges TO bpm_ingest;
+
 GRANT SELECT ON TABLE bpm.migrations TO bpm_eraser;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.models TO bpm_app;
@@ -3075,15 +3126,6 @@ GRANT USAGE ON SEQUENCE bpm.silences_silence_no_seq TO bpm_ingest;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.source_positions TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.source_positions TO bpm_eraser;
-
-GRANT SELECT ON TABLE bpm.submissions TO bpm_app;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.submissions TO bpm_ingest;
-GRANT SELECT,DELETE ON TABLE bpm.submissions TO bpm_eraser;
-GRANT DELETE ON TABLE bpm.submissions TO bpm_retention;
-
-GRANT SELECT(ctid) ON TABLE bpm.submissions TO bpm_retention;
-
-GRANT SELECT(arrived_at) ON TABLE bpm.submissions TO bpm_retention;
 
 GRANT SELECT ON TABLE bpm.superseded_readings TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.superseded_readings TO bpm_ingest;

@@ -1,7 +1,8 @@
 """Batches on their way through the topic: how far the partitions have come, and their receipts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -35,22 +36,28 @@ class Submissions:
 
     async def enter(self, batch: IncomingBatch) -> Entered:
         """Note that a batch is sent, unless it was before. Raises psycopg.Error when the database is away."""
-        row = {
-            "tenant_id": batch.tenant_id,
-            "id": batch.id,
-            "subject": batch.subject,
-            "body_hash": batch.body_hash,
-            "arrived_at": from_ms(batch.arrived_at_ms),
-            "registry_version": batch.registry_version,
-            "received": batch.received,
-            "ignored_keys": list(batch.ignored_keys),
-        }
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(query("submissions.enter"), row)
+            cursor = await connection.execute(query("submissions.enter"), _row(batch))
             found = await cursor.fetchone()
             assert found is not None  # noqa: S101 - inserted, or there before
             receipt = await _receipt(connection, batch.tenant_id, batch.id)
         return Entered(found["body_hash"] if receipt is None else receipt[1], receipt and receipt[0])
+
+    async def promise(self, batch: IncomingBatch, topic: str, sent: Mapping[int, Sequence[int]]) -> bool:
+        """Note where a batch stands in the topic, name/id, whose receipt somebody is told to come back for.
+
+        sent: the positions of its messages by partition. False when one of them was accepted as lost by now.
+        """
+        places = [(number, position) for number, positions in sent.items() for position in positions]
+        row = _row(batch) | {
+            "topic": topic,
+            "partition_nos": [number for number, _ in places],
+            "positions": [position for _, position in places],
+        }
+        async with self._pool.connection() as connection:
+            found = await (await connection.execute(query("submissions.promise"), row)).fetchone()
+        assert found is not None  # noqa: S101 - inserted, or changed
+        return not found["lost"]
 
     async def is_undone(self, batch: IncomingBatch) -> bool:
         """Whether the batch's import takes no more readings."""
@@ -86,6 +93,19 @@ class Submissions:
         connection = await connect_async(self._conninfo, autocommit=True, row_factory=dict_row)
         await connection.execute(f"LISTEN {COMMITS_CHANNEL}")
         return connection
+
+
+def _row(batch: IncomingBatch) -> dict[str, Any]:
+    return {
+        "tenant_id": batch.tenant_id,
+        "id": batch.id,
+        "subject": batch.subject,
+        "body_hash": batch.body_hash,
+        "arrived_at": from_ms(batch.arrived_at_ms),
+        "registry_version": batch.registry_version,
+        "received": batch.received,
+        "ignored_keys": list(batch.ignored_keys),
+    }
 
 
 async def _receipt(

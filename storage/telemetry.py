@@ -1,12 +1,13 @@
 """Imports and receipts as requests see them."""
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from psycopg.rows import DictRow
 
 from domain.errors import NotFoundError
-from domain.receipts import Receipt, pending_receipt
+from domain.receipts import Receipt, ReceiptStatus, pending_receipt
 from storage.cursors import Cursors, moment_in, no_cursor
 from storage.submissions import receipt_of_parts
 from storage.transactions import Transaction
@@ -51,7 +52,7 @@ async def page_of_imports(
 
 
 async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: str | None) -> Receipt:
-    """The receipt of a batch, pending while it is on its way through the topic. Raises NotFoundError.
+    """The receipt of a batch, pending while it is on its way through the topic, or lost there. Raises NotFoundError.
 
     only_subject: whose receipts may be seen; None means everybody's in the tenant.
     """
@@ -64,7 +65,8 @@ async def get_receipt(transaction: Transaction, receipt_id: UUID, only_subject: 
         return receipt
     if pending is None:
         return pending_receipt(receipt_id)
-    return pending_receipt(receipt_id, pending["received"], tuple(pending["ignored_keys"]))
+    receipt = pending_receipt(receipt_id, pending["received"], tuple(pending["ignored_keys"]))
+    return replace(receipt, status=ReceiptStatus.LOST) if pending["lost"] else receipt
 
 
 def _import_cursor(cursor: str) -> tuple[datetime, UUID]:

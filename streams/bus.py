@@ -188,16 +188,16 @@ class Bus:
             messages = await asyncio.to_thread(messages_of, batch, self._partitions, limits)
             self._require_pace({number for number, _ in messages})
             deadline = asyncio.get_running_loop().time() + self._limits.receipt_wait_s
-            last = await self._send_all(batch, messages, deadline)
+            sent = await self._send_all(batch, messages, deadline)
         finally:
             self._bytes -= batch.body_bytes
             self._readings -= batch.received
-        return await self._receipt(batch, last, deadline, into)
+        return await self._receipt(batch, sent, deadline, into)
 
     async def _send_all(
         self, batch: IncomingBatch, messages: Sequence[tuple[int, bytes]], deadline: float
-    ) -> dict[int, int]:
-        """Send the messages of each partition in their order; gives the last offset in each.
+    ) -> dict[int, list[int]]:
+        """Send the messages of each partition in their order; gives their offsets.
 
         Those of an import follow one another when the one before is committed, so that live readings never wait for
         more than one of them (rule E5). After the time in which a receipt is waited for, the rest is sent at once.
@@ -205,13 +205,13 @@ class Bus:
         by_partition: dict[int, list[bytes]] = {}
         for number, message in messages:
             by_partition.setdefault(number, []).append(message)
-        last: dict[int, int] = {}
+        sent: dict[int, list[int]] = {number: [] for number in by_partition}
 
         async def send(number: int, of_partition: Sequence[bytes]) -> None:
-            for position, message in enumerate(of_partition):
-                if position and batch.mode is Mode.IMPORT:
-                    await self._passed(number, last[number], deadline)
-                last[number] = await self._send(number, message)
+            for message in of_partition:
+                if sent[number] and batch.mode is Mode.IMPORT:
+                    await self._passed(number, sent[number][-1], deadline)
+                sent[number].append(await self._send(number, message))
 
         sending = [asyncio.create_task(send(*one)) for one in by_partition.items()]
         try:
@@ -222,7 +222,7 @@ class Bus:
         finally:
             for one in sending:
                 one.cancel()
-        return last
+        return sent
 
     async def _send(self, number: int, message: bytes) -> int:
         producer = self._producer
@@ -250,14 +250,15 @@ class Bus:
         return True
 
     async def _receipt(
-        self, batch: IncomingBatch, last: dict[int, int], deadline: float, into: str
+        self, batch: IncomingBatch, sent: dict[int, list[int]], deadline: float, into: str
     ) -> Receipt:
         """The receipt once all parts are committed, or a pending one at the deadline.
 
-        into: the topic that has them. Nobody reads it any more when another one was adopted meanwhile.
+        into: the topic that has them. Nobody reads it any more when another one was adopted meanwhile, and it may have
+        lost them again.
         """
-        for number, offset in last.items():
-            if not await self._passed(number, offset, deadline):
+        for number, offsets in sent.items():
+            if not await self._passed(number, offsets[-1], deadline):
                 break
         else:
             receipt = await self._of_store(self._store.receipt(batch.tenant_id, batch.id))
@@ -265,8 +266,8 @@ class Bus:
                 return receipt
         if await self._of_store(self._store.log(held=True)) != into:
             raise self._unavailable(OUTCOME_UNKNOWN)
-        if batch.body_hash is None:
-            await self._of_store(self._store.enter(batch))
+        if not await self._of_store(self._store.promise(batch, into, sent)):
+            raise self._unavailable(OUTCOME_UNKNOWN)
         return pending_receipt(batch.id, batch.received, batch.ignored_keys)
 
     async def _of_store(self, asked: Awaitable[T]) -> T:

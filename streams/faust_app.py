@@ -14,11 +14,12 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP, EventT
 
 from domain.errors import BpmError, MessageUnreadableError, PartitionRevokedError, PositionLostError
+from domain.log_ends import Ends
 from streams.codec import decode
 from streams.dead_letters import DeadLetterWriter, Message, message_at
 from streams.faust_driver import Consumer, EndsWithItsPartition, Found, Run, make_app
 from streams.fetched import Damaged, Gap, Missing, Record
-from streams.partition_worker import Ends, PartitionWorker, Passed, Unreadable
+from streams.partition_worker import PartitionWorker, Passed, Unreadable
 from streams.settling import Delivered
 from streams.under_way import UnderWay
 
@@ -72,7 +73,7 @@ class WorkerApp:
         self._send_on = send_on
         self._count_lost = count_lost
         self._lost: dict[TP, int] = {}
-        """Of single readings, from which position on their loss was told."""
+        """From which position on a loss was told."""
         self._turns: asyncio.Task[None] | None = None
         self._ending: list[asyncio.Task[None]] = []
         self.stopping = False
@@ -116,7 +117,8 @@ class WorkerApp:
             try:
                 await worker.in_thread(worker.compare, ends)
             except PositionLostError as error:
-                log.critical("%s, partition %d is refused: %s", tp.topic, tp.partition, error.detail)
+                if self._is_news(tp, worker.store.position):
+                    log.critical("%s, partition %d is refused: %s", tp.topic, tp.partition, error.detail)
                 # Its messages stay where they are.
                 return ends.behind
             return worker.store.position
@@ -124,12 +126,19 @@ class WorkerApp:
             return ends.first
         if (lost := ends.lost(position)) is None:
             return position
-        # Faust asks twice for one assignment, and for the next one before the group has heard where this one goes on.
-        if self._lost.get(tp) != position:
-            self._lost[tp] = position
-            log.critical("%s, partition %d: %s", tp.topic, tp.partition, lost)
-            self._count_lost(max(0, ends.first - position))
-        return ends.first
+        if self._is_news(tp, position):
+            log.critical("%s, partition %d: %s", tp.topic, tp.partition, lost.why)
+            self._count_lost(lost.messages_max or 0)
+        return lost.goes_on_at
+
+    def _is_news(self, tp: TP, position: int) -> bool:
+        """Whether a loss from a position on wasn't told yet.
+
+        Faust asks twice for one assignment, and for the next one before the group has heard where this one goes on.
+        """
+        told = self._lost.get(tp)
+        self._lost[tp] = position
+        return told != position
 
     async def _on_revoked(self, _: object, revoked: set[TP], **__: Any) -> None:
         """Remember nothing as ours: whether it still is, is asked of the store at the next assignment."""

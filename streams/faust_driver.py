@@ -14,8 +14,8 @@ from faust.types.tuples import ConsumerMessage
 from mode.supervisors import SupervisorStrategy
 from mode.types import ServiceT
 
+from domain.log_ends import Ends
 from streams.fetched import Damaged, Fetched, Gap, Missing, Record
-from streams.partition_worker import Ends
 
 if TYPE_CHECKING:
     from streams.faust_app import WorkerApp, WorkerLimits

@@ -19,6 +19,7 @@ from domain.errors import (
     StateOutdatedError,
     UnavailableError,
 )
+from domain.log_ends import Ends
 from streams.limits import OwnerLimits
 from streams.owner import PartitionOwner
 from streams.pipeline import PipelineLimits
@@ -34,27 +35,6 @@ _STEPS_A_TURN_MAX: Final = 4
 """Slices of a correction that messages wait for at most."""
 _TRIES_MAX: Final = 3
 """Tries of a batch that fails by itself, while the store answers; then it is a dead letter."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """The first position that the log still has, and the one behind its last."""
-
-    first: int
-    behind: int
-
-    def lost(self, position: int) -> str | None:
-        """What the log has lost of what is to come from a position on; None when it has the position.
-
-        >>> Ends(5, 9).lost(3)
-        'positions 3 to 4 are lost: the topic has dropped them, and begins at 5'
-        """
-        if position < self.first:
-            dropped = f"positions {position} to {self.first - 1} are lost"
-            return f"{dropped}: the topic has dropped them, and begins at {self.first}"
-        if position > self.behind:
-            return f"position {position} comes next, and the topic ends at {self.behind}: what it had there is lost"
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +162,8 @@ class PartitionWorker:
         """
         position = self.store.position
         self.log_end = max(ends.behind, position)
-        self.refused = ends.lost(position)
+        lost = ends.lost(position)
+        self.refused = None if lost is None else lost.why
         if self.refused is not None:
             raise PositionLostError(self.refused)
 
@@ -275,12 +256,15 @@ class PartitionWorker:
         self.owner.forget(error.detail)
 
     def turn(self) -> None:
-        """What is due between groups."""
-        if self.lost or self.refused is not None or self._stopping.is_set():
+        """What is due between groups; of a refused partition to see whether its loss was accepted, by its epoch."""
+        if self.lost or self._stopping.is_set():
             return
         try:
             if not self.owner.is_loaded:
                 self._come_back()
+                return
+            if self.refused is not None:
+                self.store.check()
                 return
             for _ in range(_STEPS_A_TURN_MAX):
                 self._awake = False

@@ -16,6 +16,7 @@ from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsErro
 from kafka.net.compat import KafkaNetClient
 
 from domain.errors import KafkaRefusedError, KafkaUnreachableError
+from domain.log_ends import Ends
 from streams.reach import first_answering
 from streams.topics import COPIES, PREFIX, READINGS, TOPICS, Topic
 
@@ -138,6 +139,20 @@ def log_ends(bootstrap: str, name: str, partitions: int) -> dict[int, int]:
     asked = {TopicPartition(name, number): OffsetSpec.LATEST for number in range(partitions)}
     ends = _asked(bootstrap, lambda admin: admin.list_partition_offsets(asked))
     return {part.partition: ends[part].offset for part in asked}
+
+
+def ends_of(bootstrap: str, name: str, partitions: int) -> dict[int, Ends]:
+    """Both ends of each partition. Raises KafkaUnreachableError and KafkaRefusedError."""
+    parts = [TopicPartition(name, number) for number in range(partitions)]
+
+    def ends(admin: KafkaAdminClient) -> dict[int, Ends]:
+        first, behind = (
+            admin.list_partition_offsets(dict.fromkeys(parts, end))
+            for end in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+        )
+        return {part.partition: Ends(first[part].offset, behind[part].offset) for part in parts}
+
+    return _asked(bootstrap, ends)
 
 
 def identity_of(bootstrap: str, name: str) -> str:

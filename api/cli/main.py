@@ -12,6 +12,7 @@ from api.cli.backups import backup, restore
 from api.cli.context import Exit, Kafka, console, examples
 from api.cli.dead_letters import commands as dead_letter_commands
 from api.cli.doctor import doctor
+from api.cli.lost_readings import commands as lost_reading_commands
 from api.cli.moves import move
 from api.cli.operators import commands as operator_commands
 from api.cli.replay import replay
@@ -255,6 +256,7 @@ app.command(
     ),
 )(security_events)
 app.add_typer(dead_letter_commands, name="dead-letters", rich_help_panel=KEEP)
+app.add_typer(lost_reading_commands, name="lost-readings", rich_help_panel=KEEP)
 app.command(
     rich_help_panel=KEEP, epilog=examples("bpm backup backups/monday", "bpm backup backups/monday --json")
 )(backup)

@@ -131,7 +131,9 @@ async def post_gateway(
 async def get_receipt(
     record_id: RecordId, call: Annotated[Call, Depends(Allowed(Action.RECEIPT_READ))]
 ) -> Response:
-    """The receipt of a batch: committed, or pending while it is on its way through a topic."""
+    """The receipt of a batch: committed, pending while it is on its way through a topic, or lost with what that topic
+    dropped: then send the same readings again.
+    """
     return answer(receipt_json(await service.get_receipt(call, record_id)))
 
 

@@ -14,10 +14,11 @@ import psycopg
 from api.limits import owner_limits
 from api.settings import Environment, Settings
 from domain.clock import AnchoredClock
+from domain.log_ends import Ends
 from storage.database import INGEST_ROLE, conninfo_as
 from storage.layout import layout
 from storage.partition import PartitionStore
-from streams.partition_worker import Ends, PartitionWorker
+from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
 from streams.settling import Delivered
 from tests.faults.stale_owner import one_reading

@@ -13,10 +13,11 @@ from api.database_access import DatabaseAccess
 from api.limits import owner_limits
 from api.settings import Environment, Settings
 from domain.clock import AnchoredClock
+from domain.log_ends import Ends
 from storage.database import INGEST_ROLE
 from storage.layout import adopt, layout
 from storage.partition import PartitionStore
-from streams.partition_worker import Ends, PartitionWorker
+from streams.partition_worker import PartitionWorker
 from streams.pipeline import PipelineLimits
 from tests.running import running_api, until
 
