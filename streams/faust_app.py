@@ -338,6 +338,9 @@ async def _stop_at(found: Damaged | Missing, tp: TP, consumer: Consumer) -> None
         raise MessageUnreadableError(
             f"what stands at position {found.offset} can't be unpacked: {type(found.error).__name__}: {found.error}"
         )
+    if found.offset < consumer.began.get(tp, 0):
+        # Asked for at the position that Kafka remembers, before it was set to where the partition goes on.
+        return
     log.error("%s, partition %d: position %d isn't there any more", *tp, found.offset)
     consumer.given_up.add(tp)
     consumer.done[tp] = found.offset

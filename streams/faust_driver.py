@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
@@ -128,6 +128,8 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.done: dict[TP, int] = {}
         """Behind the last that was worked on, since the partition was assigned."""
+        self.began: dict[TP, int] = {}
+        """Where each partition that was assigned went on."""
         self.given_up: set[TP] = set()
         """Those that were let go of with a message that could neither be worked on nor become a dead letter."""
 
@@ -186,9 +188,19 @@ class Consumer(driver.Consumer):
         else:
             ends = await self._ends(found)
             found = {tp: await worker.goes_on_at(tp, position, ends[tp]) for tp, position in found.items()}
-        for tp, position in found.items():
-            self._thread.seek(tp, position)
+        self.began = found
+        thread: Any = self._thread
+        await thread.call_thread(self._seek_all, found)
         return found
+
+    async def _seek_all(self, positions: Mapping[TP, int]) -> None:
+        """In the consumer's thread: no answer to a fetch from before may pause a partition behind it."""
+        thread: Any = self._thread
+        consumer = thread._ensure_consumer()  # noqa: SLF001 - there is no public way
+        for part, position in positions.items():
+            tp = TopicPartition(*part)
+            consumer.seek(tp, position)
+            consumer.resume(tp)
 
     async def _ends(self, partitions: Iterable[TP]) -> dict[TP, Ends]:
         # Each waits until the broker has answered the fetch before it, which can take a second and a half.
