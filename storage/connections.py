@@ -5,6 +5,8 @@ that nothing else tells: whoever asked would wait for good. Statements may take 
 when nothing has come for a while, it is asked whether the server lets anybody in.
 """
 
+import errno
+import os
 import time
 from contextlib import suppress
 from typing import Any, Final
@@ -121,7 +123,10 @@ def _asking(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) 
 def _give_up_unless_answered(
     connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], error: psycopg.Error
 ) -> None:
-    """Whoever is refused has been answered; that a server is away is told by the connection itself."""
-    if isinstance(error, psycopg.errors.ConnectionTimeout):
+    """Whoever is refused has been answered; that a server is away is told by the connection itself.
+
+    At a socket of the machine's own the kernel refuses whoever comes once too many wait for a server to let them in.
+    """
+    if isinstance(error, psycopg.errors.ConnectionTimeout) or os.strerror(errno.EAGAIN) in str(error):
         connection.pgconn.finish()
         raise psycopg.OperationalError("the database stands still: the connection is given up") from error

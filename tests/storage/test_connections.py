@@ -1,9 +1,11 @@
 """A server that stands still, with its connections open: nobody waits for it for good."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import psutil
@@ -25,6 +27,8 @@ SILENT_S = 0.5
 CONNECT_S = 2
 """The least that psycopg takes."""
 NOTICED_S_MAX = 15.0
+WAITING_MAX = 5_000
+"""More than wait for any server."""
 SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%'"
 
 
@@ -66,7 +70,8 @@ class Server:
     def resume(self) -> None:
         """Let it go on."""
         for process in (*self._postmaster.children(), self._postmaster):
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def as_role(access: DatabaseAccess, role: str) -> str:
@@ -156,6 +161,28 @@ def test_a_statement_that_takes_its_time_is_waited_for(own_database: DatabaseAcc
         with connection.cursor().copy("COPY (SELECT n FROM numbers) TO STDOUT") as copy:
             assert sum(1 for _ in copy.rows()) == 100_000
     assert asyncio.run(asynchronous()) == ("", 7)
+
+
+def test_server_at_whose_door_too_many_wait_stands_still(
+    own_database: DatabaseAccess, server: Server
+) -> None:
+    with connect(own_database.admin, autocommit=True) as connection, ExitStack() as waiting:
+        info = connection.info
+        if not info.host.startswith("/"):
+            pytest.skip("needs a server at a socket of the machine's own")
+        server.pause()
+        with suppress(BlockingIOError):
+            for _ in range(WAITING_MAX):
+                one = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                one.setblocking(False)
+                one.connect(f"{info.host}/.s.PGSQL.{info.port}")
+        try:
+            error = raised(lambda: connection.execute("SELECT 1"))
+        finally:
+            # Whoever still waits has the connection.
+            server.resume()
+    assert isinstance(error, psycopg.OperationalError)
+    assert "stands still" in str(error)
 
 
 def test_statement_that_is_given_up_while_its_server_is_asked_is_cancelled(
