@@ -186,12 +186,12 @@ class WorkerMetrics:
 
     def show(self, paces: Mapping[int, tuple[Pace, float]]) -> None:
         """Show what the partitions of this worker are like now, and how old what was written of each is, in s."""
-        for gauge in (*self._by_partition.values(), self._waiting_s):
-            gauge.clear()
-        for topic, number, waiting_s in self._waiting():
-            self._waiting_s.labels(topic, number).set(waiting_s)
+        _show_only(
+            self._waiting_s, {(topic, str(number)): waiting_s for topic, number, waiting_s in self._waiting()}
+        )
+        shown: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in self._by_partition}
         for number, (pace, report_age_s) in paces.items():
-            shown = {
+            values = {
                 "behind_messages": pace.behind,
                 "behind_seconds": pace.behind_s,
                 "watermark_delay_seconds": pace.watermark_delay_s,
@@ -199,6 +199,17 @@ class WorkerMetrics:
                 "position_lost": int(pace.lost),
                 "report_age_seconds": report_age_s,
             }
-            for name, value in shown.items():
+            for name, value in values.items():
                 if value is not None:
-                    self._by_partition[name].labels(number).set(value)
+                    shown[name][str(number),] = value
+        for name, gauge in self._by_partition.items():
+            _show_only(gauge, shown[name])
+
+
+def _show_only(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+    """Show these values by their labels, and no others; whoever asks meanwhile misses none that stay."""
+    for one in (one for metric in gauge.collect() for one in metric.samples):
+        if (found := tuple(one.labels.values())) not in values:
+            gauge.remove(*found)
+    for found, value in values.items():
+        gauge.labels(*found).set(value)
