@@ -215,6 +215,7 @@ def test_operator_sees_counts_of_a_tenant_and_nothing_that_it_holds(
     (day,) = runner.ask("GET", f"/v1/platform/tenants/{name}/usage").json()["items"]
     assert (day["readings"], day["packs"]) == (1, 1)
     assert runner.ask("GET", "/v1/platform/tenants/nobody/usage").status_code == 404
+    api.tenant(f"{name}-too")
     listed = runner.ask("GET", "/v1/platform/tenants", params={"limit": 1})
     assert len(listed.json()["items"]) == 1
     after = {"cursor": listed.json()["next_cursor"], "limit": 1000}

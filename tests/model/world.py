@@ -242,16 +242,14 @@ class World:
         directory = await psycopg.AsyncConnection.connect(self.ingest, autocommit=True, row_factory=dict_row)
         self._directory = directory
         self.registry = Registry(OneConnection(directory))  # type: ignore[arg-type]
-        self.store = UnreliableStore(self.ingest, PARTITION_ZERO, 5)
+        self.store = UnreliableStore(self.ingest, PARTITION_ZERO)
         self.store.await_lock = self._await_lock
         self.store.take_over()
         self.store.close()
         self.sql.execute("UPDATE partitions SET closed_before = %s", (begins,))
         self.sql.execute("UPDATE window_marks SET counted_before = %s", (begins,))
         self.names = tuple(name for names in packs_of.values() for name in names)
-        self.counting = MeetingCounter(
-            self.ingest, PARTITION_ZERO, CountingLimits(COUNT_NOTES, COUNT_PACKS), 5
-        )
+        self.counting = MeetingCounter(self.ingest, PARTITION_ZERO, CountingLimits(COUNT_NOTES, COUNT_PACKS))
         for name, names in packs_of.items():
             await self._make_tenant(name, names)
         for tenant in self.tenants:
