@@ -1,7 +1,7 @@
 """What the engine counts of itself, for Prometheus."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -63,7 +63,8 @@ class Metrics:
         )
         self._kept_since = Gauge(
             "bpm_readings_kept_since_seconds",
-            "Since when raw readings are kept, in Unix time; 0 while all are",
+            "Since when raw readings of a class of retention are kept, in Unix time; 0 while all are",
+            ["retention_class"],
             registry=self._registry,
         )
         self._parts_dropped = Counter(
@@ -117,9 +118,11 @@ class Metrics:
         self._dropped.labels("age").inc(dropped.aged)
         self._dropped.labels("too_many").inc(dropped.over)
 
-    def set_readings_kept_since(self, unix_s: float) -> None:
-        """Say since when raw readings are kept; 0 while all are."""
-        self._kept_since.set(unix_s)
+    def set_readings_kept_since(self, unix_s: Mapping[str, float]) -> None:
+        """Say since when raw readings are kept, by class of retention; 0 while all are."""
+        self._kept_since.clear()
+        for name, since_s in unix_s.items():
+            self._kept_since.labels(name).set(since_s)
 
     def count_readings_dropped(self, size_bytes: int) -> None:
         """Count a part of readings that was dropped."""

@@ -168,6 +168,7 @@ class TenantMove:
         if (state := self._known(here)["state"]) != TenantState.ACTIVE:
             raise MoveRefusedError(f"{self._name} is {state}: only active tenants move")
         stored.require_alike(one(here, "facts"), one(there, "facts"))
+        stored.require_same_class(here, there, number)
         stored.require_own_packs(here, number)
         ours = rows(here, "sealed_secrets", {"tenant": number})
         for row in ours:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,6 +11,7 @@ import psycopg
 
 from api.metrics import Metrics
 from domain.clock import AnchoredClock, from_ms
+from domain.tenancy import STANDARD_RETENTION
 from storage import bookkeeping, retention
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,9 @@ class Bookkeeping:
 class ReadingsRetention:
     """Looks every `interval_s`, again and again, until its task is cancelled.
 
-    conninfo: of the retention role. keep_days: readings are kept for so long at least; None keeps all. drop_after_s:
-    between archiving days and dropping them, longer than any request takes.
+    conninfo: of the retention role. keep_days: readings of the standard class of retention are kept for so long at
+    least; None keeps all. Those of other classes are kept for as long as their rows say by then. drop_after_s: between
+    archiving days and dropping them, longer than any request takes.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class ReadingsRetention:
         self._conninfo = conninfo
         self._clock = clock
         self._metrics = metrics
-        self._keep = None if keep_days is None else timedelta(days=keep_days)
+        self._keep_days = keep_days
         self._drop_after = timedelta(seconds=drop_after_s)
         self._interval_s = interval_s
         self._bookkeeping = bookkeeping
@@ -89,15 +91,30 @@ class ReadingsRetention:
         now = from_ms(self._clock.now_ms())
         done = False
         if self._clock.jumped_by_ms is None:
-            now = await asyncio.to_thread(self._trusted_now, now)
-            if self._keep is not None:
-                done = await asyncio.to_thread(self._step, now, now - self._keep, before_commit)
+            kept = await asyncio.to_thread(self._kept)
+            now = await asyncio.to_thread(self._trusted_now, now, warns=bool(kept))
+            if kept:
+                done = await asyncio.to_thread(self._step, now, kept, before_commit)
             done = await asyncio.to_thread(self._drop_bookkeeping, now) or done
-        kept_since = await asyncio.to_thread(retention.archived_before, self._conninfo)
-        self._metrics.set_readings_kept_since(0.0 if kept_since is None else kept_since.timestamp())
+        classes = await asyncio.to_thread(retention.classes, self._conninfo)
+        self._metrics.set_readings_kept_since(
+            {
+                one.name: 0.0 if one.archived_before is None else one.archived_before.timestamp()
+                for one in classes
+            }
+        )
         return done
 
-    def _trusted_now(self, now: datetime) -> datetime:
+    def _kept(self) -> dict[int, tuple[str, timedelta]]:
+        """The name of each class of retention whose readings are not kept for good, and for how long they are."""
+        found = {}
+        for one in retention.classes(self._conninfo):
+            days = self._keep_days if one.name == STANDARD_RETENTION else one.keep_days
+            if days is not None:
+                found[one.class_no] = one.name, timedelta(days=days)
+        return found
+
+    def _trusted_now(self, now: datetime, *, warns: bool) -> datetime:
         """Now, but no later than what the installation knew before and twice the time that went by since.
 
         It is kept in the database, so that neither a restart nor the number of processes makes it faster. Whoever
@@ -111,7 +128,7 @@ class ReadingsRetention:
         if trusted > kept:
             retention.trust_clock(self._conninfo, trusted)
         is_behind = now - trusted > _BEHIND_MAX
-        if is_behind and not self._is_behind and self._keep is not None:
+        if is_behind and not self._is_behind and warns:
             log.warning(
                 "the clock says %s, and is trusted until %s: readings are archived and dropped by the latter, which"
                 " catches up; if the clock is right, `bpm clock confirm` is faster",
@@ -125,12 +142,19 @@ class ReadingsRetention:
     def _farthest(trusted: tuple[datetime, int], monotonic_ms: int) -> datetime:
         return trusted[0] + timedelta(milliseconds=_TRUST_PACE * (monotonic_ms - trusted[1]))
 
-    def _step(self, now: datetime, kept_since: datetime, before_commit: Callable[[], None]) -> bool:
-        archived = retention.archive(self._conninfo, kept_since, now, before_commit)
-        if archived is not None:
-            log.info("archived the readings before %s", archived.isoformat())
-            return True
-        dropped = retention.drop_oldest(self._conninfo, now - self._drop_after, before_commit)
+    def _step(
+        self, now: datetime, kept: Mapping[int, tuple[str, timedelta]], before_commit: Callable[[], None]
+    ) -> bool:
+        for class_no, (name, keep) in kept.items():
+            archived = retention.archive(self._conninfo, now - keep, now, before_commit, class_no=class_no)
+            if archived is not None:
+                log.info(
+                    "archived the readings before %s of the retention class %s", archived.isoformat(), name
+                )
+                return True
+        dropped = retention.drop_oldest(
+            self._conninfo, now - self._drop_after, before_commit, classes=tuple(kept)
+        )
         if dropped.part is not None:
             log.info("dropped %s, %d bytes", dropped.part.name, dropped.size_bytes)
             self._metrics.count_readings_dropped(dropped.size_bytes)

@@ -21,7 +21,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def _copy_from_client(form: LiteralString) -> sql.Composed:
-    return sql.SQL("COPY readings ({}) FROM STDIN (FORMAT {})").format(_NAMED, sql.SQL(form))
+    return sql.SQL("COPY readings_class_0 ({}) FROM STDIN (FORMAT {})").format(_NAMED, sql.SQL(form))
 
 
 def copy_binary(connection: psycopg.Connection[Any], body: memoryview) -> None:
@@ -42,7 +42,9 @@ def copy_text(connection: psycopg.Connection[Any], rows: Sequence[tuple[Any, ...
 
 def copy_from_server_file(connection: psycopg.Connection[Any], path: Path) -> None:
     """Rows in a file that the server reads itself; only an administrator may."""
-    statement = sql.SQL("COPY readings ({}) FROM {} (FORMAT BINARY)").format(_NAMED, sql.Literal(str(path)))
+    statement = sql.SQL("COPY readings_class_0 ({}) FROM {} (FORMAT BINARY)").format(
+        _NAMED, sql.Literal(str(path))
+    )
     connection.execute(statement)
 
 
@@ -77,7 +79,7 @@ def timed_adbc(conninfo: str, tables: Sequence[pa.Table]) -> float:
     with adbc.connect(conninfo) as connection, connection.cursor() as cursor:
         began_s = time.monotonic()
         for table in tables:
-            cursor.adbc_ingest("readings", table, mode="append", db_schema_name="bpm")
+            cursor.adbc_ingest("readings_class_0", table, mode="append", db_schema_name="bpm")
             connection.commit()
         return time.monotonic() - began_s
 

@@ -75,7 +75,9 @@ def _fill(access: DatabaseAccess, packs: int, starts: datetime) -> Registered:
     store = PartitionStore(access.as_role(INGEST_ROLE, Settings()), PARTITION_ZERO)
     store.take_over()
     day_ms = to_ms(starts) - 24 * 3_600_000
-    store.prepare_days(np.array([day_ms, to_ms(starts), to_ms(starts) + 3_600_000], np.int64))
+    store.prepare_days(
+        np.zeros(3, np.int32), np.array([day_ms, to_ms(starts), to_ms(starts) + 3_600_000], np.int64)
+    )
     store.close()
     with psycopg.connect(access.admin, autocommit=True, options="-c search_path=bpm") as connection:
         connection.execute("INSERT INTO tenants (name) VALUES ('bench')")

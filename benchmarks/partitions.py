@@ -39,7 +39,7 @@ def measure(*, quick: bool) -> list[Report]:
         with psycopg.connect(engine.admin_conninfo(), autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE) readings")
             (partitions,) = connection.execute(
-                "SELECT count(*) FROM pg_inherits WHERE inhparent = 'readings'::regclass"
+                "SELECT count(*) FROM pg_inherits WHERE inhparent = 'readings_class_0'::regclass"
             ).fetchone() or (0,)
         spans = {
             "a day of last month": (today - timedelta(days=20), today - timedelta(days=19)),

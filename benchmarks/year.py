@@ -82,7 +82,7 @@ def _write(field: Field, packs: int, first_ms: int, days: int) -> None:
             starts_ms = first_ms + day * DAY_MS
             starts = from_ms(starts_ms)
             connection.execute(
-                "SELECT make_readings_partition(%s, %s, %s)",
+                "SELECT make_readings_partition(0::smallint, %s, %s, %s)",
                 (f"readings_{starts:%Y_%m_%d}", starts, starts + timedelta(days=1)),
             )
             path = write_server_file(field.engine.data_dir, "year", _rows(field, packs, starts_ms, day))
@@ -129,7 +129,7 @@ def _count(field: Field, packs: int, first_ms: int, days: int) -> None:
 def _sizes(field: Field) -> str:
     sizes = []
     with field.admin() as connection:
-        for table in ("readings", "quarters", "pack_days"):
+        for table in ("readings_class_0", "quarters", "pack_days"):
             (size,) = connection.execute(
                 "SELECT coalesce(sum(pg_total_relation_size(relid)), 0) FROM pg_partition_tree(%s::regclass)",
                 (table,),

@@ -203,7 +203,7 @@ class PackMarks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldTenures:
-    """Tenures in order of (pack, from), t of them, and the time before which nothing is stored any more.
+    """Tenures in order of (pack, from), t of them, and the time before which nothing of a tenant is stored any more.
 
     tenant, pack, number int32[t]; from_ms, to_ms int64[t], beyond all times where there is no bound.
     """
@@ -341,6 +341,17 @@ class NewReadings:
         of_int32 = np.empty(0, np.int32)
         nothing = np.empty((len(MEASURES), 0), np.int32)
         return NewReadings(of_int32, of_int32, np.empty(0, np.int64), of_int32, of_int32, nothing)
+
+    def of(self, chosen: BoolArray) -> "NewReadings":
+        """The chosen rows, bool[n], in their order."""
+        return NewReadings(
+            self.tenant[chosen],
+            self.pack[chosen],
+            self.ts_ms[chosen],
+            self.batch[chosen],
+            self.index[chosen],
+            self.thousandths[:, chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,13 @@ PARTITION_ZERO: Final = 0
 """The only partition of the embedded runner."""
 
 
+RETENTION_CLASS_NAME: Final = TENANT_NAME
+"""The names that classes of retention may have; the database checks the same."""
+
+STANDARD_RETENTION: Final = "standard"
+"""The class of retention that is always there."""
+
+
 class TenantState(StrEnum):
     """Of a tenant as a customer.
 

@@ -21,6 +21,7 @@ from domain.readings import (
 )
 from domain.tenancy import TenantId
 from storage.database import array_of, int4s, query
+from storage.days import class_table
 from storage.group import stored_of
 from storage.partition_queries import PartitionQueries
 
@@ -69,6 +70,8 @@ def replace_slice(
         return _nothing_replaced(), None
     which, parameters, after = found
     text = _with_measures(query("corrections.replace").decode(), correction.chosen)
+    (class_no,) = queries.classes_of(np.array([correction.tenant_id], np.int32))
+    text = text.replace("{readings}", class_table(class_no))
     text = text.replace("{which}", _with_measures(query(which).decode(), correction.chosen))
     given = parameters | {
         "tenant_id": correction.tenant_id,

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from aggregations.groups import Notes
 from aggregations.quarters import QUARTER, Columns, Records, count_windows
 from domain.clock import from_ms
-from domain.readings import Int32Array, Int64Array
+from domain.readings import BoolArray, Int32Array, Int64Array
 from domain.windows import QUARTER_MS
 from kernels import pgcopy
 from kernels.holders import find_tenures
@@ -199,17 +199,15 @@ class CountingStore:
         )
         tenures = Tenures(*queries.columns("windows.tenures_of", {"packs": int4s(np.unique(pack))}))
         noted = {"pack": int4s(pack), "starts": times(starts_ms)}
+        settled = _Settled.of(queries, noted)
         bounds = {"from": from_ms(int(starts_ms.min())), "to": from_ms(int(starts_ms.max()))}
-        queries.rows("windows.delete_quarters", noted | bounds)
+        queries.rows("windows.delete_quarters", noted | bounds | settled.parameters())
         if readings[0] is not None and tenures.pack is not None:
             bounds_ms = np.unique(np.concatenate([starts_ms, starts_ms + QUARTER_MS]))
             found = counted_of(_unpacked(readings), tenures, bounds_ms, gap_ms)
             # Only noted ones: the neighbours' readings, and stretches between, were read in part.
-            self._store(
-                queries,
-                tenures,
-                found.of(Notes(pack, starts_ms).among(tenures.pack[found.series], found.starts_ms)),
-            )
+            found = found.of(Notes(pack, starts_ms).among(tenures.pack[found.series], found.starts_ms))
+            self._store(queries, tenures, found.of(~settled.among(tenures, found)))
         drop_days(
             queries,
             pack,
@@ -237,6 +235,46 @@ class CountingStore:
             for start in range(0, len(rows), COPY_CHUNK_BYTES):
                 copy.write(rows[start : start + COPY_CHUNK_BYTES])
             copy.write(pgcopy.TRAILER)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Settled:
+    """Quarter-hours of tenants whose readings of then may be gone, k of them: they stay as they were counted.
+
+    tenant int32[k], pack int32[k], starts_ms int64[k].
+    """
+
+    tenant: Int32Array
+    pack: Int32Array
+    starts_ms: Int64Array
+
+    @classmethod
+    def of(cls, queries: PartitionQueries, noted: dict[str, Any]) -> "_Settled":
+        """Those among noted ones."""
+        tenant, pack, starts_ms = queries.columns("windows.settled_for_good", noted)
+        if tenant is None:
+            return cls(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64))
+        return cls(tenant, pack, starts_ms)
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "kept_tenant": int4s(self.tenant),
+            "kept_pack": int4s(self.pack),
+            "kept_starts": times(self.starts_ms),
+        }
+
+    def among(self, tenures: Tenures, found: Records) -> BoolArray:
+        """bool[n]: which of n records, by the positions of their tenures, are these."""
+        if len(self.tenant) == 0:
+            return np.zeros(len(found), np.bool_)
+        given = zip(
+            tenures.tenant[found.series].tolist(),
+            tenures.pack[found.series].tolist(),
+            found.starts_ms.tolist(),
+            strict=True,
+        )
+        kept = set(zip(self.tenant.tolist(), self.pack.tolist(), self.starts_ms.tolist(), strict=True))
+        return np.fromiter((one in kept for one in given), np.bool_, len(found))
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from domain.errors import ConflictError, EraseFailedError, NotFoundError
 from domain.tenancy import TenantState
 from storage.connections import connect
 from storage.database import SCHEMA, adapt_columns, query
-from storage.erasing_slices import BY_PACK, Slices, Told
+from storage.days import class_table
+from storage.erasing_slices import BY_PACK, READINGS, Slices, Told, named
 from storage.shared_packs import SharedPacks
 
 BY_OTHER_NUMBERS: Final = {
@@ -151,11 +152,19 @@ def _packs_of(connection: Connection, tenant: int) -> list[int]:
 def _packs_left(connection: Connection, tenant: int, left: Mapping[str, int]) -> set[int]:
     """The packs of rows that are left in the tables that go by them."""
     found: set[int] = set()
-    for table in BY_PACK:
+    for table in _tables_by_pack(connection):
         if f"{table}.tenant_id" in left:
             text = f"SELECT DISTINCT pack_id FROM {SCHEMA}.{table} WHERE tenant_id = %s"
             found |= {row["pack_id"] for row in connection.execute(text.encode(), (tenant,)).fetchall()}
     return found
+
+
+def _tables_by_pack(connection: Connection) -> list[str]:
+    """Tables that go by packs: those of BY_PACK, with readings of each class of retention."""
+    classes = [
+        class_table(row["class_no"]) for row in connection.execute(query("retention.classes")).fetchall()
+    ]
+    return classes + [table for table in BY_PACK if table != READINGS]
 
 
 def _delete_all(slices: Slices, packs: list[int]) -> None:
@@ -163,7 +172,7 @@ def _delete_all(slices: Slices, packs: list[int]) -> None:
     connection, tenant = slices.connection, slices.tenant
     shared = SharedPacks.of(connection, tenant)
     own = {"own": sorted(set(packs) - set(shared.packs))}
-    for table in BY_PACK:
+    for table in _tables_by_pack(connection):
         slices.by_pack(table, packs)
     keys = {row["table"]: row["key"] for row in _rows(connection, "keys")}
     for table, where in BY_OTHER_NUMBERS.items():
@@ -189,7 +198,7 @@ def _delete_all(slices: Slices, packs: list[int]) -> None:
 def _in_order(connection: Connection) -> tuple[list[str], list[str]]:
     """Tables with a tenant that don't go by packs, each before those that it refers to; those of _LAST apart."""
     tables = {row["table"] for row in _rows(connection, "tenant_columns") if row["column"] == "tenant_id"}
-    tables -= BY_PACK.keys()
+    tables = {table for table in tables if named(table) not in BY_PACK}
     sorter: TopologicalSorter[str] = TopologicalSorter({table: set() for table in tables})
     for row in _rows(connection, "references"):
         if row["child"] in tables and row["parent"] in tables:

@@ -8,9 +8,13 @@ import psycopg
 from psycopg.rows import DictRow, tuple_row
 
 from storage.database import SCHEMA, query
+from storage.days import CLASS_TABLES
+
+READINGS: Final = "readings"
+"""Rows are counted by this name, whichever class of retention the table is of."""
 
 BY_PACK: Final = {
-    "readings": "ts",
+    READINGS: "ts",
     "superseded_readings": "ts",
     "quarters": "starts",
     "pack_days": "starts",
@@ -53,7 +57,7 @@ class Slices:
     told: Told
 
     def by_pack(self, table: str, packs: Sequence[int]) -> None:
-        """Delete the rows of some packs, ascending, from a table of BY_PACK."""
+        """Delete the rows of some packs, ascending, from a table of BY_PACK, or from one with readings of a class."""
         for start in range(0, len(packs), _PACKS_AT_ONCE):
             looked_at = packs[start : start + _PACKS_AT_ONCE]
             counts = self._counts(table, looked_at)
@@ -99,14 +103,14 @@ class Slices:
                 f'DELETE FROM {SCHEMA}."{table}" WHERE {where}'.encode(), parameters
             ).rowcount
             if gone:
-                counted = {"tenant": self.tenant, "table": table, "rows": gone}
+                counted = {"tenant": self.tenant, "table": named(table), "rows": gone}
                 self.connection.execute(query("erasing.count"), counted)
         if gone:
-            self.told(Erased(table, gone, packs_done))
+            self.told(Erased(named(table), gone, packs_done))
 
     def _cut(self, table: str, pack: int, packs_done: int) -> None:
         """Delete the rows of a pack that has more than go at once."""
-        column = BY_PACK[table]
+        column = BY_PACK[named(table)]
         given: Parameters = {"pack": pack}
         where = _ONE_PACK
         while True:
@@ -136,6 +140,15 @@ class Slices:
         )
         found = self.connection.execute(text.encode(), {"tenant": self.tenant} | _bounded(packs)).fetchall()
         return {row["pack_id"]: row["rows"] for row in found}
+
+
+def named(table: str) -> str:
+    """What a table's rows are counted as.
+
+    >>> named("readings_class_2"), named("quarters")
+    ('readings', 'quarters')
+    """
+    return READINGS if table.startswith(CLASS_TABLES) else table
 
 
 def _bounded(packs: Sequence[int]) -> Parameters:

@@ -40,6 +40,7 @@ from storage import quarantine
 from storage.alert_actions import answer_clearance, audit, write_action
 from storage.alerting import quarantined_since, rules_of, scopes_of, write_changes
 from storage.database import int4s, int8s, query, times
+from storage.days import class_table
 from storage.hypertables import DIRECT_COMPRESS_ROWS_MIN
 from storage.known_marks import KnownMarks
 from storage.partition_queries import PartitionQueries
@@ -187,10 +188,10 @@ class GroupTransaction:
         rows = self._queries.rows("batches.lock_imports", {"imports": list(imports)})
         return {row["id"] for row in rows if row["undone_at"] is not None}
 
-    def tenures_of(self, packs: Int32Array) -> HeldTenures:
-        """All tenures of some packs; held still until commit by `tenant_versions` of their tenants."""
+    def tenures_of(self, packs: Int32Array, tenant_id: TenantId) -> HeldTenures:
+        """All tenures of some packs, and the tenant's line; held still until commit by `tenant_versions`."""
         columns = self._queries.columns("windows.tenures_of", {"packs": int4s(packs)})
-        (before,) = self._queries.columns("partition.archived_before")
+        (before,) = self._queries.columns("partition.archived_before", {"tenant_id": tenant_id})
         if columns[0] is None:
             nothing, never = np.empty(0, np.int32), np.empty(0, np.int64)
             return HeldTenures(nothing, nothing, never, never, nothing, ALWAYS_MS)
@@ -310,6 +311,15 @@ def stored_of(columns: tuple[Any, ...]) -> StoredReadings:
 def _copy_readings(queries: PartitionQueries, rows: NewReadings, numbers: npt.NDArray[np.int64]) -> None:
     if len(rows) == 0:
         return
+    classes = queries.classes_of(rows.tenant)
+    for class_no, tenants in classes.items():
+        own = rows if len(classes) == 1 else rows.of(np.isin(rows.tenant, tenants))
+        _copy_into(queries, class_table(class_no), own, numbers)
+
+
+def _copy_into(
+    queries: PartitionQueries, table: str, rows: NewReadings, numbers: npt.NDArray[np.int64]
+) -> None:
     if queries.compresses:
         is_large = len(rows) >= DIRECT_COMPRESS_ROWS_MIN
         queries.rows("hypertables.compress_directly" if is_large else "hypertables.copy_as_usual")
@@ -317,7 +327,9 @@ def _copy_readings(queries: PartitionQueries, rows: NewReadings, numbers: npt.ND
     encoded = pgcopy.encode_rows(
         rows.tenant, rows.pack, rows.ts_ms, numbers[rows.batch], rows.index, values
     ).data
-    with queries.connection.cursor().copy(query("readings.copy")) as copy:
+    with queries.connection.cursor().copy(
+        query("readings.copy").replace(b"{readings}", table.encode())
+    ) as copy:
         copy.write(pgcopy.HEADER)
         for start in range(0, len(encoded), COPY_CHUNK_BYTES):
             copy.write(encoded[start : start + COPY_CHUNK_BYTES])

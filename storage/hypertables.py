@@ -1,9 +1,9 @@
 """Readings and quarters as hypertables of TimescaleDB, where the extension is there when the database is made.
 
-The names stay: `bpm.readings` and `bpm.quarters` are hypertables, written by the ingest role and read by nobody else.
-The app has no right on them, since TimescaleDB has no columnstore under row-level security. It finds views of the same
-names in the schema `bpm_tenant`, first in its search path, which hold to its tenant. So one set of queries serves both
-layouts. Decision record: docs/decisions/0010-timescaledb.md.
+The readings of each class of retention, and `bpm.quarters`, are hypertables, written by the ingest role and read by
+nobody else; `bpm.readings` is a view of all classes. The app has no right on them, since TimescaleDB has no columnstore
+under row-level security. It finds views of the same names in the schema `bpm_tenant`, first in its search path, which
+hold to its tenant. So one set of queries serves both layouts. Decision record: docs/decisions/0010-timescaledb.md.
 """
 
 from contextlib import suppress
@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from storage.connections import connect
 from storage.database import APP_ROLE, OWNER_ROLE, SCHEMA, TENANT_SCHEMA, query
+from storage.days import class_table
 
 DIRECT_COMPRESS_ROWS_MIN: Final = 10_000
 """A COPY of fewer rows goes in as rows: each COPY makes batches of its own, and small ones compress badly."""
@@ -41,6 +42,7 @@ WINDOWS: Final = StorageClass("quarters", "starts", "1 month", None)
 """In rows: a recount deletes by (pack, start), for which a whole month in columns would be unpacked."""
 
 CLASSES: Final = (READINGS, WINDOWS)
+"""Those of a new database. A later migration puts `readings` into the class of retention that is always there."""
 
 
 def described(connection: psycopg.Connection[Any]) -> str:
@@ -72,22 +74,33 @@ def make_where_possible(connection: psycopg.Connection[Any]) -> bool:
     connection.execute(sql.SQL("CREATE SCHEMA {tenant} AUTHORIZATION {owner}").format(**names))
     connection.execute(sql.SQL("SET LOCAL ROLE {owner}").format(**names))
     connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {tenant} TO {app}").format(**names))
-    row = connection.execute(query("hypertables.schema_of_extension")).fetchone()
-    timescale = psycopg.sql.Identifier(row[0] if row else "public").as_string(connection).encode()
-    connection.execute(query("hypertables.make").replace(b"{timescale}", timescale))
+    connection.execute(query("hypertables.make").replace(b"{timescale}", schema_of_extension(connection)))
     for made in CLASSES:
-        parameters = {"name": f"{SCHEMA}.{made.name}", "time": made.time, "chunk": made.chunk}
-        connection.execute(query("hypertables.make_class").replace(b"{timescale}", timescale), parameters)
-        if made.order_by is not None:
-            connection.execute(
-                sql.SQL(
-                    "ALTER TABLE {} SET (timescaledb.compress, timescaledb.compress_segmentby = '',"
-                    " timescaledb.compress_orderby = {})"
-                ).format(sql.Identifier(made.name), sql.Literal(made.order_by))
-            )
-            _keep_bounds(connection, made)
+        make_hypertable(connection, made)
         connection.execute(query("hypertables.make_view").replace(b"{name}", made.name.encode()))
     return True
+
+
+def make_hypertable(connection: psycopg.Connection[Any], made: StorageClass) -> None:
+    """Make a hypertable of an empty table, with how it is kept; as the owner."""
+    parameters = {"name": f"{SCHEMA}.{made.name}", "time": made.time, "chunk": made.chunk}
+    text = query("hypertables.make_class").replace(b"{timescale}", schema_of_extension(connection))
+    connection.execute(text, parameters)
+    if made.order_by is not None:
+        connection.execute(
+            sql.SQL(
+                "ALTER TABLE {} SET (timescaledb.compress, timescaledb.compress_segmentby = '',"
+                " timescaledb.compress_orderby = {})"
+            ).format(sql.Identifier(made.name), sql.Literal(made.order_by))
+        )
+        _keep_bounds(connection, made)
+
+
+def schema_of_extension(connection: psycopg.Connection[Any]) -> bytes:
+    """Where TimescaleDB's functions are, as SQL has it."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute(query("hypertables.schema_of_extension")).fetchone()
+    return sql.Identifier(row[0] if row else "public").as_string(connection).encode()
 
 
 def _keep_bounds(connection: psycopg.Connection[Any], made: StorageClass) -> None:
@@ -116,11 +129,10 @@ def settle(conninfo: str, ended_before: datetime) -> Settled | None:
         (turn,) = connection.execute(query("hypertables.take_turn")).fetchall()
         if not turn["mine"] or found["counted_before"] is None:
             return Settled(None)
-        for made in CLASSES:
-            if made.order_by is not None:
-                before = min(ended_before, found["counted_before"])
-                asked = {"name": made.name, "ended_before": before}
-                (done,) = connection.execute(query("hypertables.store_in_columns"), asked).fetchall()
-                if done["chunk"] is not None:
-                    return Settled(done["chunk"])
+        before = min(ended_before, found["counted_before"])
+        for class_no in found["classes"]:
+            asked = {"name": class_table(class_no), "ended_before": before}
+            (done,) = connection.execute(query("hypertables.store_in_columns"), asked).fetchall()
+            if done["chunk"] is not None:
+                return Settled(done["chunk"])
         return Settled(None)

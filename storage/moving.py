@@ -15,7 +15,7 @@ from domain.errors import MoveFailedError, MoveRefusedError
 from storage import connections
 from storage.cell_tables import MAPS, MOVED, Moved
 from storage.database import query
-from storage.days import partition_of
+from storage.days import class_table, partition_of
 
 Connection = psycopg.Connection[dict[str, Any]]
 Parameters = dict[str, Any]
@@ -66,6 +66,7 @@ class Copy:
     tenant: int
     told: Callable[[str, str, int], None]
     counts: dict[str, int] = field(default_factory=dict)
+    _readings: str = ""
     given: Parameters = field(default_factory=dict)
 
     def run(self, arrived_from: str, reseal: Callable[[int, UUID, bytes, int], bytes]) -> int:
@@ -100,18 +101,24 @@ class Copy:
         self._make_maps()
         self._shift()
         facts = one(self.target, "facts")
+        ours = one(self.source, "retention_class", {"tenant": self.tenant})
+        class_no: int = one(self.target, "retention_class_named", ours)["class_no"]
+        self._readings = class_table(class_no)
         days = [row["day"] for row in rows(self.source, "days", {"tenant": self.tenant})]
         if facts["hypertables"]:
+            text = query("cells.make_chunks").replace(b"{readings}", self._readings.encode())
             for day in sorted(days):
                 with self.target.transaction():
-                    rows(self.target, "make_chunks", {"day": datetime.combine(day, time(), UTC)})
+                    self.target.execute(text, {"day": datetime.combine(day, time(), UTC)})
             return
         first_day: date = facts["first_day"]
-        ranges = {partition_of(day, first_day) for day in days}
+        ranges = {partition_of(day, first_day, class_no) for day in days}
         for wanted in sorted(ranges, key=lambda found: found.starts):
             bounds = {"starts": wanted.starts, "ends": wanted.ends}
             at_midnight = {name: datetime.combine(value, time(), UTC) for name, value in bounds.items()}
-            self.target.execute(query("readings.make_partition"), {"name": wanted.name} | at_midnight)
+            self.target.execute(
+                query("readings.make_partition"), {"class_no": class_no, "name": wanted.name} | at_midnight
+            )
         for row in rows(self.source, "months", {"tenant": self.tenant}):
             self.target.execute(query("windows.make_month"), row)
 
@@ -172,11 +179,12 @@ class Copy:
     def _copy(self, table: Moved) -> None:
         columns = self._columns(table)
         names = ", ".join(f'"{name}"' for name in columns)
+        into_table = self._readings if table.name == "readings" else table.name
         taken = f"COPY ({table.source(columns)}) TO STDOUT (FORMAT BINARY)"
         size = 0
         with (
             self.source.cursor().copy(taken, self.given) as out,
-            self.target.cursor().copy(f"COPY bpm.{table.name} ({names}) FROM STDIN (FORMAT BINARY)") as into,
+            self.target.cursor().copy(f"COPY bpm.{into_table} ({names}) FROM STDIN (FORMAT BINARY)") as into,
         ):
             for block in out:
                 into.write(block)
@@ -244,9 +252,28 @@ def require_alike(here: Mapping[str, Any], there: Mapping[str, Any]) -> None:
             )
         if facts["partitions_made"] == 0 or facts["counted_before"] is None:
             raise MoveRefusedError(f"no worker has run on {side} yet")
-    for name, said in (("gap_s_max", "another longest gap"), ("archived_before", "other archived days")):
-        if here[name] != there[name]:
-            raise MoveRefusedError(f"the other cell has {said}", limit=str(here[name]))
+    if here["gap_s_max"] != there["gap_s_max"]:
+        raise MoveRefusedError("the other cell has another longest gap", limit=str(here["gap_s_max"]))
+
+
+def require_same_class(here: Connection, there: Connection, tenant: int) -> None:
+    """Raises MoveRefusedError when the other installation doesn't have the tenant's class of retention just so."""
+    ours = one(here, "retention_class", {"tenant": tenant})
+    theirs = rows(there, "retention_class_named", ours)
+    if not theirs:
+        raise MoveRefusedError(
+            f"the other cell has no retention class {ours['name']}: make it there", field="retention_class"
+        )
+    for name, said in (
+        ("keep_days", "keeps its readings for other days"),
+        ("archived_before", "has other archived days"),
+    ):
+        if ours[name] != theirs[0][name]:
+            raise MoveRefusedError(
+                f"the retention class {ours['name']} of the other cell {said}",
+                field="retention_class",
+                limit=str(ours[name]),
+            )
 
 
 def require_own_packs(connection: Connection, tenant: int) -> None:

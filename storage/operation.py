@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from domain.clock import MILLISECONDS_PER_SECOND, to_ms
+from storage import retention_classes
 from storage.database import query
 from storage.migrate import migrations
 
@@ -42,8 +43,6 @@ def overview(connection: psycopg.Connection[Any], now: datetime, silent_after_s:
     (pace,) = rows("pace", since=now - _PACE_OVER)
     (deliveries,) = rows("deliveries")
     last_import = rows("last_import")
-    with connection.cursor(row_factory=dict_row) as cursor:
-        (retained,) = cursor.execute(query("retention.overview")).fetchall()
     return {
         "readings_per_s": round(pace["readings_per_s"], 3),
         "topic": source["topic"],
@@ -57,7 +56,7 @@ def overview(connection: psycopg.Connection[Any], now: datetime, silent_after_s:
             **{row["severity"]: row["alerts"] for row in rows("open_alerts")},
         },
         "deliveries": deliveries,
-        "readings": retained,
+        "retention_classes": retention_classes.of(connection),
         "last_import": last_import[0] if last_import else None,
     }
 

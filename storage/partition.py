@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import psycopg
 from psycopg.rows import dict_row
 
@@ -21,6 +20,7 @@ from domain.readings import (
     NEVER_MS,
     Holders,
     Int32Array,
+    Int64Array,
     LastArrivals,
     LatestValues,
     LiveReadings,
@@ -259,25 +259,35 @@ class PartitionStore:
         (latest,) = self._required().one("partition.latest_arrival").values()
         return None if latest is None else to_ms(latest)
 
-    def prepare_days(self, ts_ms: npt.NDArray[np.int64]) -> None:
-        """Make the partitions that readings of these times need. Outside of any group."""
-        for day in np.unique(ts_ms // DAY_MS):
-            self._make_partition(datetime.fromtimestamp(int(day) * DAY_MS // 1000, UTC).date())
+    def prepare_days(self, tenant: Int32Array, ts_ms: Int64Array) -> None:
+        """Make the partitions that readings of these tenants and times need. Outside of any group.
+
+        tenant int32[n] and ts_ms int64[n], of n readings.
+        """
+        classes = self._required().classes_of(tenant)
+        for class_no, tenants in classes.items():
+            own = ts_ms if len(classes) == 1 else ts_ms[np.isin(tenant, tenants)]
+            for day in np.unique(own // DAY_MS):
+                self._make_partition(datetime.fromtimestamp(int(day) * DAY_MS // 1000, UTC).date(), class_no)
 
     def prepare_days_ahead(self, now_ms: int) -> None:
-        """Make the daily partitions up to some days from now."""
-        day, last = self._first_day, from_ms(now_ms).date() + timedelta(days=DAYS_AHEAD)
-        while day <= last:
-            self._make_partition(day)
-            day += timedelta(days=1)
+        """Make the daily partitions of all classes of retention up to some days from now."""
+        last = from_ms(now_ms).date() + timedelta(days=DAYS_AHEAD)
+        for row in self._required().rows("partition.classes"):
+            day = self._first_day
+            while day <= last:
+                self._make_partition(day, row["class_no"])
+                day += timedelta(days=1)
 
-    def _make_partition(self, day: date) -> None:
-        wanted = partition_of(day, self._first_day)
+    def _make_partition(self, day: date, class_no: int) -> None:
+        wanted = partition_of(day, self._first_day, class_no)
         if wanted.name in self._known_partitions:
             return
         bounds = {"starts": wanted.starts, "ends": wanted.ends}
         at_midnight = {name: datetime.combine(value, time(), UTC) for name, value in bounds.items()}
-        self._required().rows("readings.make_partition", {"name": wanted.name} | at_midnight)
+        self._required().rows(
+            "readings.make_partition", {"class_no": class_no, "name": wanted.name} | at_midnight
+        )
         self._known_partitions.add(wanted.name)
 
     @contextmanager

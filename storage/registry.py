@@ -174,7 +174,7 @@ def hand_over(conninfo: str, pack: str, giver: str, taker: str, taken_as: str, s
                 field="from",
                 limit=latest["ts"].isoformat(),
             )
-        for archived in rows("archived_since", number):
+        for archived in rows("archived_since", number | {"tenant_id": tenants[giver]}):
             raise ArchivedError(
                 "the pack has windows in archived days, which stay the giver's",
                 field="from",

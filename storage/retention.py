@@ -3,7 +3,7 @@
 Decision record: docs/decisions/0013-retention-by-archived-days.md.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from domain.readings import Int64Array
 from domain.windows import QUARTER_MS
 from storage.connections import connect
 from storage.database import query
+from storage.days import STANDARD_CLASS
 from storage.transactions import Transaction
 
 MARGIN: Final = timedelta(days=1)
@@ -29,11 +30,12 @@ Connection = psycopg.Connection[DictRow]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A partition, or a chunk, of readings of starts <= t < ends."""
+    """A partition, or a chunk, of a class's readings of starts <= t < ends."""
 
     name: str
     starts: datetime
     ends: datetime
+    class_no: int = STANDARD_CLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,32 @@ _WAITS: Final = {
 }
 
 
-def archived_before(conninfo: str) -> datetime | None:
-    """Where archived days end; None while nothing is archived. conninfo: of the retention role, as everywhere here."""
+@dataclass(frozen=True, slots=True)
+class KeptClass:
+    """A class of retention.
+
+    keep_days: None keeps its readings for good. archived_before: None while nothing is archived.
+    """
+
+    class_no: int
+    name: str
+    keep_days: int | None
+    archived_before: datetime | None
+
+
+def classes(conninfo: str) -> list[KeptClass]:
+    """All classes of retention by number; of the standard one a setting says the days."""
     with connect(conninfo, row_factory=dict_row) as connection:
-        found: datetime | None = _one(connection, "marks")["archived_before"]
+        return [KeptClass(**row) for row in connection.execute(query("retention.classes")).fetchall()]
+
+
+def archived_before(conninfo: str, class_no: int = STANDARD_CLASS) -> datetime | None:
+    """Where a class's archived days end; None while nothing is archived.
+
+    conninfo: of the retention role, as everywhere here.
+    """
+    with connect(conninfo, row_factory=dict_row) as connection:
+        found: datetime | None = _one(connection, "marks", {"class_no": class_no})["archived_before"]
         return found
 
 
@@ -76,9 +100,14 @@ def trust_clock(conninfo: str, until: datetime) -> None:
 
 
 def archive(
-    conninfo: str, kept_since: datetime, now: datetime, before_commit: Callable[[], None] = lambda: None
+    conninfo: str,
+    kept_since: datetime,
+    now: datetime,
+    before_commit: Callable[[], None] = lambda: None,
+    *,
+    class_no: int = STANDARD_CLASS,
 ) -> datetime | None:
-    """Archive the counted days that ended before `kept_since`; where archived days end now, None without a change.
+    """Archive a class's counted days that ended before `kept_since`; where they end now, None without a change.
 
     Nothing is done while another process does it. Waits for what is being committed; afterwards no reading of these
     days is stored, corrected or deleted. The database refuses to archive any of the last 7 days, by its own clock and
@@ -87,40 +116,43 @@ def archive(
     with _turn(conninfo) as connection:
         if connection is None:
             return None
-        marks = _one(connection, "marks")
+        of_class = {"class_no": class_no}
+        marks = _one(connection, "marks", of_class)
         if marks["counted_before"] is None:
             return None
         before = _midnight(min(kept_since, marks["counted_before"]))
         if marks["archived_before"] is not None and before <= marks["archived_before"]:
             return None
-        connection.execute(query("retention.archive"), {"before": before, "now": now})
-        connection.execute(query("retention.change_registries"))
-        connection.execute(query("retention.note_archived"), {"before": before})
+        connection.execute(query("retention.archive"), of_class | {"before": before, "now": now})
+        connection.execute(query("retention.change_registries"), of_class)
+        connection.execute(query("retention.note_archived"), of_class | {"before": before})
         before_commit()
         return before
 
 
 def drop_oldest(
-    conninfo: str, archived_until: datetime, before_commit: Callable[[], None] = lambda: None
+    conninfo: str,
+    archived_until: datetime,
+    before_commit: Callable[[], None] = lambda: None,
+    *,
+    classes: Sequence[int] = (STANDARD_CLASS,),
 ) -> Dropped:
-    """Drop the oldest part that is due, as a whole.
+    """Drop the oldest part that is due of some classes, as a whole; one class's readings don't wait for another's.
 
     archived_until: what was archived after it is not dropped yet, because requests that began before may still read
     it. Nothing is done while another process does it. Raises psycopg.errors.LockNotAvailable when requests read
     readings all the time; try again.
     """
     with _turn(conninfo) as connection:
-        parts = [] if connection is None else _due(connection, archived_until)
-        if connection is None or not parts:
-            return Dropped()
-        part = parts[0]
-        waits = _one(connection, "waits_for", {"starts": part.starts, "ends": part.ends})
-        for name, words in _WAITS.items():
-            if waits[name]:
-                return Dropped(waits_for=words)
-        size_bytes = _one(connection, "drop_part", {"part": part.name})["size_bytes"]
-        before_commit()
-        return Dropped(part, size_bytes or 0)
+        waits_for = None
+        for part in [] if connection is None else _due(connection, archived_until, classes):
+            assert connection is not None  # noqa: S101 - there are parts
+            waits_for = _waits_for(connection, part)
+            if waits_for is None:
+                size_bytes = _one(connection, "drop_part", {"part": part.name})["size_bytes"]
+                before_commit()
+                return Dropped(part, size_bytes or 0)
+        return Dropped(waits_for=waits_for)
 
 
 @contextmanager
@@ -130,17 +162,20 @@ def _turn(conninfo: str) -> Iterator[Connection | None]:
         yield connection if _one(connection, "take_turn")["mine"] else None
 
 
-def _due(connection: Connection, archived_until: datetime) -> list[Part]:
-    marks = _one(connection, "marks")
-    if (
-        marks["archived_before"] is None
-        or marks["archived_at"] is None
-        or marks["archived_at"] > archived_until
-    ):
-        return []
-    ended_before = {"ended_before": marks["archived_before"] - MARGIN}
-    rows = connection.execute(query("retention.parts"), ended_before).fetchall()
-    return [Part(row["part"], row["starts"], row["ends"]) for row in rows]
+def _due(connection: Connection, archived_until: datetime, classes: Sequence[int]) -> list[Part]:
+    """The oldest part of each class that is due."""
+    asked = {"archived_until": archived_until, "classes": list(classes), "margin": MARGIN}
+    oldest: dict[int, Part] = {}
+    for row in connection.execute(query("retention.due"), asked).fetchall():
+        oldest.setdefault(row["class_no"], Part(row["part"], row["starts"], row["ends"], row["class_no"]))
+    return list(oldest.values())
+
+
+def _waits_for(connection: Connection, part: Part) -> str | None:
+    """What must be done before a part may go, in words; None when it may."""
+    asked = {"starts": part.starts, "ends": part.ends, "class_no": part.class_no}
+    waits = _one(connection, "waits_for", asked)
+    return next((words for name, words in _WAITS.items() if waits[name]), None)
 
 
 def _one(connection: Connection, name: str, parameters: dict[str, Any] | None = None) -> DictRow:
@@ -157,9 +192,9 @@ def _midnight(moment: datetime) -> datetime:
 
 
 async def kept_since(transaction: Transaction) -> datetime | None:
-    """From when on raw readings can be asked for; None while all are kept."""
+    """From when on the tenant's raw readings can be asked for; None while all are kept."""
     row = await transaction.one("retention.kept_since")
-    assert row is not None  # noqa: S101 - the installation's one row
+    assert row is not None  # noqa: S101 - the tenant's row
     found: datetime | None = row["archived_before"]
     return found
 

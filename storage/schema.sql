@@ -2,12 +2,14 @@ CREATE SCHEMA bpm;
 
 ALTER SCHEMA bpm OWNER TO bpm_owner;
 
-CREATE FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) RETURNS void
+CREATE FUNCTION bpm.archive_readings(of_class smallint, before timestamp with time zone, now timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
     SET lock_timeout TO '5s'
     SET "TimeZone" TO 'UTC'
     AS $$
+DECLARE
+    class_name text;
 BEGIN
     IF before IS NULL OR before <> date_trunc('day', before)
         OR before > least(clock_timestamp(), (SELECT clock_trusted_until FROM installation)) - interval '7 days'
@@ -16,16 +18,20 @@ BEGIN
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     LOCK TABLE tenants IN SHARE ROW EXCLUSIVE MODE;
-    UPDATE installation SET archived_before = before, archived_at = now WHERE archived_before < before;
+    UPDATE retention_classes SET archived_before = before, archived_at = now
+    WHERE class_no = of_class AND archived_before < before RETURNING name INTO class_name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'readings before % are archived already', before USING ERRCODE = 'insufficient_privilege';
     END IF;
     INSERT INTO platform_log (subject, action, resource, resource_id, after, request_id)
-    VALUES ('engine', 'readings.archived', 'readings', 'retention', jsonb_build_object('before', before), '');
+    VALUES (
+        'engine', 'readings.archived', 'readings', 'retention',
+        jsonb_build_object('before', before, 'retention_class', class_name), ''
+    );
 END
 $$;
 
-ALTER FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) OWNER TO bpm_owner;
+ALTER FUNCTION bpm.archive_readings(of_class smallint, before timestamp with time zone, now timestamp with time zone) OWNER TO bpm_owner;
 
 CREATE FUNCTION bpm.changed_registry(version bigint) RETURNS bigint
     LANGUAGE sql PARALLEL SAFE
@@ -51,29 +57,30 @@ CREATE FUNCTION bpm.drop_readings_part(part text) RETURNS bigint
     SET "TimeZone" TO 'UTC'
     AS $_$
 DECLARE
-    archived timestamptz;
-    made_of_chunks boolean;
+    class retention_classes;
+    class_table regclass;
     timescale name;
     chosen record;
     size bigint;
 BEGIN
-    SELECT archived_before, hypertables INTO archived, made_of_chunks FROM installation;
     SELECT * INTO chosen FROM readings_parts('infinity') AS parts WHERE parts.part = drop_readings_part.part;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    IF chosen.ends > archived - interval '1 day' THEN
+    SELECT * INTO class FROM retention_classes WHERE class_no = chosen.of_class;
+    IF chosen.ends > class.archived_before - interval '1 day' THEN
         RAISE EXCEPTION '% is not archived', part USING ERRCODE = 'insufficient_privilege';
     END IF;
-    IF made_of_chunks THEN
+    IF (SELECT hypertables FROM installation) THEN
+        class_table := format('bpm.readings_class_%s', class.class_no);
         SELECT nspname INTO timescale FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
         WHERE extname = 'timescaledb';
         EXECUTE format(
-            'SELECT sum(total_bytes) FROM %I.chunks_detailed_size(''bpm.readings'') WHERE format(''%%I.%%I'', chunk_schema, chunk_name) = $1',
+            'SELECT sum(total_bytes) FROM %I.chunks_detailed_size($1) WHERE format(''%%I.%%I'', chunk_schema, chunk_name) = $2',
             timescale
-        ) INTO size USING part;
-        EXECUTE format('SELECT %I.drop_chunks(''bpm.readings'', older_than => $1, newer_than => $2)', timescale)
-            USING chosen.ends, chosen.starts;
+        ) INTO size USING class_table, part;
+        EXECUTE format('SELECT %I.drop_chunks($1, older_than => $2, newer_than => $3)', timescale)
+            USING class_table, chosen.ends, chosen.starts;
     ELSE
         size := pg_total_relation_size(part::regclass);
         EXECUTE format('DROP TABLE %s', part::regclass);
@@ -81,7 +88,8 @@ BEGIN
     INSERT INTO platform_log (subject, action, resource, resource_id, after, request_id)
     VALUES (
         'engine', 'readings.dropped', 'readings', part, jsonb_build_object(
-            'from', chosen.starts, 'to', chosen.ends, 'size_bytes', coalesce(size, 0), 'archived_before', archived
+            'from', chosen.starts, 'to', chosen.ends, 'size_bytes', coalesce(size, 0),
+            'archived_before', class.archived_before, 'retention_class', class.name
         ), ''
     );
     RETURN coalesce(size, 0);
@@ -118,9 +126,13 @@ CREATE FUNCTION bpm.guard_receipts() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    before timestamptz := least(bpm.readings_dropped_before(), bpm.days_ago(7));
+    last_days timestamptz := bpm.days_ago(7);
 BEGIN
-    IF EXISTS (SELECT FROM gone WHERE arrived_at >= before OR last_ts >= before OR import_id IS NOT NULL) THEN
+    IF EXISTS (
+        SELECT FROM gone LEFT JOIN bpm.tenants_readings_dropped_before() AS dropped USING (tenant_id)
+        WHERE import_id IS NOT NULL OR arrived_at >= least(coalesce(dropped_before, '-infinity'), last_days)
+            OR last_ts >= least(dropped_before, last_days)
+    ) THEN
         RAISE EXCEPTION 'these receipts are of an import, of the last 7 days, or of readings that are kept'
             USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -147,7 +159,10 @@ CREATE FUNCTION bpm.guard_superseded() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    IF EXISTS (SELECT FROM gone WHERE ts >= bpm.readings_dropped_before()) THEN
+    IF EXISTS (
+        SELECT FROM gone LEFT JOIN bpm.tenants_readings_dropped_before() AS dropped USING (tenant_id)
+        WHERE ts >= coalesce(dropped_before, '-infinity')
+    ) THEN
         RAISE EXCEPTION 'the readings beside these superseded ones are kept' USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NULL;
@@ -194,6 +209,41 @@ ALTER FUNCTION bpm.is_lost(bpm.submissions) OWNER TO bpm_owner;
 
 COMMENT ON FUNCTION bpm.is_lost(bpm.submissions) IS 'Whether a message of the body stood where an operator accepted a loss.';
 
+CREATE FUNCTION bpm.make_class_table(class_no smallint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'bpm', 'pg_temp'
+    AS $$
+DECLARE
+    made text := format('readings_class_%s', class_no);
+    is_hypertable boolean := (SELECT hypertables FROM installation);
+    brin text := 'CREATE INDEX %I ON %I USING brin (%I) WITH (pages_per_range = 32, autosummarize = on)';
+    granted record;
+BEGIN
+    EXECUTE format('CREATE TABLE %I (LIKE readings_class_0 INCLUDING DEFAULTS INCLUDING COMMENTS)', made)
+        || CASE WHEN is_hypertable THEN '' ELSE ' PARTITION BY RANGE (ts)' END;
+    EXECUTE format('CREATE INDEX %I ON %I (pack_id, ts)', made || '_pack_ts', made);
+    EXECUTE format(brin, made || '_batch_no', made, 'batch_no');
+    EXECUTE format(brin, made || '_ts', made, 'ts');
+    FOR granted IN
+        SELECT grantee::regrole AS role, privilege_type AS privilege FROM pg_class, aclexplode(relacl)
+        WHERE oid = 'readings_class_0'::regclass AND grantee <> relowner
+    LOOP
+        EXECUTE format('GRANT %s ON %I TO %s', granted.privilege, made, granted.role);
+    END LOOP;
+    IF NOT is_hypertable THEN
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', made);
+        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', made);
+        EXECUTE format(
+            'CREATE POLICY tenant ON %I TO bpm_app '
+            'USING (tenant_id = (SELECT nullif(current_setting(''bpm.tenant_id'', true), '''')::integer))',
+            made
+        );
+    END IF;
+END
+$$;
+
+ALTER FUNCTION bpm.make_class_table(class_no smallint) OWNER TO bpm_owner;
+
 CREATE FUNCTION bpm.make_quarters_partition(month timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
@@ -218,24 +268,26 @@ $$;
 
 ALTER FUNCTION bpm.make_quarters_partition(month timestamp with time zone) OWNER TO bpm_owner;
 
-CREATE FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) RETURNS void
+CREATE FUNCTION bpm.make_readings_partition(class_no smallint, partition_name text, starts timestamp with time zone, ends timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
     SET lock_timeout TO '5s'
     AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('bpm.make_readings_partition'));
-    IF to_regclass(format('bpm.%I', partition_name)) IS NOT NULL THEN
-        RETURN;
-    END IF;
-    EXECUTE format('CREATE TABLE bpm.%I (LIKE bpm.readings INCLUDING ALL)', partition_name);
-    EXECUTE format(
-        'ALTER TABLE bpm.readings ATTACH PARTITION bpm.%I FOR VALUES FROM (%L) TO (%L)', partition_name, starts, ends
-    );
-END
-$$;
+        DECLARE
+            made_of text := format('readings_class_%s', class_no);
+        BEGIN
+            PERFORM pg_advisory_xact_lock(hashtext('bpm.make_readings_partition'));
+            IF to_regclass(format('bpm.%I', partition_name)) IS NOT NULL THEN
+                RETURN;
+            END IF;
+            EXECUTE format('CREATE TABLE bpm.%I (LIKE bpm.%I INCLUDING ALL)', partition_name, made_of);
+            EXECUTE format(
+                'ALTER TABLE bpm.%I ATTACH PARTITION bpm.%I FOR VALUES FROM (%L) TO (%L)', made_of, partition_name, starts, ends
+            );
+        END
+        $$;
 
-ALTER FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) OWNER TO bpm_owner;
+ALTER FUNCTION bpm.make_readings_partition(class_no smallint, partition_name text, starts timestamp with time zone, ends timestamp with time zone) OWNER TO bpm_owner;
 
 CREATE FUNCTION bpm.note_tenure_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -256,17 +308,20 @@ ALTER FUNCTION bpm.pack_mark(id uuid) OWNER TO bpm_owner;
 
 COMMENT ON FUNCTION bpm.pack_mark(id uuid) IS 'The upper half of a pack''s id: no other pack has it, so it tells whose a number is.';
 
-CREATE FUNCTION bpm.readings_dropped_before() RETURNS timestamp with time zone
+CREATE FUNCTION bpm.readings_dropped_before(of_class smallint) RETURNS timestamp with time zone
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
     AS $$
-    SELECT least(archived_before - interval '1 day', (SELECT min(starts) FROM readings_parts('infinity')))
-    FROM installation
+    SELECT least(
+        archived_before - interval '1 day',
+        (SELECT min(starts) FROM readings_parts('infinity') AS parts WHERE parts.of_class = class_no)
+    )
+    FROM retention_classes WHERE class_no = readings_dropped_before.of_class
 $$;
 
-ALTER FUNCTION bpm.readings_dropped_before() OWNER TO bpm_owner;
+ALTER FUNCTION bpm.readings_dropped_before(of_class smallint) OWNER TO bpm_owner;
 
-CREATE FUNCTION bpm.readings_parts(ended_before timestamp with time zone) RETURNS TABLE(part text, starts timestamp with time zone, ends timestamp with time zone)
+CREATE FUNCTION bpm.readings_parts(ended_before timestamp with time zone) RETURNS TABLE(part text, starts timestamp with time zone, ends timestamp with time zone, of_class smallint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'bpm', 'pg_temp'
     SET "TimeZone" TO 'UTC'
@@ -274,18 +329,21 @@ CREATE FUNCTION bpm.readings_parts(ended_before timestamp with time zone) RETURN
 BEGIN
     IF (SELECT hypertables FROM installation) THEN
         RETURN QUERY EXECUTE $chunks$
-            SELECT format('%I.%I', chunk_schema, chunk_name), range_start, range_end
+            SELECT format('%I.%I', chunk_schema, chunk_name), range_start, range_end, class_no
             FROM timescaledb_information.chunks
-            WHERE hypertable_schema = 'bpm' AND hypertable_name = 'readings' AND range_end <= $1 ORDER BY range_end
+            JOIN retention_classes ON hypertable_name = format('readings_class_%s', class_no)
+            WHERE hypertable_schema = 'bpm' AND range_end <= $1 ORDER BY range_end, class_no
         $chunks$ USING ended_before;
     ELSE
         RETURN QUERY
-            SELECT format('bpm.%I', child.relname), bounds[1]::timestamptz, bounds[2]::timestamptz
-            FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid, regexp_match(
+            SELECT format('bpm.%I', child.relname), bounds[1]::timestamptz, bounds[2]::timestamptz, class_no
+            FROM retention_classes
+            JOIN pg_inherits ON inhparent = to_regclass(format('bpm.readings_class_%s', class_no))
+            JOIN pg_class AS child ON child.oid = inhrelid, regexp_match(
                 pg_get_expr(child.relpartbound, child.oid), $re$FROM \('([^']+)'\) TO \('([^']+)'\)$re$
             ) AS bounds
-            WHERE inhparent = 'bpm.readings'::regclass AND bounds[2]::timestamptz <= ended_before
-            ORDER BY bounds[2]::timestamptz;
+            WHERE bounds[2]::timestamptz <= ended_before
+            ORDER BY bounds[2]::timestamptz, class_no;
     END IF;
 END
 $_$;
@@ -301,6 +359,26 @@ END
 $$;
 
 ALTER FUNCTION bpm.refuse_change() OWNER TO bpm_owner;
+
+CREATE FUNCTION bpm.remake_readings_view() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'bpm', 'pg_temp'
+    AS $$
+DECLARE
+    columns text := (
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+        WHERE attrelid = 'readings_class_0'::regclass AND attnum > 0 AND NOT attisdropped
+    );
+    is_checked text := (SELECT CASE WHEN hypertables THEN 'false' ELSE 'true' END FROM installation);
+BEGIN
+    EXECUTE format('CREATE OR REPLACE VIEW readings WITH (security_invoker = %s) AS ', is_checked) || (
+        SELECT string_agg(format('SELECT %s FROM readings_class_%s', columns, class_no), ' UNION ALL ' ORDER BY class_no)
+        FROM retention_classes
+    );
+END
+$$;
+
+ALTER FUNCTION bpm.remake_readings_view() OWNER TO bpm_owner;
 
 CREATE TABLE bpm.sites (
     tenant_id integer NOT NULL,
@@ -333,6 +411,18 @@ CREATE FUNCTION bpm.sites_of_user(of_tenant integer, of_user uuid) RETURNS text[
 ALTER FUNCTION bpm.sites_of_user(of_tenant integer, of_user uuid) OWNER TO bpm_owner;
 
 COMMENT ON FUNCTION bpm.sites_of_user(of_tenant integer, of_user uuid) IS 'Names of the sites to which a user is limited.';
+
+CREATE FUNCTION bpm.tenants_readings_dropped_before() RETURNS TABLE(tenant_id integer, dropped_before timestamp with time zone)
+    LANGUAGE sql STABLE
+    SET search_path TO 'bpm', 'pg_temp'
+    AS $$
+    WITH classes AS MATERIALIZED (
+        SELECT class_no, readings_dropped_before(class_no) AS dropped_before FROM retention_classes
+    )
+    SELECT tenant_id, dropped_before FROM tenants JOIN classes ON class_no = retention_class
+$$;
+
+ALTER FUNCTION bpm.tenants_readings_dropped_before() OWNER TO bpm_owner;
 
 CREATE TABLE bpm.access_grants (
     tenant_id integer NOT NULL,
@@ -969,13 +1059,11 @@ CREATE TABLE bpm.installation (
     clock_confirmed_at timestamp with time zone,
     clock_confirmed_batch_no bigint DEFAULT 0 NOT NULL,
     gap_s_max integer DEFAULT 300 NOT NULL,
-    archived_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     partitions integer DEFAULT 1 NOT NULL,
     topic text,
     arrived_batch_no bigint DEFAULT 0 NOT NULL,
     arrived_seq bigint DEFAULT 0 NOT NULL,
     hypertables boolean DEFAULT false NOT NULL,
-    archived_at timestamp with time zone,
     clock_trusted_until timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT installation_arrived_batch_no_check CHECK ((arrived_batch_no <= 0)),
     CONSTRAINT installation_arrived_seq_check CHECK ((arrived_seq <= 0)),
@@ -990,8 +1078,6 @@ COMMENT ON COLUMN bpm.installation.first_day IS 'First UTC day with a daily part
 
 COMMENT ON COLUMN bpm.installation.gap_s_max IS 'Readings further apart are not joined by a line. Stored windows depend on it, so it is fixed when the database is made.';
 
-COMMENT ON COLUMN bpm.installation.archived_before IS 'Days before are archived: their raw readings take no more readings and no corrections.';
-
 COMMENT ON COLUMN bpm.installation.partitions IS 'Over so many partitions packs are spread: a pack belongs to its number modulo this. Fixed for a topic''s life.';
 
 COMMENT ON COLUMN bpm.installation.topic IS 'The topic that readings come from, as name/id; NULL while the engine''s own process takes them in.';
@@ -1001,8 +1087,6 @@ COMMENT ON COLUMN bpm.installation.arrived_batch_no IS 'Batches that arrived wit
 COMMENT ON COLUMN bpm.installation.arrived_seq IS 'The same of the numbers in the alert log.';
 
 COMMENT ON COLUMN bpm.installation.hypertables IS 'readings and quarters are hypertables, which the app reads through views in the schema bpm_tenant. Fixed when the database is made.';
-
-COMMENT ON COLUMN bpm.installation.archived_at IS 'When archived_before was last raised.';
 
 COMMENT ON COLUMN bpm.installation.clock_trusted_until IS 'What archives readings takes it to be no later than this. It moves at most twice as fast as monotonic clocks.';
 
@@ -1366,11 +1450,11 @@ ALTER TABLE bpm.rate_buckets OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.rate_buckets IS 'After a crash they are full again. granted is what the last lease took.';
 
-CREATE TABLE bpm.readings (
-    tenant_id integer NOT NULL,
-    pack_id integer NOT NULL,
-    ts timestamp with time zone NOT NULL,
-    batch_no bigint NOT NULL,
+CREATE TABLE bpm.readings_class_0 (
+    tenant_id integer CONSTRAINT readings_tenant_id_not_null NOT NULL,
+    pack_id integer CONSTRAINT readings_pack_id_not_null NOT NULL,
+    ts timestamp with time zone CONSTRAINT readings_ts_not_null NOT NULL,
+    batch_no bigint CONSTRAINT readings_batch_no_not_null NOT NULL,
     state_of_charge_pct real,
     state_of_health_pct real,
     temperature_c real,
@@ -1378,17 +1462,36 @@ CREATE TABLE bpm.readings (
     current_a real,
     cell_voltage_min_v real,
     cell_voltage_max_v real,
-    item_no integer DEFAULT 0 NOT NULL
+    item_no integer DEFAULT 0 CONSTRAINT readings_item_no_not_null NOT NULL
 )
 PARTITION BY RANGE (ts);
 
-ALTER TABLE ONLY bpm.readings FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY bpm.readings_class_0 FORCE ROW LEVEL SECURITY;
 
-ALTER TABLE bpm.readings OWNER TO bpm_owner;
+ALTER TABLE bpm.readings_class_0 OWNER TO bpm_owner;
 
-COMMENT ON TABLE bpm.readings IS 'Rows of one pack and time carry different measures; identity (pack, time, measure) is kept by the partition''s writer.';
+COMMENT ON TABLE bpm.readings_class_0 IS 'Rows of one pack and time carry different measures; identity (pack, time, measure) is kept by the partition''s writer.';
 
-COMMENT ON COLUMN bpm.readings.item_no IS 'Position of the reading in its batch: rules take a pack''s readings in order of arrival.';
+COMMENT ON COLUMN bpm.readings_class_0.item_no IS 'Position of the reading in its batch: rules take a pack''s readings in order of arrival.';
+
+CREATE VIEW bpm.readings WITH (security_invoker='true') AS
+ SELECT tenant_id,
+    pack_id,
+    ts,
+    batch_no,
+    state_of_charge_pct,
+    state_of_health_pct,
+    temperature_c,
+    voltage_v,
+    current_a,
+    cell_voltage_min_v,
+    cell_voltage_max_v,
+    item_no
+   FROM bpm.readings_class_0;
+
+ALTER VIEW bpm.readings OWNER TO bpm_owner;
+
+COMMENT ON VIEW bpm.readings IS 'Readings of all classes of retention; they are written in the table of their tenant''s class.';
 
 CREATE TABLE bpm.request_days (
     tenant_id integer NOT NULL,
@@ -1401,6 +1504,36 @@ ALTER TABLE ONLY bpm.request_days FORCE ROW LEVEL SECURITY;
 ALTER TABLE bpm.request_days OWNER TO bpm_owner;
 
 COMMENT ON TABLE bpm.request_days IS 'Requests that were allowed, counted in memory and added every few seconds.';
+
+CREATE TABLE bpm.retention_classes (
+    class_no smallint NOT NULL,
+    name text NOT NULL,
+    keep_days integer,
+    archived_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    archived_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT retention_classes_keep_days_check CHECK ((keep_days >= 7)),
+    CONSTRAINT retention_classes_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+);
+
+ALTER TABLE bpm.retention_classes OWNER TO bpm_owner;
+
+COMMENT ON COLUMN bpm.retention_classes.class_no IS 'Never reused; readings of class 3 lie in readings_class_3.';
+
+COMMENT ON COLUMN bpm.retention_classes.keep_days IS 'Days for which readings are kept at least; NULL for good. Of standard it is a setting instead.';
+
+COMMENT ON COLUMN bpm.retention_classes.archived_before IS 'Before it nothing is stored or corrected any more: readings are archived, and dropped later.';
+
+COMMENT ON COLUMN bpm.retention_classes.archived_at IS 'When archived_before was last raised.';
+
+ALTER TABLE bpm.retention_classes ALTER COLUMN class_no ADD GENERATED BY DEFAULT AS IDENTITY (
+    SEQUENCE NAME bpm.retention_classes_class_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE bpm.roles (
     tenant_id integer NOT NULL,
@@ -1763,6 +1896,7 @@ END) STORED NOT NULL,
     day_readings_max bigint,
     day_requests_max bigint,
     day_received_bytes_max bigint,
+    retention_class smallint DEFAULT 0 NOT NULL,
     CONSTRAINT tenants_check CHECK ((((placement = 'here'::text) = (cell IS NULL)) AND ((cell IS NULL) = (cell_url IS NULL)))),
     CONSTRAINT tenants_check1 CHECK (((suspended_at IS NULL) = (suspended_for IS NULL))),
     CONSTRAINT tenants_check2 CHECK (((deletion_asked_at IS NULL) = (erased_from IS NULL))),
@@ -1798,6 +1932,17 @@ COMMENT ON COLUMN bpm.tenants.day_readings_max IS 'Quota: readings stored in a U
 COMMENT ON COLUMN bpm.tenants.day_requests_max IS 'Quota: requests in a UTC day; NULL for none.';
 
 COMMENT ON COLUMN bpm.tenants.day_received_bytes_max IS 'Quota: bytes of bodies with readings, as they were sent, in a UTC day of their arrival; NULL for none.';
+
+COMMENT ON COLUMN bpm.tenants.retention_class IS 'Its readings lie in the table of this class. Fixed once there are any.';
+
+CREATE VIEW bpm.tenant_lines WITH (security_invoker='true') AS
+ SELECT tenants.tenant_id,
+    retention_classes.class_no,
+    retention_classes.archived_before
+   FROM (bpm.tenants
+     JOIN bpm.retention_classes ON ((retention_classes.class_no = tenants.retention_class)));
+
+ALTER VIEW bpm.tenant_lines OWNER TO bpm_owner;
 
 ALTER TABLE bpm.tenants ALTER COLUMN tenant_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME bpm.tenants_tenant_id_seq
@@ -2059,6 +2204,12 @@ ALTER TABLE ONLY bpm.rate_buckets
 ALTER TABLE ONLY bpm.request_days
     ADD CONSTRAINT request_days_pkey PRIMARY KEY (tenant_id, day);
 
+ALTER TABLE ONLY bpm.retention_classes
+    ADD CONSTRAINT retention_classes_name_key UNIQUE (name);
+
+ALTER TABLE ONLY bpm.retention_classes
+    ADD CONSTRAINT retention_classes_pkey PRIMARY KEY (class_no);
+
 ALTER TABLE ONLY bpm.roles
     ADD CONSTRAINT roles_pkey PRIMARY KEY (tenant_id, id);
 
@@ -2249,11 +2400,11 @@ CREATE INDEX quarantine_last_at ON bpm.quarantine USING btree (tenant_id, last_a
 
 CREATE INDEX rate_buckets_at ON bpm.rate_buckets USING btree (at);
 
-CREATE INDEX readings_batch_no ON ONLY bpm.readings USING brin (batch_no) WITH (pages_per_range='32', autosummarize='on');
+CREATE INDEX readings_batch_no ON ONLY bpm.readings_class_0 USING brin (batch_no) WITH (pages_per_range='32', autosummarize='on');
 
-CREATE INDEX readings_pack_ts ON ONLY bpm.readings USING btree (pack_id, ts);
+CREATE INDEX readings_pack_ts ON ONLY bpm.readings_class_0 USING btree (pack_id, ts);
 
-CREATE INDEX readings_ts ON ONLY bpm.readings USING brin (ts) WITH (pages_per_range='32', autosummarize='on');
+CREATE INDEX readings_ts ON ONLY bpm.readings_class_0 USING brin (ts) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX rule_transitions_by_time ON bpm.rule_transitions USING btree (tenant_id, rule_time, partition_no, seq) WHERE (kind = ANY (ARRAY['raised'::text, 'cleared'::text, 'late'::text, 'provisional'::text, 'withdrawn'::text]));
 
@@ -2515,6 +2666,9 @@ ALTER TABLE ONLY bpm.superseded_readings
 ALTER TABLE ONLY bpm.superseded_readings
     ADD CONSTRAINT superseded_readings_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES bpm.tenants(tenant_id);
 
+ALTER TABLE ONLY bpm.tenants
+    ADD CONSTRAINT tenants_retention_class_fkey FOREIGN KEY (retention_class) REFERENCES bpm.retention_classes(class_no);
+
 ALTER TABLE ONLY bpm.tenures
     ADD CONSTRAINT tenures_tenant_id_model_id_fkey FOREIGN KEY (tenant_id, model_id) REFERENCES bpm.models(tenant_id, id);
 
@@ -2599,7 +2753,7 @@ ALTER TABLE bpm.quarters ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.rate_buckets ENABLE ROW LEVEL SECURITY;
 
-ALTER TABLE bpm.readings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE bpm.readings_class_0 ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE bpm.request_days ENABLE ROW LEVEL SECURITY;
 
@@ -2683,7 +2837,7 @@ CREATE POLICY tenant ON bpm.quarters TO bpm_app USING ((tenant_id = ( SELECT (NU
 
 CREATE POLICY tenant ON bpm.rate_buckets TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
-CREATE POLICY tenant ON bpm.readings TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
+CREATE POLICY tenant ON bpm.readings_class_0 TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
 CREATE POLICY tenant ON bpm.request_days TO bpm_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('bpm.tenant_id'::text, true), ''::text))::integer AS "nullif")));
 
@@ -2742,8 +2896,8 @@ GRANT USAGE ON SCHEMA bpm TO bpm_ingest;
 GRANT USAGE ON SCHEMA bpm TO bpm_retention;
 GRANT USAGE ON SCHEMA bpm TO bpm_eraser;
 
-REVOKE ALL ON FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION bpm.archive_readings(before timestamp with time zone, now timestamp with time zone) TO bpm_retention;
+REVOKE ALL ON FUNCTION bpm.archive_readings(of_class smallint, before timestamp with time zone, now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.archive_readings(of_class smallint, before timestamp with time zone, now timestamp with time zone) TO bpm_retention;
 
 REVOKE ALL ON FUNCTION bpm.days_ago(days integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.days_ago(days integer) TO bpm_retention;
@@ -2760,17 +2914,21 @@ GRANT SELECT(ctid) ON TABLE bpm.submissions TO bpm_retention;
 
 GRANT SELECT(arrived_at) ON TABLE bpm.submissions TO bpm_retention;
 
+REVOKE ALL ON FUNCTION bpm.make_class_table(class_no smallint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.make_quarters_partition(month timestamp with time zone) TO bpm_ingest;
 
-REVOKE ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION bpm.make_readings_partition(partition_name text, starts timestamp with time zone, ends timestamp with time zone) TO bpm_ingest;
+REVOKE ALL ON FUNCTION bpm.make_readings_partition(class_no smallint, partition_name text, starts timestamp with time zone, ends timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.make_readings_partition(class_no smallint, partition_name text, starts timestamp with time zone, ends timestamp with time zone) TO bpm_ingest;
 
-REVOKE ALL ON FUNCTION bpm.readings_dropped_before() FROM PUBLIC;
-GRANT ALL ON FUNCTION bpm.readings_dropped_before() TO bpm_retention;
+REVOKE ALL ON FUNCTION bpm.readings_dropped_before(of_class smallint) FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.readings_dropped_before(of_class smallint) TO bpm_retention;
 
 REVOKE ALL ON FUNCTION bpm.readings_parts(ended_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION bpm.readings_parts(ended_before timestamp with time zone) TO bpm_retention;
+
+REVOKE ALL ON FUNCTION bpm.remake_readings_view() FROM PUBLIC;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.sites TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.sites TO bpm_ingest;
@@ -2779,6 +2937,9 @@ GRANT SELECT,DELETE ON TABLE bpm.sites TO bpm_eraser;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.user_sites TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.user_sites TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.user_sites TO bpm_eraser;
+
+REVOKE ALL ON FUNCTION bpm.tenants_readings_dropped_before() FROM PUBLIC;
+GRANT ALL ON FUNCTION bpm.tenants_readings_dropped_before() TO bpm_retention;
 
 GRANT SELECT,DELETE ON TABLE bpm.access_grants TO bpm_eraser;
 GRANT SELECT,INSERT ON TABLE bpm.access_grants TO bpm_app;
@@ -2890,6 +3051,8 @@ GRANT SELECT,DELETE ON TABLE bpm.correction_parts TO bpm_eraser;
 GRANT SELECT,INSERT ON TABLE bpm.corrections TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.corrections TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.corrections TO bpm_eraser;
+
+GRANT SELECT(tenant_id) ON TABLE bpm.corrections TO bpm_retention;
 
 GRANT SELECT(starts) ON TABLE bpm.corrections TO bpm_retention;
 
@@ -3025,13 +3188,25 @@ GRANT SELECT,DELETE ON TABLE bpm.quarters TO bpm_eraser;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE bpm.rate_buckets TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.rate_buckets TO bpm_eraser;
 
+GRANT SELECT ON TABLE bpm.readings_class_0 TO bpm_app;
+GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings_class_0 TO bpm_ingest;
+GRANT SELECT,DELETE ON TABLE bpm.readings_class_0 TO bpm_eraser;
+
+GRANT SELECT ON TABLE bpm.readings TO bpm_eraser;
+GRANT SELECT ON TABLE bpm.readings TO bpm_ingest;
 GRANT SELECT ON TABLE bpm.readings TO bpm_app;
-GRANT SELECT,INSERT,DELETE ON TABLE bpm.readings TO bpm_ingest;
-GRANT SELECT,DELETE ON TABLE bpm.readings TO bpm_eraser;
 
 GRANT SELECT ON TABLE bpm.request_days TO bpm_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE bpm.request_days TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.request_days TO bpm_eraser;
+
+GRANT SELECT ON TABLE bpm.retention_classes TO bpm_eraser;
+GRANT SELECT ON TABLE bpm.retention_classes TO bpm_ingest;
+GRANT SELECT ON TABLE bpm.retention_classes TO bpm_retention;
+
+GRANT SELECT(class_no) ON TABLE bpm.retention_classes TO bpm_app;
+
+GRANT SELECT(archived_before) ON TABLE bpm.retention_classes TO bpm_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.roles TO bpm_app;
 GRANT SELECT,INSERT ON TABLE bpm.roles TO bpm_ingest;
@@ -3134,6 +3309,8 @@ GRANT DELETE ON TABLE bpm.superseded_readings TO bpm_retention;
 
 GRANT SELECT(ctid) ON TABLE bpm.superseded_readings TO bpm_retention;
 
+GRANT SELECT(tenant_id) ON TABLE bpm.superseded_readings TO bpm_retention;
+
 GRANT SELECT(ts) ON TABLE bpm.superseded_readings TO bpm_retention;
 
 GRANT SELECT ON TABLE bpm.tenants TO bpm_app;
@@ -3150,6 +3327,12 @@ GRANT UPDATE(rules_version) ON TABLE bpm.tenants TO bpm_app;
 GRANT UPDATE(key_aliases_version) ON TABLE bpm.tenants TO bpm_app;
 
 GRANT UPDATE(erasing_since) ON TABLE bpm.tenants TO bpm_eraser;
+
+GRANT SELECT(retention_class) ON TABLE bpm.tenants TO bpm_retention;
+
+GRANT SELECT ON TABLE bpm.tenant_lines TO bpm_eraser;
+GRANT SELECT ON TABLE bpm.tenant_lines TO bpm_app;
+GRANT SELECT ON TABLE bpm.tenant_lines TO bpm_ingest;
 
 GRANT USAGE ON SEQUENCE bpm.tenures_tenure_no_seq TO bpm_ingest;
 
@@ -3192,6 +3375,8 @@ GRANT SELECT ON TABLE bpm.window_marks TO bpm_retention;
 GRANT SELECT,INSERT ON TABLE bpm.window_notes TO bpm_app;
 GRANT SELECT,INSERT,DELETE ON TABLE bpm.window_notes TO bpm_ingest;
 GRANT SELECT,DELETE ON TABLE bpm.window_notes TO bpm_eraser;
+
+GRANT SELECT(tenant_id) ON TABLE bpm.window_notes TO bpm_retention;
 
 GRANT SELECT(starts) ON TABLE bpm.window_notes TO bpm_retention;
 

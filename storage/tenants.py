@@ -12,9 +12,9 @@ from psycopg.rows import DictRow, dict_row
 from domain.cells import Placement
 from domain.errors import ConflictError, NotFoundError
 from domain.operators import Doer
-from domain.tenancy import TenantState
+from domain.tenancy import STANDARD_RETENTION, TenantState
 from domain.usage import Quotas
-from storage import access_grants
+from storage import access_grants, retention_classes
 from storage.connections import connect
 from storage.cursors import Cursors
 from storage.database import query
@@ -56,13 +56,24 @@ def get(conninfo: str, name: str) -> DictRow:
     return rows[0]
 
 
-def create(conninfo: str, name: str, *, register_unknown_packs: bool, by: Doer = COMMAND) -> bool:
-    """Whether the tenant is new; a known one is left as it is. Raises psycopg.errors.CheckViolation for the name."""
-    given = {"name": name, "register": register_unknown_packs}
+def create(
+    conninfo: str,
+    name: str,
+    *,
+    register_unknown_packs: bool,
+    retention_class: str = STANDARD_RETENTION,
+    by: Doer = COMMAND,
+) -> bool:
+    """Whether the tenant is new; a known one is left as it is.
+
+    Raises InvalidRequestError (retention_class), psycopg.errors.CheckViolation for the name.
+    """
     with connect(conninfo, row_factory=dict_row) as connection:
+        class_no = retention_classes.number_of(connection, retention_class)
+        given = {"name": name, "register": register_unknown_packs, "class_no": class_no}
         made = connection.execute(query("registry.create_tenant"), given).fetchone()
         if made is not None:
-            after = {"register_unknown_packs": register_unknown_packs}
+            after = {"register_unknown_packs": register_unknown_packs, "retention_class": retention_class}
             _audit(connection, made | {"name": name}, "created", after, by)
     return made is not None
 
@@ -133,6 +144,37 @@ def set_quotas(conninfo: str, name: str, change: Callable[[Quotas], Quotas], by:
             connection.execute(query("usage.set_quotas"), number | asdict(after))
             _audit(connection, tenant, "quotas_set", asdict(after), by)
     return after
+
+
+def set_retention_class(conninfo: str, name: str, retention_class: str, by: Doer = COMMAND) -> bool:
+    """Let a tenant without readings be of another class of retention; whether that is a change.
+
+    Raises NotFoundError, InvalidRequestError (retention_class), ConflictError when readings of it are stored, or it
+    isn't here.
+    """
+    with connect(conninfo, row_factory=dict_row) as connection:
+        # In the order of groups, which hold their partition before their tenants.
+        _rows(connection, "lock_partitions")
+        found = _rows(connection, "lock", {"name": name})
+        if not found:
+            raise _absent(name)
+        (tenant,) = found
+        class_no = retention_classes.number_of(connection, retention_class)
+        if tenant["retention_class"] == class_no:
+            return False
+        _require(tenant, TenantState.ACTIVE, TenantState.SUSPENDED)
+        (stored,) = _rows(connection, "has_readings", {"tenant": tenant["tenant_id"]})
+        if stored["has"]:
+            raise ConflictError(
+                f"readings of {name} are stored, which stay in the class that it is of: make another tenant of the"
+                f" class {retention_class}, and let its packs send there",
+                field="retention_class",
+            )
+        change = {"tenant": tenant["tenant_id"], "class_no": class_no}
+        _rows(connection, "set_retention_class", change)
+        _rows(connection, "tell_owners")
+        _audit(connection, tenant, "retention_class_set", {"retention_class": retention_class}, by)
+    return True
 
 
 @contextmanager

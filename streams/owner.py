@@ -152,7 +152,10 @@ class PartitionOwner:
         Any error means that the outcome is unknown (rule E9): `forget`, and take over again.
         """
         state = self._required_state()
-        self._store.prepare_days(np.concatenate([one.batch.readings.ts_ms for one in group]))
+        readings = [one.batch.readings for one in group]
+        self._store.prepare_days(
+            np.concatenate([one.tenant for one in readings]), np.concatenate([one.ts_ms for one in readings])
+        )
         outcome = ruled = None
         with self._store.group(until) as transaction:
             versions = transaction.tenant_versions(sorted({one.batch.tenant_id for one in group}))

@@ -6,9 +6,6 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-import numpy as np
-import numpy.typing as npt
-
 from domain.alert_rules import Rule, Silence, TenureScope
 from domain.alerts import AlertAction, AlertChanges, ClearByHand, OpenAlert, SavedRuleState, SetAside
 from domain.corrections import Correction, Reached
@@ -18,6 +15,7 @@ from domain.readings import (
     Holders,
     IncomingBatch,
     Int32Array,
+    Int64Array,
     LastArrivals,
     LatestValues,
     LiveReadings,
@@ -64,7 +62,7 @@ class Group(Protocol):
         self, keys: Sequence[tuple[TenantId, UUID]]
     ) -> Mapping[tuple[TenantId, UUID], CommittedBatch]: ...
 
-    def tenures_of(self, packs: Int32Array) -> HeldTenures: ...
+    def tenures_of(self, packs: Int32Array, tenant_id: TenantId) -> HeldTenures: ...
 
     def others(self, tenant_id: TenantId, marks: PackMarks) -> Int32Array: ...
 
@@ -137,7 +135,7 @@ class Store(Protocol):
 
     def latest_arrival_ms(self) -> int | None: ...
 
-    def prepare_days(self, ts_ms: npt.NDArray[np.int64]) -> None: ...
+    def prepare_days(self, tenant: Int32Array, ts_ms: Int64Array) -> None: ...
 
     def prepare_days_ahead(self, now_ms: int) -> None: ...
 

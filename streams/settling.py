@@ -176,7 +176,7 @@ def _as_of_now(
     batch = _without_other_packs(batch, transaction)
     if now.registry == batch.registry_version or len(batch.readings) == 0:
         return batch
-    readings, held = batch.readings, transaction.tenures_of(np.unique(batch.readings.pack))
+    readings, held = batch.readings, transaction.tenures_of(np.unique(batch.readings.pack), batch.tenant_id)
     found = np.empty(len(readings), np.int32)
     find_tenures(
         readings.tenant,

@@ -17,6 +17,7 @@ from domain.measures import MEASURE_INDEX, MEASURE_NAMES
 from domain.windows import QUARTER_MS
 from storage.counting import CountingLimits, CountingStore
 from storage.database import INGEST_ROLE
+from storage.days import STANDARD_CLASS, class_table
 from storage.partition import PartitionStore
 from tests.kernels import naive_rollup
 
@@ -52,8 +53,13 @@ class Stored:
             connection.execute("UPDATE partitions SET closed_before = %s", (closed_before,))
             connection.execute("UPDATE window_marks SET counted_before = %s", (closed_before,))
 
-    def tenant(self, name: str) -> int:
-        return int(self.value("INSERT INTO tenants (name) VALUES (%s) RETURNING tenant_id", name))
+    def tenant(self, name: str, class_no: int = STANDARD_CLASS) -> int:
+        statement = "INSERT INTO tenants (name, retention_class) VALUES (%s, %s) RETURNING tenant_id"
+        return int(self.value(statement, name, class_no))
+
+    def table(self, tenant: int) -> str:
+        """The table with the readings of the tenant's class."""
+        return class_table(self.value("SELECT retention_class FROM tenants WHERE tenant_id = %s", tenant))
 
     def pack(self, tenant: int, name: str, site: str | None = None, held_from: str = "-infinity") -> int:
         pack = self.value(
@@ -97,11 +103,11 @@ class Stored:
 
     def insert(self, tenant: int, rows: Sequence[Row], *, batch_no: int = 1) -> None:
         """Readings, with the notes of E15, in one transaction."""
-        self._make_partitions([ts_ms for _, ts_ms, _ in rows])
+        self._make_partitions(tenant, [ts_ms for _, ts_ms, _ in rows])
         names = ", ".join(MEASURE_NAMES)
         with self.connect() as connection, connection.transaction(), connection.cursor() as cursor:
             with cursor.copy(
-                f"COPY readings (tenant_id, pack_id, ts, batch_no, {names}) FROM STDIN".encode()
+                f"COPY {self.table(tenant)} (tenant_id, pack_id, ts, batch_no, {names}) FROM STDIN".encode()
             ) as copy:
                 for pack, ts_ms, values in rows:
                     copy.write_row((tenant, pack, from_ms(ts_ms), batch_no, *values))
@@ -109,7 +115,8 @@ class Stored:
 
     def delete(self, tenant: int, pack: int, ts_ms: int, *, batch_no: int = 2) -> None:
         with self.connect() as connection, connection.transaction(), connection.cursor() as cursor:
-            cursor.execute("DELETE FROM readings WHERE pack_id = %s AND ts = %s", (pack, from_ms(ts_ms)))
+            statement = f"DELETE FROM {self.table(tenant)} WHERE pack_id = %s AND ts = %s"
+            cursor.execute(statement.encode(), (pack, from_ms(ts_ms)))
             self._note(cursor, tenant, [(pack, ts_ms)], batch_no)
 
     def _note(
@@ -129,10 +136,10 @@ class Stored:
             [(tenant, pack, from_ms(starts), batch_no) for pack, starts in sorted(notes)],
         )
 
-    def _make_partitions(self, times_ms: Sequence[int]) -> None:
+    def _make_partitions(self, tenant: int, times_ms: Sequence[int]) -> None:
         store = PartitionStore(self.access.as_role(INGEST_ROLE, Settings()), 0)
         store.take_over()
-        store.prepare_days(np.array(times_ms, np.int64))
+        store.prepare_days(np.full(len(times_ms), tenant, np.int32), np.array(times_ms, np.int64))
         store.close()
 
     def close_before(self, moment: datetime) -> None:

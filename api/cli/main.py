@@ -16,6 +16,7 @@ from api.cli.lost_readings import commands as lost_reading_commands
 from api.cli.moves import move
 from api.cli.operators import commands as operator_commands
 from api.cli.replay import replay
+from api.cli.retention_classes import commands as retention_class_commands
 from api.cli.security import security_events
 from api.cli.simulate import simulate
 from api.cli.status import status
@@ -24,7 +25,7 @@ from api.cli.tail import tail_commands
 from api.cli.tenants import commands as tenant_commands
 from api.cli.users import key_commands, user_commands
 from domain.errors import SettingsRefusedError
-from domain.tenancy import TENANT_NAME, Role
+from domain.tenancy import STANDARD_RETENTION, TENANT_NAME, Role
 
 app = typer.Typer(
     name="bpm",
@@ -119,7 +120,11 @@ def migrate(
 
 @tenant_commands.command(
     "create",
-    epilog=examples("bpm tenant create demo", "bpm tenant create demo --register-unknown-packs --json"),
+    epilog=examples(
+        "bpm tenant create demo",
+        "bpm tenant create demo --register-unknown-packs --json",
+        "bpm tenant create demo --retention-class law",
+    ),
 )
 def tenant_create(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, - and _; up to 63.")],
@@ -129,6 +134,9 @@ def tenant_create(
             "--register-unknown-packs", help="Let packs register themselves by their first reading."
         ),
     ] = False,
+    retention_class: Annotated[
+        str, typer.Option(metavar="CLASS", help="By which readings are kept; see bpm retention-class.")
+    ] = STANDARD_RETENTION,
     json_output: Annotated[bool, typer.Option("--json", help="what was done, as one JSON object")] = False,
 ) -> None:
     """Create a tenant. One that exists already is left as it is."""
@@ -144,7 +152,12 @@ def tenant_create(
     settings = context.read_settings()
     with context.database(settings) as access:
         conninfo = access.as_role(INGEST_ROLE, settings)
-        new = create(conninfo, name, register_unknown_packs=register_unknown_packs)
+        new = create(
+            conninfo,
+            name,
+            register_unknown_packs=register_unknown_packs,
+            retention_class=retention_class,
+        )
     if json_output:
         context.print_json({"tenant": name, "created": new})
         return
@@ -262,6 +275,7 @@ app.command(
 )(backup)
 app.command(rich_help_panel=KEEP, epilog=examples("bpm restore backups/monday --to var-restored"))(restore)
 app.add_typer(tenant_commands, name="tenant", rich_help_panel=KEEP)
+app.add_typer(retention_class_commands, name="retention-class", rich_help_panel=KEEP)
 app.add_typer(service_accounts, name="service-account", rich_help_panel=KEEP)
 app.add_typer(devices, name="device", rich_help_panel=KEEP)
 app.add_typer(user_commands, name="user", rich_help_panel=KEEP)

@@ -24,6 +24,7 @@ from api.cli.engine_seen import Seen, look
 from api.cli.sender import engine_client
 from api.settings import Settings
 from domain.errors import DatabaseRefusedError, KafkaRefusedError, KafkaUnreachableError
+from domain.tenancy import STANDARD_RETENTION
 
 if TYPE_CHECKING:
     import psycopg
@@ -271,10 +272,11 @@ def _add_stored(table: Table, stored: dict[str, Any], *, counting_fails: bool) -
     table.add_row("open alerts", Text(", ").join(alerts))
     deliveries = stored["deliveries"]
     table.add_row("deliveries", f"{deliveries['waiting']:,} waiting, {deliveries['dead']:,} dead")
-    kept = stored["readings"]
-    if kept["archived_before"] is not None:
-        said = f"since {kept['archived_before']:%Y-%m-%d %H:%M} UTC, {kept['parts_dropped']:,} days before dropped"
-        table.add_row("raw readings kept", said)
+    for kept in stored["retention_classes"]:
+        if kept["archived_before"] is not None:
+            said = f"since {kept['archived_before']:%Y-%m-%d %H:%M} UTC, {kept['parts_dropped']:,} days before dropped"
+            of_class = "" if kept["name"] == STANDARD_RETENTION else f" ({kept['name']})"
+            table.add_row(f"raw readings kept{of_class}", said)
     last = stored["last_import"]
     if last is not None:
         undone = ", undone" if last["undone_at"] is not None else ""

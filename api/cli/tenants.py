@@ -43,10 +43,12 @@ def list_(*, json_output: Json = False) -> None:
     if json_output:
         context.print_json({"tenants": found})
         return
-    table = Table("tenant", "state", "packs", "since", box=None, pad_edge=False)
+    table = Table("tenant", "state", "packs", "retention", "since", box=None, pad_edge=False)
     for one in found:
         place = "" if one["cell"] is None else f", {one['placement']} to {one['cell']}"
-        table.add_row(one["name"], one["state"] + place, f"{one['packs']:,}", _since(one))
+        table.add_row(
+            one["name"], one["state"] + place, f"{one['packs']:,}", one["retention_class"], _since(one)
+        )
     context.print_table(table)
 
 
@@ -292,6 +294,33 @@ def _quota(value: str, option: str) -> int | None:
             f"{value} is neither a number of up to {_QUOTA_DIGITS_MAX} digits nor none.", param_hint=option
         )
     return int(value)
+
+
+@commands.command("retention-class", epilog=examples("bpm tenant retention-class acme law"))
+def retention_class(
+    name: Name,
+    of_class: Annotated[
+        str, typer.Argument(metavar="CLASS", help="The class; see bpm retention-class list.")
+    ],
+    *,
+    json_output: Json = False,
+) -> None:
+    """Let a tenant be of another class of retention, while no readings of it are stored.
+
+    Exit code 3 when there are: they stay in the class that it is of, and its packs can send to another tenant.
+    """
+    from storage.database import INGEST_ROLE
+    from storage.tenants import set_retention_class
+
+    settings = context.read_settings()
+    with context.database(settings) as access:
+        changed = set_retention_class(access.as_role(INGEST_ROLE, settings), name, of_class)
+    if json_output:
+        context.print_json({"tenant": name, "retention_class": of_class, "changed": changed})
+        return
+    console.print(
+        f"Tenant {name} {'is' if changed else 'was already'} of the retention class {of_class}.", markup=False
+    )
 
 
 @commands.command("export", epilog=examples("bpm tenant export acme --to acme-2026-11"))

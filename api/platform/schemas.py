@@ -11,7 +11,7 @@ from api.sign_in.schemas import AccessToken
 from api.usage.schemas import UsageAsked, UsagePage
 from api.users.schemas import Login
 from domain.cells import Placement
-from domain.tenancy import TENANT_NAME, TenantState
+from domain.tenancy import RETENTION_CLASS_NAME, STANDARD_RETENTION, TENANT_NAME, TenantState
 
 _NAME_PATTERN = f"^{TENANT_NAME.pattern}$"
 _QUOTA_MAX = 10**15 - 1
@@ -39,6 +39,14 @@ class NewTenant(Strict):
     register_unknown_packs: Annotated[
         bool, Field(description="whether packs register themselves by their first reading")
     ] = False
+    retention_class: Annotated[
+        str,
+        Field(
+            pattern=f"^{RETENTION_CLASS_NAME.pattern}$",
+            description="by which its readings are kept; one that a command of this installation has made",
+            examples=["law"],
+        ),
+    ] = STANDARD_RETENTION
 
 
 class Suspension(Strict):
@@ -96,6 +104,9 @@ class PlatformTenant(BaseModel):
         str | None, Field(description="from when on it may be erased; null when it is not being deleted")
     ]
     packs: Annotated[int, Field(description="packs that it has registered")]
+    retention_class: Annotated[
+        str, Field(description="by which its readings are kept", examples=["standard"])
+    ]
     packs_max: Quota
     day_readings_max: Quota
     day_requests_max: Quota

@@ -38,9 +38,14 @@ async def get(call: PlatformCall, name: str) -> Row:
 
 
 async def create(call: PlatformCall, new: schemas.NewTenant) -> Row:
-    """The new tenant. Raises ConflictError when the name is taken."""
-    register = new.register_unknown_packs
-    make = partial(tenants.create, name=new.name, register_unknown_packs=register, by=call.doer)
+    """The new tenant. Raises ConflictError when the name is taken, InvalidRequestError (retention_class)."""
+    make = partial(
+        tenants.create,
+        name=new.name,
+        register_unknown_packs=new.register_unknown_packs,
+        retention_class=new.retention_class,
+        by=call.doer,
+    )
     if not await call.engine.platform.do(make):
         raise ConflictError("the name is taken in tenants", field="name")
     return await get(call, new.name)

@@ -17,8 +17,8 @@ class Retention(BaseSettings):
     readings_keep_days: int | None = Field(
         None,
         ge=7,
-        description="raw readings are kept for so long at least, and no less than `BPM_LATE_S_MAX`; then their days are"
-        " archived, and dropped; without, for good. Windows are kept for good",
+        description="raw readings of the retention class `standard` are kept for so long at least, and no less than"
+        " `BPM_LATE_S_MAX`; then their days are archived, and dropped; without, for good. Windows are kept for good",
     )
     readings_drop_after_s: float = Field(
         3600.0,

@@ -1,13 +1,21 @@
 -- name: facts
 -- What two installations must agree on, and where they are.
 SELECT
-    id::text, topic, partitions, gap_s_max, arrived_batch_no, arrived_seq, first_day, hypertables, archived_before::text,
+    id::text, topic, partitions, gap_s_max, arrived_batch_no, arrived_seq, first_day, hypertables,
     (SELECT count(*) FROM partitions) AS partitions_made,
     (SELECT min(counted_before) FROM window_marks) AS counted_before
 FROM installation
 
 -- name: tenant
 SELECT tenant_id, name, placement, cell, cell_url, arrived_from, state FROM tenants WHERE name = %(name)s
+
+-- name: retention_class
+-- A tenant's class of retention: what two cells must agree on.
+SELECT retention_classes.name, keep_days, archived_before::text
+FROM tenants JOIN retention_classes ON class_no = retention_class WHERE tenant_id = %(tenant)s
+
+-- name: retention_class_named
+SELECT class_no, keep_days, archived_before::text FROM retention_classes WHERE name = %(name)s
 
 -- name: try_move_lock
 SELECT pg_try_advisory_lock(hashtext('bpm.move'), hashtext(%(name)s)) AS locked
@@ -92,34 +100,36 @@ SELECT DISTINCT date_trunc('month', starts, 'UTC') AS month FROM quarters WHERE 
 
 -- name: make_chunks
 -- A row and away with it: so TimescaleDB makes a chunk, under a lock for which whoever needs a new one waits till commit.
-INSERT INTO readings (tenant_id, pack_id, ts, batch_no, item_no)
+INSERT INTO {readings} (tenant_id, pack_id, ts, batch_no, item_no)
 SELECT -1, -1, %(day)s::timestamptz, 0, 0 WHERE NOT EXISTS (
     SELECT FROM timescaledb_information.chunks
-    WHERE hypertable_schema = 'bpm' AND hypertable_name = 'readings' AND %(day)s >= range_start AND %(day)s < range_end
+    WHERE hypertable_schema = 'bpm' AND hypertable_name = '{readings}' AND %(day)s >= range_start AND %(day)s < range_end
 );
 INSERT INTO quarters (tenant_id, pack_id, tenure_no, starts, record)
 SELECT -1, -1, -1, %(day)s::timestamptz, '' WHERE NOT EXISTS (
     SELECT FROM timescaledb_information.chunks
     WHERE hypertable_schema = 'bpm' AND hypertable_name = 'quarters' AND %(day)s >= range_start AND %(day)s < range_end
 );
-DELETE FROM readings WHERE pack_id = -1 AND ts = %(day)s::timestamptz;
+DELETE FROM {readings} WHERE pack_id = -1 AND ts = %(day)s::timestamptz;
 DELETE FROM quarters WHERE pack_id = -1 AND starts = %(day)s::timestamptz
 
 -- name: tenant_row
 SELECT
     name, register_unknown_packs, registry_version, created_at, rules_version, key_aliases_version, packs_max,
-    day_readings_max, day_requests_max, day_received_bytes_max
+    day_readings_max, day_requests_max, day_received_bytes_max,
+    (SELECT retention_classes.name FROM retention_classes WHERE class_no = retention_class) AS retention_class
 FROM tenants
 WHERE tenant_id = %(tenant)s
 
 -- name: arrive
 INSERT INTO tenants (
     name, register_unknown_packs, registry_version, created_at, rules_version, key_aliases_version, packs_max,
-    day_readings_max, day_requests_max, day_received_bytes_max, arrived_from
+    day_readings_max, day_requests_max, day_received_bytes_max, arrived_from, retention_class
 ) VALUES (
     %(name)s, %(register_unknown_packs)s, %(registry_version)s, %(created_at)s, %(rules_version)s,
     %(key_aliases_version)s, %(packs_max)s, %(day_readings_max)s, %(day_requests_max)s,
-    %(day_received_bytes_max)s, %(arrived_from)s
+    %(day_received_bytes_max)s, %(arrived_from)s,
+    (SELECT class_no FROM retention_classes WHERE retention_classes.name = %(retention_class)s)
 ) RETURNING tenant_id
 
 -- name: note_days

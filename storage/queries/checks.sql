@@ -6,12 +6,12 @@ JOIN pg_attribute AS attribute ON attribute.attrelid = class.oid AND attribute.a
 WHERE class.relnamespace = 'bpm'::regnamespace AND class.relkind IN ('r', 'p') AND NOT class.relispartition
     AND NOT (class.relrowsecurity AND class.relforcerowsecurity)
     -- Hypertables have views instead.
-    AND NOT (class.relname IN ('readings', 'quarters') AND (SELECT hypertables FROM bpm.installation))
+    AND NOT (class.relname ~ '^(readings_class_[0-9]+|quarters)$' AND (SELECT hypertables FROM bpm.installation))
 UNION ALL
 SELECT 'a hypertable or a chunk is granted', class.relname::text FROM pg_class AS class
 WHERE class.relkind = 'r' AND (SELECT hypertables FROM bpm.installation)
     AND (
-        class.relnamespace = 'bpm'::regnamespace AND class.relname IN ('readings', 'quarters')
+        class.relnamespace = 'bpm'::regnamespace AND class.relname ~ '^(readings_class_[0-9]+|quarters)$'
         OR class.relnamespace = to_regnamespace('_timescaledb_internal')
             AND class.relname ~ '^(_hyper_|compress_hyper_|_compressed_hypertable_)'
     )
@@ -54,7 +54,7 @@ UNION ALL
 -- Without a tenant no policy holds: what the app may see of such tables is listed here.
 SELECT 'a table without a tenant is granted', class.relname::text FROM pg_class AS class
 WHERE class.relnamespace = 'bpm'::regnamespace AND class.relkind IN ('r', 'p') AND NOT class.relispartition
-    AND class.relname NOT IN ('installation', 'partitions', 'window_marks', 'lost_ranges')
+    AND class.relname NOT IN ('installation', 'partitions', 'window_marks', 'lost_ranges', 'retention_classes')
     AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = class.oid AND attname = 'tenant_id')
     AND has_any_column_privilege('bpm_app', class.oid, 'SELECT, INSERT, UPDATE')
 UNION ALL

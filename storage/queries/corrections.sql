@@ -26,12 +26,12 @@ SELECT true AS there FROM batches WHERE tenant_id = %(tenant_id)s AND (id = %(ba
 
 -- name: archived
 -- The first archived time that a correction would touch, if it does.
-SELECT archived_before FROM installation
-WHERE %(starts)s::timestamptz < archived_before OR EXISTS (
+SELECT archived_before FROM tenant_lines
+WHERE tenant_id = %(tenant_id)s AND (%(starts)s::timestamptz < archived_before OR EXISTS (
     SELECT FROM batches
     WHERE tenant_id = %(tenant_id)s AND (id = %(batch_id)s OR part_of = %(batch_id)s OR import_id = %(import_id)s)
         AND first_ts < archived_before
-)
+))
 
 -- name: was_stored
 -- Whether each measure of one reading is or was stored.
@@ -81,12 +81,12 @@ tenant_id = %(tenant_id)s AND batch_no >= %(first_no)s AND batch_no <= %(last_no
 -- name: replace
 -- Moves the chosen measures of some readings out of the truth; what the readings have besides stays.
 WITH gone AS (
-    DELETE FROM readings WHERE {which} RETURNING tenant_id, pack_id, ts, batch_no, item_no, {measures}
+    DELETE FROM {readings} WHERE {which} RETURNING tenant_id, pack_id, ts, batch_no, item_no, {measures}
 ), kept AS (
     INSERT INTO superseded_readings (tenant_id, pack_id, ts, batch_no, item_no, {measures}, correction_no, deleted)
     SELECT tenant_id, pack_id, ts, batch_no, item_no, {chosen}, %(correction_no)s, %(deleted)s FROM gone
 ), remaining AS (
-    INSERT INTO readings (tenant_id, pack_id, ts, batch_no, item_no, {measures})
+    INSERT INTO {readings} (tenant_id, pack_id, ts, batch_no, item_no, {measures})
     SELECT tenant_id, pack_id, ts, batch_no, item_no, {others} FROM gone WHERE {any_other}
 ), marked AS (
     INSERT INTO corrected_packs (pack_id) SELECT DISTINCT pack_id FROM gone ON CONFLICT DO NOTHING
@@ -126,12 +126,18 @@ FROM unnest(%(pack)s::int4[]) WITH ORDINALITY AS wanted (pack, n)
 {latest_joins}
 
 -- name: archived_latest
--- The latest values of some packs in their saved states that lie in archived days: those of other days are absent.
+-- The latest values of some packs in their saved states that lie in archived days of who held them then: those of
+-- other days are absent.
 SELECT array_agg(pack_id), array_agg(latest_ts_ms), array_agg(ARRAY(
-    SELECT CASE WHEN at_ms < extract(epoch FROM archived_before) * 1000 THEN value ELSE %(absent)s::int4 END
+    SELECT CASE WHEN EXISTS (
+        SELECT FROM tenures JOIN tenant_lines USING (tenant_id)
+        WHERE tenures.pack_id = pack_state.pack_id AND at_ms < extract(epoch FROM archived_before) * 1000
+            AND at_ms >= extract(epoch FROM held_from) * 1000 AND at_ms < extract(epoch FROM held_to) * 1000
+    ) THEN value ELSE %(absent)s::int4 END
     FROM unnest(latest_ts_ms, latest) WITH ORDINALITY AS one (at_ms, value, place) ORDER BY place
 ))
-FROM pack_state, installation WHERE pack_id = ANY(%(pack)s::int4[]) AND isfinite(archived_before)
+FROM pack_state
+WHERE pack_id = ANY(%(pack)s::int4[]) AND EXISTS (SELECT FROM retention_classes WHERE isfinite(archived_before))
 
 -- name: latest_column
 array_agg(coalesce({measure}_latest.ts, 'epoch') ORDER BY n), array_agg(coalesce({measure}_latest.value, 'NaN') ORDER BY n)

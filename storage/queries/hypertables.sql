@@ -82,7 +82,10 @@ SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0
 SELECT store_in_columns(%(name)s::regclass, %(ended_before)s::timestamptz) AS chunk
 
 -- name: marks
-SELECT hypertables, (SELECT min(counted_before) FROM window_marks) AS counted_before FROM installation
+SELECT
+    hypertables, (SELECT min(counted_before) FROM window_marks) AS counted_before,
+    ARRAY(SELECT class_no::int4 FROM retention_classes ORDER BY class_no) AS classes
+FROM installation
 
 -- name: take_turn
 SELECT pg_try_advisory_xact_lock(hashtext('bpm.hypertables')) AS mine

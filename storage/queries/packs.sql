@@ -39,17 +39,17 @@ RETURNING tenure_no
 -- yet too, because they may be before this commits, and none whose readings may be gone: it stays as it was counted. The
 -- tenure's number, negative, stands for a batch.
 INSERT INTO window_notes (tenant_id, pack_id, starts, batch_no)
-SELECT DISTINCT tenant_id, pack_id, date_bin('15 minutes', moment, '2000-01-01 00:00:00+00'), -%(tenure_no)s::int8
-FROM readings, installation,
+SELECT DISTINCT readings.tenant_id, pack_id, date_bin('15 minutes', moment, '2000-01-01 00:00:00+00'), -%(tenure_no)s::int8
+FROM readings, installation, tenant_lines AS own,
 LATERAL (VALUES (ts - gap_s_max * interval '1 second'), (ts), (ts + gap_s_max * interval '1 second')) AS near (moment)
-WHERE tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s
+WHERE readings.tenant_id = %(tenant_id)s AND own.tenant_id = %(tenant_id)s AND pack_id = %(pack_id)s
     AND ts >= %(held_from)s::timestamptz - 2 * gap_s_max * interval '1 second'
     AND moment >= archived_before - interval '1 hour'
 
 -- name: archived_since
 -- Where archived days end, when a pack has windows behind a moment in them: these can't be counted for another tenure.
-SELECT archived_before FROM installation
-WHERE %(starts)s::timestamptz < archived_before AND EXISTS (
+SELECT archived_before FROM tenant_lines
+WHERE tenant_id = %(tenant_id)s AND %(starts)s::timestamptz < archived_before AND EXISTS (
     SELECT FROM quarters
     WHERE pack_id = %(pack_id)s AND starts > %(starts)s::timestamptz - interval '15 minutes' AND starts < archived_before
 )

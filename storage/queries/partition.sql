@@ -152,7 +152,15 @@ UPDATE partitions SET applied_batch_no = %(batch_no)s WHERE partition_no = %(par
 SELECT clock_confirmed_at FROM installation
 
 -- name: archived_before
-SELECT (extract(epoch FROM nullif(archived_before, '-infinity')) * 1000)::int8 FROM installation
+-- Asked for after the tenant is held still: its line doesn't move until commit.
+SELECT (extract(epoch FROM nullif(archived_before, '-infinity')) * 1000)::int8 FROM tenant_lines
+WHERE tenant_id = %(tenant_id)s
+
+-- name: classes
+SELECT class_no FROM retention_classes
+
+-- name: classes_of
+SELECT tenant_id, retention_class FROM tenants WHERE tenant_id = ANY(%(tenants)s)
 
 -- name: notify_commit
 SELECT pg_notify(%(channel)s, '')

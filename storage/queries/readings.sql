@@ -23,14 +23,16 @@ FROM (
 ) AS formers
 
 -- name: copy
-COPY readings (tenant_id, pack_id, ts, batch_no, item_no, {measures}) FROM STDIN (FORMAT BINARY)
+COPY {readings} (tenant_id, pack_id, ts, batch_no, item_no, {measures}) FROM STDIN (FORMAT BINARY)
 
 -- name: partition_names
+-- Those of all classes.
 SELECT child.relname FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
-WHERE inhparent = 'readings'::regclass
+JOIN pg_class AS parent ON parent.oid = inhparent
+WHERE parent.relnamespace = 'bpm'::regnamespace AND parent.relname ~ '^readings_class_[0-9]+$'
 
 -- name: make_partition
-SELECT make_readings_partition(%(name)s, %(starts)s, %(ends)s)
+SELECT make_readings_partition(%(class_no)s::smallint, %(name)s, %(starts)s, %(ends)s)
 
 -- name: first_day
 SELECT first_day, gap_s_max FROM installation

@@ -13,7 +13,7 @@ SELECT false, region, array_agg(name) FROM sites WHERE tenant_id = %(tenant_id)s
 SELECT name FROM tenants ORDER BY name LIMIT %(limit)s
 
 -- name: create_tenant
-INSERT INTO tenants (name, register_unknown_packs) VALUES (%(name)s, %(register)s)
+INSERT INTO tenants (name, register_unknown_packs, retention_class) VALUES (%(name)s, %(register)s, %(class_no)s)
 ON CONFLICT (name) DO NOTHING RETURNING tenant_id
 
 -- name: not_served
@@ -28,7 +28,7 @@ SELECT
     placement, cell, cell_url, state, registry_version, register_unknown_packs,
     CASE WHEN isfinite(archived_before) THEN (extract(epoch FROM archived_before) * 1000)::int8 ELSE %(always_ms)s END
         AS archived_before_ms
-FROM tenants, installation WHERE tenant_id = %(tenant_id)s
+FROM tenants JOIN retention_classes ON class_no = retention_class WHERE tenant_id = %(tenant_id)s
 
 -- name: known
 -- The packs that a tenant may name, each with its tenures under every tenant, oldest first.
@@ -71,8 +71,8 @@ GROUP BY packs.pack_id
 SELECT max(ts) AS ts FROM readings WHERE pack_id = %(pack_id)s AND ts >= %(starts)s
 
 -- name: archived_since
-SELECT archived_before FROM installation
-WHERE %(starts)s::timestamptz < archived_before AND EXISTS (
+SELECT archived_before FROM tenant_lines
+WHERE tenant_id = %(tenant_id)s AND %(starts)s::timestamptz < archived_before AND EXISTS (
     SELECT FROM quarters
     WHERE pack_id = %(pack_id)s AND quarters.starts > %(starts)s::timestamptz - interval '15 minutes'
         AND quarters.starts < archived_before

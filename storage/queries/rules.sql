@@ -118,7 +118,7 @@ CROSS JOIN LATERAL (
         AND held_from <= ts AND ts < held_to
     WHERE readings.tenant_id = %(tenant_id)s AND readings.pack_id = wanted.pack
         AND ts < %(before)s AND {chosen}
-        AND ts >= (SELECT archived_before - interval '1 day' FROM installation)
+        AND ts >= (SELECT archived_before - interval '1 day' FROM tenant_lines WHERE tenant_id = %(tenant_id)s)
     ORDER BY ts DESC LIMIT 1
 ) AS live
 

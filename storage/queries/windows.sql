@@ -61,9 +61,28 @@ SELECT array_agg(pack_id), array_agg(starts) FROM (
     ORDER BY pack_id, starts LIMIT %(limit)s
 ) AS noted
 
+-- name: settled_for_good
+-- Of noted quarter-hours, those of tenants whose readings of then may be gone, while another tenant's of the same pack are
+-- there: that one is of another class, and left the note. Nothing of theirs can have changed.
+SELECT array_agg(tenant_id), array_agg(pack_id), array_agg(starts) FROM (
+    SELECT DISTINCT tenant_id, pack_id, noted.starts
+    FROM unnest(%(pack)s::int4[], %(starts)s::timestamptz[]) AS noted (pack, starts)
+    JOIN tenures ON pack_id = noted.pack AND held_from < noted.starts + interval '15 minutes' AND held_to > noted.starts
+    JOIN tenant_lines USING (tenant_id)
+    WHERE (SELECT count(*) > 1 FROM retention_classes) AND noted.starts < archived_before - interval '1 hour'
+        AND NOT EXISTS (
+            SELECT FROM window_notes
+            WHERE window_notes.tenant_id = tenures.tenant_id AND window_notes.pack_id = noted.pack
+                AND window_notes.starts = noted.starts
+        )
+) AS settled
+
 -- name: delete_quarters
 DELETE FROM quarters USING unnest(%(pack)s::int4[], %(starts)s::timestamptz[]) AS noted (pack, moment)
 WHERE pack_id = noted.pack AND starts = noted.moment AND starts >= %(from)s AND starts <= %(to)s
+    AND (tenant_id, pack_id, starts) NOT IN (
+        SELECT * FROM unnest(%(kept_tenant)s::int4[], %(kept_pack)s::int4[], %(kept_starts)s::timestamptz[])
+    )
 
 -- name: copy_quarters
 COPY quarters (tenant_id, pack_id, tenure_no, starts, record) FROM STDIN (FORMAT BINARY)
@@ -248,7 +267,7 @@ DELETE FROM groups_to_fold WHERE tenant_id = %(tenant_id)s AND day = %(day)s
 SELECT
     (extract(epoch FROM min(counted_before)) * 1000)::int8 AS counted_before_ms,
     (SELECT gap_s_max FROM installation) AS gap_s_max,
-    (SELECT nullif(archived_before, '-infinity') FROM installation) AS archived_before
+    (SELECT nullif(archived_before, '-infinity') FROM tenant_lines WHERE tenant_id = %(tenant_id)s) AS archived_before
 FROM window_marks
 
 -- name: noted_of_pack

@@ -194,7 +194,7 @@ def test_archived_day_answers_409_and_takes_no_readings(api: RunningApi, client:
     old = 40 * 86_400
     first = send(client, reading(-old, voltage_v=300), **{"import": import_id})
     with psycopg.connect(api.access.admin) as connection:
-        connection.execute("UPDATE bpm.installation SET archived_before = %s", (at(-old + 86_400),))
+        connection.execute("UPDATE bpm.retention_classes SET archived_before = %s", (at(-old + 86_400),))
     try:
         for body in (
             {"kind": "delete_range", "pack": "P", "from": at(-old), "to": at(0)},
@@ -208,7 +208,7 @@ def test_archived_day_answers_409_and_takes_no_readings(api: RunningApi, client:
         assert [item["reason"] for item in receipt["items"]] == ["archived"]
     finally:
         with psycopg.connect(api.access.admin) as connection:
-            connection.execute("UPDATE bpm.installation SET archived_before = '-infinity'")
+            connection.execute("UPDATE bpm.retention_classes SET archived_before = '-infinity'")
 
 
 def test_correction_is_for_those_who_may_and_for_the_own_tenant(

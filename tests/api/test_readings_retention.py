@@ -16,6 +16,7 @@ from api.database_access import DatabaseAccess
 from api.retention import Bookkeeping, ReadingsRetention
 from api.settings import Settings
 from domain.clock import AnchoredClock, to_ms
+from storage import retention_classes
 from storage.database import INGEST_ROLE, RETENTION_ROLE
 from storage.operation import overview
 from storage.registry import confirm_clock
@@ -185,12 +186,16 @@ def require_refused(client: httpx.Client, held: Imported) -> None:
 def require_told(api: RunningApi, client: httpx.Client, now: datetime, drops: int) -> None:
     """That metrics and the status say what is kept."""
     shown = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
-    assert float(shown["bpm_readings_kept_since_seconds"]) == KEPT.timestamp()
+    assert float(shown['bpm_readings_kept_since_seconds{retention_class="standard"}']) == KEPT.timestamp()
     assert float(shown["bpm_readings_parts_dropped_total"]) == drops
     assert float(shown["bpm_readings_dropped_bytes_total"]) > 0
     with psycopg.connect(api.access.as_role(INGEST_ROLE, Settings())) as connection:
-        readings = overview(connection, now, 900)["readings"]
-    assert (readings["archived_before"], readings["parts_dropped"]) == (KEPT, drops)
+        standard = overview(connection, now, 900)["retention_classes"][0]
+    assert (standard["name"], standard["archived_before"], standard["parts_dropped"]) == (
+        "standard",
+        KEPT,
+        drops,
+    )
 
 
 BOOKS = (
@@ -232,7 +237,7 @@ def test_kept_answers_stay_and_dropped_days_are_named(api: RunningApi, client: h
     leave_bookkeeping(api)
     now = TODAY + timedelta(hours=12)
     assert asyncio.run(retention(api, now).look())
-    assert value(api, "SELECT archived_before FROM installation") == KEPT
+    assert value(api, "SELECT archived_before FROM retention_classes WHERE class_no = 0") == KEPT
     assert answers(client, held.pack_id) == before
     # Requests that began before may still read them: nothing is dropped for an hour.
     assert not asyncio.run(retention(api, now + timedelta(minutes=59)).look())
@@ -295,7 +300,10 @@ def test_nothing_is_archived_by_a_clock_that_is_ahead_and_that_nothing_confirms(
         def is_kept() -> bool:
             line, readings = (
                 value(api, f"SELECT {asked}")
-                for asked in ("(SELECT archived_before FROM installation)", "(SELECT count(*) FROM readings)")
+                for asked in (
+                    "(SELECT archived_before FROM retention_classes WHERE class_no = 0)",
+                    "(SELECT count(*) FROM readings)",
+                )
             )
             return bool(line == KEPT and readings == 2)
 
@@ -368,3 +376,88 @@ def test_a_day_shorter_than_readings_may_be_late_is_refused() -> None:
     with pytest.raises(ValueError, match="BPM_LATE_S_MAX"):
         Settings(readings_keep_days=29)
     assert Settings(readings_keep_days=30).readings_keep_days == 30
+
+
+def trend(client: httpx.Client, starts: datetime) -> httpx.Response:
+    return client.get("/v1/trends", params=span(starts, pack="P-1"))
+
+
+def windows(client: httpx.Client) -> bytes:
+    answer = client.get("/v1/aggregates", params=span(FIRST, pack="P-1", step="PT15M"))
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def test_tenants_of_two_classes_are_told_of_their_own_line(
+    own_database: DatabaseAccess, tmp_path: Path
+) -> None:
+    """Made over HTTP; days of the one go, while the other's same days are answered byte for byte as before."""
+    with psycopg.connect(own_database.admin) as connection:
+        connection.execute(
+            "UPDATE bpm.installation SET first_day = %s, clock_trusted_until = %s",
+            (FIRST - timedelta(days=1), TODAY + timedelta(days=2)),
+        )
+    retention_classes.create(own_database.admin, "law", 60)
+    given = {"count_wait_s": 0.05, "readings_look_s": 3600}
+    with running_api(own_database, tmp_path, **given) as api, api.operator_client() as operator:
+        refused = operator.post("/v1/platform/tenants", json={"name": "t", "retention_class": "none"})
+        told = refused.json()
+        assert (refused.status_code, told["field"], told["limit"]) == (
+            422,
+            "retention_class",
+            "standard, law",
+        )
+        bad = operator.post("/v1/platform/tenants", json={"name": "t", "retention_class": "No!"})
+        assert (bad.status_code, bad.json()["field"]) == (422, "retention_class")
+        for name, chosen in (("few", {}), ("long", {"retention_class": "law"})):
+            body = {"name": name, "register_unknown_packs": True} | chosen
+            made = operator.post("/v1/platform/tenants", json=body)
+            assert (made.status_code, made.json()["retention_class"]) == (
+                201,
+                chosen.get("retention_class", "standard"),
+            )
+        assert [one["retention_class"] for one in operator.get("/v1/platform/tenants").json()["items"]] == [
+            "standard",
+            "law",
+        ]
+        moments = [
+            FIRST + timedelta(minutes=37 * n) for n in range(int((TODAY - FIRST) / timedelta(minutes=37)))
+        ]
+        sent = [reading("P-1", moment, n) for n, moment in enumerate(moments)]
+        with api.client("few") as few, api.client("long") as long:
+            imports = {client: post(client, "imports", source="s")["id"] for client in (few, long)}
+            for client, import_id in imports.items():
+                assert send(client, sent, import_id)["accepted"] == len(sent)
+            counted(api)
+            until(lambda: value(api, "SELECT applied_batch_no = last_batch_no FROM partitions"))
+            before = {client: (windows(client), trend(client, KEPT).content) for client in imports}
+            whole = trend(long, FIRST)
+            assert whole.status_code == 200
+            now = TODAY + timedelta(hours=12)
+            assert asyncio.run(retention(api, now).look())
+            while asyncio.run(retention(api, now + timedelta(minutes=61)).look()):
+                pass
+            assert value(api, "SELECT min(ts) FROM readings_class_0") >= KEPT - timedelta(days=1)
+            assert {client: (windows(client), trend(client, KEPT).content) for client in imports} == before
+            assert trend(long, FIRST).content == whole.content
+            told = trend(few, FIRST).json()
+            assert (told["status"], told["code"], told["limit"]) == (409, "archived", KEPT.isoformat())
+            # What was never sent for a time before the one's line, and what is corrected there.
+            new = reading("P-1", FIRST + timedelta(minutes=1), 3)
+            assert send(long, [new], imports[long])["accepted"] == 1
+            assert [item["reason"] for item in send(few, [new], imports[few])["items"]] == ["archived"]
+            undone = {"kind": "delete_import", "import": imports[few], "reason": "r"}
+            told = few.post("/v1/corrections", json=undone).json()
+            assert (told["status"], told["code"], told["limit"]) == (409, "archived", KEPT.isoformat())
+            right = {
+                "kind": "correct",
+                "pack": "P-1",
+                "ts": sent[0]["ts"],
+                "values": {"voltage_v": 1},
+                "reason": "r",
+            }
+            assert long.post("/v1/corrections", json=right).json()["readings"] == 1
+            assert value(api, "SELECT count(*) FROM readings_class_0 WHERE voltage_v = 1") == 0
+            # Ten days and sixty: the other class has a line of its own.
+            lines = value(api, "SELECT array_agg(archived_before ORDER BY class_no) FROM retention_classes")
+            assert lines == [KEPT, TODAY - timedelta(days=60)]

@@ -72,7 +72,7 @@ class Owner:
         self.state = State.restored(*self.store.load())
 
     def commit(self, batch: IncomingBatch) -> None:
-        self.store.prepare_days(batch.readings.ts_ms)
+        self.store.prepare_days(batch.readings.tenant, batch.readings.ts_ms)
         with self.store.group() as transaction:
             found = transaction.find(pipeline.plan([batch], self.state))
             transaction.write(pipeline.decide([batch], found, _LIMITS))

@@ -261,7 +261,7 @@ def test_e9_batch_that_the_store_refuses_never_fails_its_neighbours(
     own_database: DatabaseAccess, tmp_path: Path
 ) -> None:
     with sending(own_database, tmp_path) as (_, sender):
-        execute(own_database, f"ALTER TABLE bpm.readings ADD CHECK (voltage_v <> {FORBIDDEN_V})")
+        execute(own_database, f"ALTER TABLE bpm.readings_class_0 ADD CHECK (voltage_v <> {FORBIDDEN_V})")
         with closing(HeldWriter(own_database)) as writer:
             answers = [sender.send(sender.batch())]
             writer.wait_inside()

@@ -21,10 +21,13 @@ from websockets.sync.client import ClientConnection, connect
 from api.database_access import DatabaseAccess
 from api.moving import Steps
 from domain.errors import MoveFailedError, MoveRefusedError, NotFoundError
+from storage import retention_classes
 from storage.cell_tables import MOVED
 from storage.database import INGEST_ROLE
 from storage.embedded_postgres import Connections
 from storage.hypertables import settle
+from storage.tenants import create as create_tenant
+from storage.tenants import set_retention_class
 from tests.databases import new_database
 from tests.kafka.cells import RunningCell, running_cell, write_cells
 from tests.kafka.sending import HOT, committed
@@ -210,9 +213,19 @@ def put_in_columns(cell: RunningCell) -> None:
         pass
 
 
+def bind_by_law(tenant: str, south: RunningCell, north: RunningCell) -> None:
+    """Let a tenant be of a class of retention to which each cell gives another number; the workers were there before."""
+    retention_classes.create(north.access.admin, "other", None)
+    for cell in (south, north):
+        retention_classes.create(cell.access.admin, "law", 3650)
+    ingest = south.access.as_role(INGEST_ROLE, south.api.engine.settings)
+    assert set_retention_class(ingest, tenant, "law")
+
+
 def test_everything_that_a_tenant_has_is_there_afterwards_whatever_ended_the_command_before(
     south: RunningCell, north: RunningCell, cells_file: Path
 ) -> None:
+    bind_by_law(QUIET, south, north)
     with south.client(QUIET) as client, south.client(STAYER) as other, north.client(LOCAL) as local:
         furnish(other)
         furnish(local)
@@ -263,6 +276,11 @@ def test_everything_that_a_tenant_has_is_there_afterwards_whatever_ended_the_com
         )
         assert client.post("/v1/telemetry", json=made["body"]).status_code == 421
     assert (untouched(south, STAYER), untouched(north, LOCAL)) == others
+    assert (
+        north.rows("SELECT count(*) FROM readings_class_2")
+        == south.rows("SELECT count(*) FROM readings_class_1")
+        > [(0,)]
+    )
     with north.client(QUIET) as client:
         after = answers(client)
         assert {path for path in before if before[path] != after[path]} == set()
@@ -477,6 +495,15 @@ def test_what_can_not_be_moved_is_refused_and_stays(
     west.write_text(f'[cells.west]\nurl = "http://west"\ndatabase_url = "{own_database.admin}"\n')
     with pytest.raises(MoveRefusedError, match="without Kafka"):
         south.move(STAYER, west).run("west")
+    retention_classes.create(south.access.admin, "apart", 400)
+    ingest = south.access.as_role(INGEST_ROLE, south.api.engine.settings)
+    create_tenant(ingest, "apart", register_unknown_packs=False, retention_class="apart")
+    with pytest.raises(MoveRefusedError, match="has no retention class apart") as refused:
+        south.move("apart", cells_file).run("north")
+    assert refused.value.field == "retention_class"
+    retention_classes.create(north.access.admin, "apart", 500)
+    with pytest.raises(MoveRefusedError, match="the retention class apart of the other cell keeps"):
+        south.move("apart", cells_file).run("north")
     with south.client(STAYER) as client:
         sent(client, [{"pack": "held by two", "ts": at(10), "voltage_v": 300}])
     with psycopg.connect(south.access.admin) as connection:

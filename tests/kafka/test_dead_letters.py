@@ -339,11 +339,11 @@ def test_readings_that_could_not_be_committed_are_sent_again_though_their_source
     tenant = served.tenant("failing")
     with psycopg.connect(database.admin, autocommit=True) as connection:
         connection.execute(
-            "ALTER TABLE bpm.readings ADD CONSTRAINT no_310 CHECK (voltage_v IS DISTINCT FROM 310) NOT VALID"
+            "ALTER TABLE bpm.readings_class_0 ADD CONSTRAINT no_310 CHECK (voltage_v IS DISTINCT FROM 310) NOT VALID"
         )
         publish(kafka, [single(tenant, _body("F-1", 100), b"F-1")])
         until(lambda: len(_bpm(kafka, "--reason", "CheckViolation")[1]) == 1)
-        connection.execute("ALTER TABLE bpm.readings DROP CONSTRAINT no_310")
+        connection.execute("ALTER TABLE bpm.readings_class_0 DROP CONSTRAINT no_310")
     publish(kafka, [single(tenant, _body("F-1", 101), b"F-1")])
     until(lambda: stored(database, tenant) == {("F-1", 310.1): 1})
     source = ["--source", READINGS_TOPIC, "--reason", "CheckViolation"]

@@ -236,7 +236,7 @@ def test_plot_of_a_pack_says_from_when_on_its_readings_are_kept(api: RunningApi,
             for days in (1, 5)
         ]
         client.post("/v1/telemetry", json=sent).raise_for_status()
-    before = "UPDATE bpm.installation SET archived_before = %s"
+    before = "UPDATE bpm.retention_classes SET archived_before = %s"
     with psycopg.connect(api.access.admin, autocommit=True) as connection, window(name) as opened:
         connection.execute(before, (f"{now - timedelta(days=3):%Y-%m-%d}",))
         try:

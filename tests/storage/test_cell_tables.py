@@ -7,6 +7,8 @@ import pytest
 
 from api.database_access import DatabaseAccess
 from storage.cell_tables import MAPS, MOVED, NOT_MOVED
+from storage.days import STANDARD_CLASS, class_table
+from storage.erasing_slices import READINGS, named
 
 _OF_A_TENANT = frozenset(
     {"tenant_id", "pack_id", "rule_no", "partition_no", "tenure_no", "correction_no", "batch_no"}
@@ -27,7 +29,7 @@ _NOT_OF_THE_CELL = {
 def columns(database: DatabaseAccess) -> dict[str, list[str]]:
     """The columns of each table that is no partition of another."""
     with psycopg.connect(database.admin) as connection:
-        return dict(
+        found = dict(
             connection.execute(
                 "SELECT relname, array_agg(attname::text ORDER BY attnum) FROM pg_class"
                 " JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped"
@@ -35,6 +37,8 @@ def columns(database: DatabaseAccess) -> dict[str, list[str]]:
                 " AND attgenerated = '' GROUP BY relname"
             ).fetchall()
         )
+    # Read as one, and written in the table of the tenant's class of retention.
+    return {named(table): names for table, names in found.items()}
 
 
 def test_every_table_with_something_of_a_tenant_is_moved_or_stays_for_a_reason(
@@ -69,13 +73,14 @@ def test_every_number_that_a_sequence_gives_has_a_map(database: DatabaseAccess) 
             ).fetchall()
         }
     # Batches are shifted, a tenant's own number is given when its row is made, and epochs begin anew. Security events
-    # stay, and so do access grants and what the installation logs.
+    # stay, and so do access grants, classes of retention and what the installation logs.
     assert given - {sequence for _, _, sequence in MAPS.values()} == {
         "access_grants_grant_no_seq",
         "batch_numbers",
         "credential_epochs_epoch_seq",
         "platform_log_id_seq",
         "platform_security_events_event_no_seq",
+        "retention_classes_class_no_seq",
         "security_events_event_no_seq",
         "tenants_tenant_id_seq",
     }
@@ -101,7 +106,13 @@ def test_whatever_moves_may_be_read_and_written_by_the_role_that_copies(database
             for moved in MOVED
             for right in ("SELECT", "INSERT")
             if connection.execute(
-                "SELECT has_table_privilege('bpm_ingest', 'bpm.' || %s, %s)", (moved.name, right)
+                "SELECT has_table_privilege('bpm_ingest', 'bpm.' || %s, %s)",
+                (
+                    class_table(STANDARD_CLASS)
+                    if moved.name == READINGS and right == "INSERT"
+                    else moved.name,
+                    right,
+                ),
             ).fetchone()
             != (True,)
         ]

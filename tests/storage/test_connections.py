@@ -108,7 +108,7 @@ def test_retention_gives_up_a_server_that_stands_still_and_archives_once_it_goes
     # Whether it was committed, as it went on, nobody was told.
     until(lambda: retention.archive(conninfo, KEPT, NOW) or retention.archived_before(conninfo))
     assert retention.archived_before(conninfo) == KEPT
-    assert stored.value("SELECT archived_before FROM installation") == KEPT
+    assert stored.value("SELECT archived_before FROM retention_classes") == KEPT
 
 
 def test_a_new_connection_is_given_up_too(own_database: DatabaseAccess, server: Server) -> None:

@@ -237,7 +237,7 @@ def test_values_of_a_shared_pack_that_came_meanwhile_are_remembered(own_database
             [at[9]] * len(MEASURES),
             [9000] * len(MEASURES),
         )
-    stored.run("UPDATE installation SET archived_before = %s", DAY + timedelta(hours=11))
+    stored.run("UPDATE retention_classes SET archived_before = %s", DAY + timedelta(hours=11))
     stored.run("UPDATE partitions SET last_batch_no = 1")
     eraser = conninfo_as(own_database.admin, ERASER_ROLE, application="test")
     with psycopg.connect(eraser, autocommit=True, row_factory=dict_row) as connection:

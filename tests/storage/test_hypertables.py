@@ -54,7 +54,7 @@ def into_columns(stored: Stored) -> int:
     done = 0
     with connected(stored.access, INGEST_ROLE) as connection:
         while connection.execute(
-            query("hypertables.store_in_columns"), {"name": "readings", "ended_before": FUTURE}
+            query("hypertables.store_in_columns"), {"name": "readings_class_0", "ended_before": FUTURE}
         ).fetchone() != (None,):
             done += 1
             assert done < 100
@@ -80,7 +80,7 @@ def test_new_database_has_hypertables_and_says_so(own_database: DatabaseAccess) 
         rows = connection.execute(
             "SELECT hypertable_name FROM timescaledb_information.hypertables WHERE hypertable_schema = 'bpm'"
         ).fetchall()
-    assert {name for (name,) in rows} == {"readings", "quarters"}
+    assert {name for (name,) in rows} == {"readings_class_0", "quarters"}
 
 
 def test_migrating_again_changes_nothing(own_database: DatabaseAccess) -> None:
@@ -95,7 +95,7 @@ def test_app_reaches_neither_hypertable_nor_chunk(stored: Stored) -> None:
     )
     assert len(chunks) >= 3
     with connected(stored.access, APP_ROLE, tenant) as connection:
-        for (name,) in [("bpm.readings",), ("bpm.quarters",), *chunks]:
+        for (name,) in [("bpm.readings_class_0",), ("bpm.quarters",), *chunks]:
             # Of chunks in columns TimescaleDB itself refuses a direct look, before rights are looked at.
             with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.DataCorrupted)):
                 connection.execute(f"SELECT * FROM {name}".encode())
@@ -106,7 +106,7 @@ def test_app_reaches_neither_hypertable_nor_chunk(stored: Stored) -> None:
             "DELETE FROM readings",
             "UPDATE readings SET tenant_id = 1",
             "DELETE FROM quarters",
-            "SELECT store_in_columns('bpm.readings', now())",
+            "SELECT store_in_columns('bpm.readings_class_0', now())",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement.encode())
@@ -137,9 +137,9 @@ def test_function_that_tells_what_it_is_given_is_not_given_rows_of_others(stored
 
 
 BROKEN = {
-    "a hypertable or a chunk is granted: readings": (
-        "GRANT SELECT ON readings TO bpm_app",
-        "REVOKE SELECT ON readings FROM bpm_app",
+    "a hypertable or a chunk is granted: readings_class_0": (
+        "GRANT SELECT ON readings_class_0 TO bpm_app",
+        "REVOKE SELECT ON readings_class_0 FROM bpm_app",
     ),
     "a view of a hypertable doesn't hold to the tenant: readings": (
         "ALTER VIEW bpm_tenant.readings RESET (security_barrier)",
@@ -220,7 +220,9 @@ def test_writers_wait_no_longer_than_a_moment_behind_a_day_that_can_not_be_put_i
     stored.prepare(DAY + timedelta(days=1, hours=1))
     stored.count_all()
     conninfo = stored.access.as_role(INGEST_ROLE, Settings())
-    insert = "INSERT INTO readings (tenant_id, pack_id, ts, batch_no, voltage_v) VALUES (%s, %s, %s, 2, 1)"
+    insert = (
+        "INSERT INTO readings_class_0 (tenant_id, pack_id, ts, batch_no, voltage_v) VALUES (%s, %s, %s, 2, 1)"
+    )
     given = (tenant, pack, DAY + timedelta(hours=20))
     waiting = (
         "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
@@ -272,7 +274,7 @@ def test_large_copy_is_compressed_on_arrival_and_a_small_one_is_not(stored: Stor
             _copy_readings(queries, readings(tenant, DAY + timedelta(days=day), count), np.array([1]))
     store.close()
     in_columns = stored.rows(
-        "SELECT is_compressed FROM timescaledb_information.chunks WHERE hypertable_name = 'readings' ORDER BY range_start"
+        "SELECT is_compressed FROM timescaledb_information.chunks WHERE hypertable_name = 'readings_class_0' ORDER BY range_start"
     )
     assert in_columns == [(False,), (True,)]
     assert stored.value("SELECT count(*) FROM readings") == 2 * DIRECT_COMPRESS_ROWS_MIN - 1

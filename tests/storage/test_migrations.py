@@ -25,7 +25,7 @@ def test_columns_of_readings_are_the_table_of_measures(database: DatabaseAccess)
     with psycopg.connect(database.admin) as connection:
         rows = connection.execute(
             "SELECT attname, atttypid::regtype::text FROM pg_attribute"
-            " WHERE attrelid = 'bpm.readings'::regclass AND attnum > 0 ORDER BY attnum"
+            " WHERE attrelid = 'bpm.readings_class_0'::regclass AND attnum > 0 ORDER BY attnum"
         ).fetchall()
     assert [row for row in rows if row[1] == "real"] == [(name, "real") for name in MEASURE_NAMES]
 

@@ -386,7 +386,7 @@ def test_group_and_tenant_that_were_before_are_waited_for_and_later_groups_know(
         archiving.start()
         archiving.join(0.3)
         assert archiving.is_alive()
-        assert other.execute("SELECT isfinite(archived_before) FROM installation").fetchone() == (False,)
+        assert other.execute("SELECT isfinite(archived_before) FROM retention_classes").fetchone() == (False,)
     archiving.join(10)
     # What was judged before the line, and waited in a topic, is judged by it.
     sent = [
@@ -426,14 +426,14 @@ def test_role_can_do_nothing_else_and_the_database_refuses_what_is_wrong(
         (RETENTION_ROLE, "SELECT voltage_v FROM readings", ()),
         (RETENTION_ROLE, "SELECT body_hash FROM batches", ()),
         (RETENTION_ROLE, "DELETE FROM platform_log", ()),
-        (RETENTION_ROLE, "UPDATE installation SET archived_before = now()", ()),
+        (RETENTION_ROLE, "UPDATE retention_classes SET archived_before = now()", ()),
         (RETENTION_ROLE, "UPDATE tenants SET name = 'x'", ()),
-        (RETENTION_ROLE, "SELECT archive_readings(%s, now())", (now - timedelta(days=6),)),
-        (RETENTION_ROLE, "SELECT archive_readings(%s, now())", (KEPT + timedelta(hours=1),)),
-        (RETENTION_ROLE, "SELECT archive_readings(%s, now())", (DAY + timedelta(days=11),)),
+        (RETENTION_ROLE, "SELECT archive_readings(0::smallint, %s, now())", (now - timedelta(days=6),)),
+        (RETENTION_ROLE, "SELECT archive_readings(0::smallint, %s, now())", (KEPT + timedelta(hours=1),)),
+        (RETENTION_ROLE, "SELECT archive_readings(0::smallint, %s, now())", (DAY + timedelta(days=11),)),
         (RETENTION_ROLE, "SELECT drop_readings_part(%s)", day),
         (INGEST_ROLE, "SELECT drop_readings_part(%s)", day),
-        (INGEST_ROLE, "SELECT archive_readings(%s, now())", (KEPT,)),
+        (INGEST_ROLE, "SELECT archive_readings(0::smallint, %s, now())", (KEPT,)),
         (ERASER_ROLE, "DELETE FROM platform_log", ()),
     ]
     for who, statement, given in refused:
@@ -446,7 +446,7 @@ def test_role_can_do_nothing_else_and_the_database_refuses_what_is_wrong(
     retention.archive(role(own_database), KEPT, NOW)
     with psycopg.connect(role(own_database)) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="already"):
-            connection.execute("SELECT archive_readings(%s, now())", (DAY,))
+            connection.execute("SELECT archive_readings(0::smallint, %s, now())", (DAY,))
         connection.rollback()
         assert connection.execute("SELECT drop_readings_part('bpm.tenants')").fetchone() == (None,)
 
@@ -456,7 +456,7 @@ def test_pack_with_windows_in_archived_days_is_not_handed_over_in_them(own_datab
     stored.tenant("beta")
     retention.archive(role(own_database), KEPT, NOW)
     drop_all(own_database)
-    stored.run("DELETE FROM readings")
+    stored.run("DELETE FROM readings_class_0")
     conninfo = role(own_database, INGEST_ROLE)
     with pytest.raises(ArchivedError) as refused:
         hand_over(conninfo, "P-0", "alpha", "beta", "B-0", DAY + timedelta(days=1))

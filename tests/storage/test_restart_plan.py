@@ -26,7 +26,7 @@ def test_later_readings_are_found_without_statistics_of_them(own_database: Datab
     store = PartitionStore(conninfo, 0)
     store.take_over()
     now_ms = time.time_ns() // 1_000_000
-    store.prepare_days(np.array([now_ms - DAY_MS, now_ms], np.int64))
+    store.prepare_days(np.zeros(2, np.int32), np.array([now_ms - DAY_MS, now_ms], np.int64))
     store.close()
     with psycopg.connect(own_database.admin, options="-c search_path=bpm") as connection:
         connection.execute("INSERT INTO tenants (name) VALUES ('restart')")

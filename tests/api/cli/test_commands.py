@@ -5,6 +5,7 @@ import os
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from api.cli.main import app
-from domain.errors import NotFoundError
+from domain.errors import ConflictError, NotFoundError
 from storage.embedded_postgres import connections_of_running
 from tests.api.cli.conftest import BPM, Installation
 from tests.running import free_port, until
@@ -69,6 +70,32 @@ def test_tenant_is_suspended_deleted_and_taken_back(installation: Installation) 
     assert line_with(installation, "tenant usage customer", "received_bytes").startswith("day")
 
 
+def test_classes_of_retention_are_made_changed_and_deleted(installation: Installation) -> None:
+    def told(*arguments: str) -> dict[str, Any]:
+        done = in_process(installation, *arguments, "--json")
+        assert done.exit_code == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    assert told("retention-class", "create", "law", "--days", "3650")["keep_days"] == 3650
+    assert told("tenant", "create", "bound", "--retention-class", "law")["created"]
+    assert told("tenant", "create", "free")["created"]
+    assert told("tenant", "retention-class", "free", "law")["changed"]
+    assert not told("tenant", "retention-class", "free", "law")["changed"]
+    assert told("retention-class", "set", "law", "--for-good")["keep_days"] is None
+    listed = {one["name"]: one for one in told("retention-class", "list")["retention_classes"]}
+    assert (listed["law"]["keep_days"], listed["law"]["tenants"]) == (None, 2)
+    assert line_with(installation, "retention-class list", "law").split()[:4] == ["law", "for", "good", "2"]
+    assert {one["name"]: one["retention_class"] for one in told("tenant", "list")["tenants"]}[
+        "bound"
+    ] == "law"
+    refused = in_process(installation, "retention-class", "delete", "law")
+    assert isinstance(refused.exception, ConflictError)
+    for name in ("bound", "free"):
+        assert told("tenant", "retention-class", name, "standard")["changed"]
+    assert told("retention-class", "delete", "law")["deleted"]
+
+
 def line_with(installation: Installation, command: str, word: str) -> str:
     """The line of a command's table on standard output that has a word, as a pipe gets it."""
     shown = CliRunner().invoke(app, command.split(), env=installation.environment | {"COLUMNS": "40"})
@@ -115,6 +142,18 @@ def test_engine_whose_port_is_taken_is_refused_before_it_makes_a_database(
         (["token", "--tenant", "demo", "--role", "device"], {"BPM_ENV": "production"}, 3, "production"),
         (["tenant", "move", "demo"], {}, 2, "--cancel"),
         (["tenant", "move", "demo", "--to", "north"], {}, 3, "in which file the cells are"),
+        (["retention-class", "create", "Not A Name", "--days", "40"], {}, 2, "lower-case"),
+        (["retention-class", "create", "few"], {}, 2, "--for-good"),
+        (["retention-class", "create", "few", "--days", "40", "--for-good"], {}, 2, "--for-good"),
+        (["retention-class", "create", "few", "--days", "6"], {}, 2, "7"),
+        (["retention-class", "create", "few", "--days", "29"], {}, 2, "BPM_LATE_S_MAX"),
+        (["retention-class", "set", "standard", "--days", "40"], {}, 3, "BPM_READINGS_KEEP_DAYS"),
+        (
+            ["tenant", "create", "some", "--retention-class", "none"],
+            {},
+            3,
+            "there is no retention class none",
+        ),
         (["serve"], {}, 3, "BPM_DATABASE_URL"),
         (["up"], {"BPM_PORT": "no"}, 2, "BPM_PORT"),
         (["worker"], {"BPM_KAFKA": "127.0.0.1:1", "BPM_DATA_DIR": "none"}, 3, "BPM_DATABASE_URL"),
