@@ -24,7 +24,12 @@ def messages_of(batch: IncomingBatch, partitions: int, limits: CutLimits) -> lis
         if largest <= MESSAGE_BYTES_MAX:
             return made
         if limits.readings_max == 1:
-            raise BodyTooLargeError(
-                f"a reading takes {largest} bytes with what is kept of it", limit=MESSAGE_BYTES_MAX
-            )
+            raise too_large(largest)
         limits = CutLimits(limits.readings_max // 2, max(1, limits.raw_bytes_max // 2))
+
+
+def too_large(size_bytes: int) -> BodyTooLargeError:
+    """The error of a single reading that no message takes."""
+    return BodyTooLargeError(
+        f"a reading takes {size_bytes} bytes with what is kept of it", limit=MESSAGE_BYTES_MAX
+    )

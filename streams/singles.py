@@ -20,7 +20,7 @@ from streams.codec import encode
 from streams.cutting import CutLimits, cut
 from streams.dead_letters import Message, message_at
 from streams.fetched import Record
-from streams.messages import MESSAGE_BYTES_MAX
+from streams.messages import MESSAGE_BYTES_MAX, too_large
 from streams.topics import Header
 
 log = logging.getLogger(__name__)
@@ -168,14 +168,19 @@ class Singles:
     def _messages(self, batch: IncomingBatch) -> list[tuple[int, bytes]]:
         """What each partition of readings gets of a batch; nothing where one would get two, or too large a one.
 
-        That is so where much was set aside, or names are long.
+        That is so where much was set aside, or names are long. Raises BodyTooLargeError for a single that no message
+        takes.
         """
         cuts = cut(batch, self._partitions, self._limits)
         if len({one.partition_no for one in cuts}) != len(cuts):
             return []
         messages = [(one.partition_no, encode(one.batch)) for one in cuts]
-        too_large = batch.received > 1 and any(len(one) > MESSAGE_BYTES_MAX for _, one in messages)
-        return [] if too_large else messages
+        largest = max(len(message) for _, message in messages)
+        if largest <= MESSAGE_BYTES_MAX:
+            return messages
+        if batch.received > 1:
+            return []
+        raise too_large(largest)
 
     async def _aside(self, partition: int, record: Record, error: Exception) -> None:
         message = message_at(self._name, partition, record)
