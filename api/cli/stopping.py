@@ -1,9 +1,12 @@
 """A stop that is asked for before there is anything to stop."""
 
+import logging
 import signal
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
+
+log = logging.getLogger(__name__)
 
 
 class StopAsked:
@@ -34,7 +37,12 @@ def heeding(work: Callable[[StopAsked], int]) -> int:
     stop.listen()
     try:
         return work(stop)
-    except BaseException:
+    except KeyboardInterrupt:
         if stop.by is None:
             raise
-        return 0
+    except Exception as error:
+        if stop.by is None:
+            raise
+        # Whatever was interrupted may have made another error of it.
+        log.warning("stopped by %s as it began: %s", stop.by.name, type(error).__name__, exc_info=error)
+    return 0
