@@ -79,6 +79,8 @@ def adopt(
             query("layout.add_partitions"), {"numbers": numbers, "first": [first[one] for one in numbers]}
         )
         connection.execute(query("layout.adopt"), {"topic": topic, "partitions": len(first)})
+        told = {"topic": topic, "partitions": len(first), "left": now["topic"]}
+        note(connection, COMMAND, Done("topics.adopted", "topics", topic.partition("/")[0], told))
     return True
 
 

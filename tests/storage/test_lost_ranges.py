@@ -37,7 +37,8 @@ def test_a_loss_is_accepted_where_the_partition_stands_and_fences_off_who_wrote_
         with pytest.raises(DatabaseRefusedError, match=r"come from the topic bpm\.readings\.v1/one"):
             accept_lost(conninfo, "bpm.readings.v1/two", {1: dropped})
         # All or nothing: the other one of the first try has not moved either.
-        assert (positions(own_database.admin), page(conninfo, Wanted(), None, 10)[0]) == ({0: 5, 1: 9}, [])
+        entries = page(conninfo, Wanted(action="partitions.loss_accepted"), None, 10)[0]
+        assert (positions(own_database.admin), entries) == ({0: 5, 1: 9}, [])
         accept_lost(conninfo, TOPIC, {1: dropped})
         with pytest.raises(FencedError), paused.group(10):
             pass
@@ -106,6 +107,13 @@ def test_a_body_is_lost_when_a_message_of_it_stood_where_a_loss_was_accepted(
     # Of a topic that is left nothing is committed any more.
     adopt(own_database.admin, TOPIC, {0: 0, 1: 30})
     adopt(own_database.admin, "bpm.readings.v1/two", {0: 0, 1: 0}, anew=True)
+    (entry, first) = page(
+        own_database.as_role(INGEST_ROLE, Settings()), Wanted(action="topics.adopted"), None, 10
+    )[0]
+    assert (entry["after"], first["after"]["left"]) == (
+        {"topic": "bpm.readings.v1/two", "partitions": 2, "left": TOPIC},
+        None,
+    )
     sent_before = "now() - interval '1 hour'"
     assert [is_lost([1], [place], sent_at=sent_before) for place in (29, 30)] == [False, True]
     assert not is_lost([1], [30], "bpm.readings.v1/two", sent_before)
