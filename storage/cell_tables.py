@@ -199,7 +199,7 @@ NOT_MOVED: Final = {
     "correction_parts": "corrections are done before a tenant goes; then nobody asks which partition did its part",
     "partitions": "the installation's own",
     "partition_reports": "the installation's own",
-    "lost_ranges": "of the topics of the installation",
+    "lost_ranges": "of no tenant: all of them are copied, so that receipts say the same there",
     "source_positions": "of the topics of the installation",
     "window_marks": "the installation's own; what only one of both has counted is noted",
     "dispatch_positions": "what has happened is dispatched before a tenant goes",

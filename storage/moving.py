@@ -88,6 +88,8 @@ class Copy:
         }
         for table in MOVED:
             self._copy(table)
+        for lost in rows(self.source, "lost_ranges"):
+            rows(self.target, "put_lost_range", lost)
         for table in MOVED:
             self._compare(table)
         self._reseal(reseal)

@@ -165,6 +165,14 @@ FROM (
 WHERE moment >= %(counted_before)s::timestamptz
     AND moment < (SELECT closed_before FROM partitions WHERE partition_no = pack_id %% installation.partitions)
 
+-- name: lost_ranges
+-- Of all topics: they have ids, and submissions say where their messages stood.
+SELECT * FROM lost_ranges
+
+-- name: put_lost_range
+INSERT INTO lost_ranges (topic, partition_no, first_position, last_position, accepted_at)
+VALUES (%(topic)s, %(partition_no)s, %(first_position)s, %(last_position)s, %(accepted_at)s) ON CONFLICT DO NOTHING
+
 -- name: sealed_secrets
 SELECT id, secret, former_secret FROM channels WHERE tenant_id = %(tenant)s AND secret IS NOT NULL
 

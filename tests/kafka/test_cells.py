@@ -222,6 +222,18 @@ def bind_by_law(tenant: str, south: RunningCell, north: RunningCell) -> None:
     assert set_retention_class(ingest, tenant, "law")
 
 
+def lose_a_body(cell: RunningCell, tenant: str) -> str:
+    """The receipt of a body whose only message was lost, as an operator has accepted."""
+    ((receipt,),) = cell.rows(
+        "WITH lost AS (INSERT INTO lost_ranges (topic, partition_no, first_position, last_position)"
+        " VALUES ('former/1', 0, 7, 9)) INSERT INTO submissions (tenant_id, id, subject, arrived_at, registry_version,"
+        " received, topic, partition_nos, positions, sent_at) SELECT tenant_id, gen_random_uuid(), '', now(), 0, 1,"
+        " 'former/1', '{0}', '{8}', now() FROM tenants WHERE name = %s RETURNING id",
+        tenant,
+    )
+    return str(receipt)
+
+
 def test_everything_that_a_tenant_has_is_there_afterwards_whatever_ended_the_command_before(
     south: RunningCell, north: RunningCell, cells_file: Path
 ) -> None:
@@ -229,7 +241,7 @@ def test_everything_that_a_tenant_has_is_there_afterwards_whatever_ended_the_com
     with south.client(QUIET) as client, south.client(STAYER) as other, north.client(LOCAL) as local:
         furnish(other)
         furnish(local)
-        made = furnish(client)
+        made = furnish(client) | {"lost": lose_a_body(south, QUIET)}
         time.sleep(1.5)
         put_in_columns(south)
         put_in_columns(north)
@@ -284,6 +296,7 @@ def test_everything_that_a_tenant_has_is_there_afterwards_whatever_ended_the_com
     with north.client(QUIET) as client:
         after = answers(client)
         assert {path for path in before if before[path] != after[path]} == set()
+        assert client.get(f"/v1/receipts/{made['lost']}").json()["status"] == "lost"
         again = sent(client, made["body"], made["key"])
         assert again["accepted"] == PACKS, "it is the receipt of before"
         assert sent(client, made["body"])["duplicate"] == PACKS
